@@ -1,1 +1,7 @@
-//! stub
+//! The user's command line and the coordinator of Espalier. Never links torch.
+//!
+//! Data goes one way: spec → inputs → records → plan → schedule → serve → merge → report → cli. A module imports only modules
+//! to its left.
+
+pub mod inputs;
+pub mod spec;

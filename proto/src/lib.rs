@@ -1,1 +1,27 @@
-//! stub
+//! The contract between the processes of Espalier: everything that both sides must agree on, and nothing else.
+//!
+//! * [`messages`]: the gRPC messages between workers and the coordinator.
+//! * [`ids`], [`keys`]: names of things; content keys.
+//! * [`sweep`], [`recipe`]: what a user asked for, resolved.
+//! * [`inputs`]: token ids, golds and micro-batches that a worker reads.
+//! * [`records`]: what finished work leaves in the bucket.
+//! * [`layout`], [`bucket`]: where things lie, and create-only writes.
+//! * [`arch`]: every architectural choice of a decoder as data.
+//! * [`methods`]: the list of pruning methods.
+
+pub mod arch;
+pub mod bucket;
+pub mod ids;
+pub mod inputs;
+pub mod keys;
+pub mod layout;
+pub mod methods;
+pub mod recipe;
+pub mod records;
+pub mod sweep;
+
+/// The gRPC messages, generated from `espalier/v1/*.proto`.
+#[expect(missing_docs, reason = "the comments stand in the .proto files")]
+pub mod messages {
+    tonic::include_proto!("espalier.v1");
+}

@@ -1,0 +1,8 @@
+//! Compiles the .proto files without protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=espalier");
+    let descriptors = protox::compile(["espalier/v1/worker.proto"], ["."])?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

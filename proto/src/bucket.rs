@@ -1,0 +1,291 @@
+//! The object store: opened from a URL, and the one helper that does every create-only write.
+//!
+//! Create-only is the only conditional write that anything needs: it works alike on S3 and in a local folder.
+
+use crate::ids::Digest;
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+
+/// What can go wrong with a bucket.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketError {
+    /// The URL names no store that we know.
+    #[error("bucket {url:?}: {why}; expected a folder or s3://bucket/prefix")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The store answered with an error.
+    #[error("bucket: {action} {path}")]
+    Store {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: String,
+        /// The store's error.
+        #[source]
+        source: object_store::Error,
+    },
+    /// The store breaks a promise that everything else stands on.
+    #[error("bucket {url:?} cannot be used: {promise}")]
+    Unsafe {
+        /// The bucket.
+        url: String,
+        /// The broken promise.
+        promise: &'static str,
+    },
+    /// An object is not what its path says.
+    #[error("bucket: {path} cannot be read: {why}")]
+    Corrupt {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// How a create-only write ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Commit {
+    /// This write made the object.
+    Won,
+    /// Another's object is there; ours was dropped.
+    Lost,
+}
+
+/// A bucket and where it is.
+#[derive(Clone)]
+pub struct Bucket {
+    store: Arc<dyn ObjectStore>,
+    url: String,
+}
+
+impl std::fmt::Debug for Bucket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Bucket").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Bucket {
+    /// Opens `url`: a folder (made if absent) or `s3://bucket[/prefix]`, whose endpoint and credentials come from the
+    /// environment as object_store reads it.
+    pub fn open(url: &str) -> Result<Self, BucketError> {
+        let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
+        if url.starts_with("s3://") {
+            let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
+            let store = object_store::aws::AmazonS3Builder::from_env()
+                .with_url(url)
+                .build()
+                .map_err(|e| bad(e.to_string()))?;
+            let prefix = parsed.path().trim_matches('/').to_owned();
+            let store: Arc<dyn ObjectStore> = if prefix.is_empty() {
+                Arc::new(store)
+            } else {
+                Arc::new(object_store::prefix::PrefixStore::new(store, prefix))
+            };
+            return Ok(Self { store, url: url.to_owned() });
+        }
+        if let Some((scheme, _)) = url.split_once("://") {
+            return Err(bad(format!("unknown scheme {scheme:?}")));
+        }
+        std::fs::create_dir_all(url).map_err(|e| bad(e.to_string()))?;
+        let folder = std::fs::canonicalize(url).map_err(|e| bad(e.to_string()))?;
+        let store = object_store::local::LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|e| bad(e.to_string()))?
+            .with_fsync(true);
+        Ok(Self { store: Arc::new(store), url: folder.to_string_lossy().into_owned() })
+    }
+
+    /// A bucket over any store: tests put faults in between.
+    pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
+        Self { store, url: url.to_owned() }
+    }
+
+    /// Where it is; for a folder its absolute path.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The folder, if this bucket is one.
+    pub fn folder(&self) -> Option<&std::path::Path> {
+        (!self.url.contains("://")).then(|| std::path::Path::new(&self.url))
+    }
+
+    /// Writes `body` at `path` if nothing is there.
+    ///
+    /// object_store retries a create after a 5xx, and a conflict or a timeout is ambiguous: "already exists" may be our own
+    /// write. So bodies must differ between writers (they carry an attempt or a nonce); on doubt the object is read back:
+    /// ours = won, another's = lost, absent = again.
+    pub async fn commit_once(&self, path: &Path, body: Bytes) -> Result<Commit, BucketError> {
+        let mut last = None;
+        for _ in 0..4 {
+            let put = self
+                .store
+                .put_opts(path, PutPayload::from_bytes(body.clone()), PutMode::Create.into())
+                .await;
+            match put {
+                Ok(_) => return Ok(Commit::Won),
+                Err(error) => last = Some(error),
+            }
+            if let Some(found) = self.read(path).await? {
+                self.sync_folder_of(path);
+                return Ok(if found == body { Commit::Won } else { Commit::Lost });
+            }
+        }
+        Err(BucketError::Store {
+            action: "creating",
+            path: path.to_string(),
+            source: last.expect("four failed writes left an error"),
+        })
+    }
+
+    /// `commit_once` of a JSON body.
+    pub async fn commit_json<T: Serialize + Sync>(
+        &self,
+        path: &Path,
+        value: &T,
+    ) -> Result<Commit, BucketError> {
+        self.commit_once(path, json_bytes(value)).await
+    }
+
+    /// Writes a blob, replacing what is there: only for paths that belong to one attempt, or for derived files.
+    pub async fn put(&self, path: &Path, body: Bytes) -> Result<(), BucketError> {
+        self.store
+            .put(path, PutPayload::from_bytes(body))
+            .await
+            .map(drop)
+            .map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
+    }
+
+    /// Reads an object, `None` if it is absent.
+    pub async fn read(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
+        let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
+        match self.store.get(path).await {
+            Ok(got) => got.bytes().await.map(Some).map_err(failed),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(failed(source)),
+        }
+    }
+
+    /// Reads a JSON object, `None` if it is absent.
+    pub async fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, BucketError> {
+        let Some(bytes) = self.read(path).await? else { return Ok(None) };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| BucketError::Corrupt { path: path.to_string(), why: e.to_string() })
+    }
+
+    /// True if the object is there.
+    pub async fn exists(&self, path: &Path) -> Result<bool, BucketError> {
+        match self.store.head(path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(source) => Err(BucketError::Store { action: "looking for", path: path.to_string(), source }),
+        }
+    }
+
+    /// Paths under a folder, sorted.
+    pub async fn list(&self, folder: &Path) -> Result<Vec<Path>, BucketError> {
+        let mut paths: Vec<Path> = self
+            .store
+            .list(Some(folder))
+            .map_ok(|meta| meta.location)
+            .try_collect()
+            .await
+            .map_err(|source| BucketError::Store { action: "listing", path: folder.to_string(), source })?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Removes an object; absent is as good.
+    pub async fn delete(&self, path: &Path) -> Result<(), BucketError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(source) => Err(BucketError::Store { action: "deleting", path: path.to_string(), source }),
+        }
+    }
+
+    /// Tries what everything stands on: a second create of one path must be refused, and what was written must read back.
+    /// Leaves `nonce` at `path` for workers to find.
+    pub async fn probe(&self, path: &Path, nonce: &str) -> Result<(), BucketError> {
+        let unsafe_store = |promise| BucketError::Unsafe { url: self.url.clone(), promise };
+        let body = Bytes::from(nonce.to_owned());
+        self.delete(path).await?;
+        if self.commit_once(path, body.clone()).await? != Commit::Won {
+            return Err(unsafe_store("a create-only write of a new object was refused"));
+        }
+        if self.commit_once(path, Bytes::from(format!("{nonce} again"))).await? != Commit::Lost {
+            return Err(unsafe_store("a second create-only write replaced the first"));
+        }
+        if self.read(path).await?.as_ref() != Some(&body) {
+            return Err(unsafe_store("an object does not read back as it was written"));
+        }
+        Ok(())
+    }
+
+    /// The loser of a create may read a local object whose folder entry is not durable yet.
+    fn sync_folder_of(&self, path: &Path) {
+        let Some(root) = self.folder() else { return };
+        let file = root.join(path.as_ref());
+        if let Some(Ok(folder)) = file.parent().map(std::fs::File::open)
+            && let Err(error) = folder.sync_all()
+        {
+            tracing::warn!(path = %path, %error, "folder could not be synced");
+        }
+    }
+}
+
+/// Pretty JSON with a final line end: what every JSON object in the bucket looks like.
+pub fn json_bytes<T: Serialize>(value: &T) -> Bytes {
+    let mut bytes = serde_json::to_vec_pretty(value).expect("our own types have string keys and finite numbers");
+    bytes.push(b'\n');
+    Bytes::from(bytes)
+}
+
+/// Digest of a JSON object as it lies in the bucket.
+pub fn json_digest<T: Serialize>(value: &T) -> Digest {
+    Digest::of(&json_bytes(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn of_many_writers_of_one_path_exactly_one_wins_and_all_read_its_body() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        let path = Path::from("cells/ab/record.json");
+        let tries = (0..16).map(|i| {
+            let (bucket, path) = (bucket.clone(), path.clone());
+            async move { (i, bucket.commit_once(&path, Bytes::from(format!("{i}"))).await.unwrap()) }
+        });
+        let results = futures::future::join_all(tries).await;
+        let winners: Vec<_> = results.iter().filter(|(_, c)| *c == Commit::Won).collect();
+        assert_eq!(winners.len(), 1, "{results:?}");
+        let body = bucket.read(&path).await.unwrap().unwrap();
+        assert_eq!(body, Bytes::from(winners[0].0.to_string()));
+    }
+
+    #[tokio::test]
+    async fn a_folder_passes_the_probe_and_leaves_the_nonce() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        let path = Path::from("coordinators/main/probe/1.json");
+        bucket.probe(&path, "n1").await.unwrap();
+        assert_eq!(bucket.read(&path).await.unwrap().unwrap(), "n1");
+    }
+
+    #[test]
+    fn an_unknown_scheme_is_refused_by_name() {
+        let error = Bucket::open("gs://x").unwrap_err().to_string();
+        assert!(error.contains("\"gs\"") && error.contains("s3://bucket/prefix"), "{error}");
+    }
+}
