@@ -9,6 +9,7 @@ import math
 from pathlib import Path
 
 import torch
+from pyarrow.parquet import read_table
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -25,10 +26,19 @@ def write_tensors(path, tensors):
 
 
 def write_json(path, value):
-    """Writes `value` with sorted keys; floats in their shortest form that round-trips."""
+    """Writes `value` with sorted keys, one entry of the outermost list or object a line."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True, allow_nan=False)
-    path.write_text(text + "\n", encoding="utf-8")
+    path.write_text(_spread(value, levels=2) + "\n", encoding="utf-8")
+
+
+def _spread(value, levels):
+    """Returns JSON text broken into lines down to `levels`; floats in their shortest form that round-trips."""
+    if levels and isinstance(value, dict):
+        parts = [f"{json.dumps(k, ensure_ascii=False)}: {_spread(value[k], levels - 1)}" for k in sorted(value)]
+        return "{\n" + ",\n".join(parts) + "\n}" if parts else "{}"
+    if levels and isinstance(value, list) and any(isinstance(entry, (dict, list)) for entry in value):
+        return "[\n" + ",\n".join(_spread(entry, levels=0) for entry in value) + "\n]"
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, allow_nan=False)
 
 
 def write_jsonl(path, rows):
@@ -64,6 +74,8 @@ def _compare_file(old, new):
         return _compare_tensors(old, new)
     if old.suffix == ".json":
         return _compare_json(json.loads(old.read_text("utf-8")), json.loads(new.read_text("utf-8")), "$")
+    if old.suffix == ".parquet":
+        return _compare_json(read_table(old).to_pylist(), read_table(new).to_pylist(), "$")
     if old.read_bytes() != new.read_bytes():
         return ["bytes differ"]
     return []
@@ -106,12 +118,6 @@ def _compare_json(old, new, where):
             return [f"{where}: {len(old)} entries became {len(new)}"]
         return [p for i, (a, b) in enumerate(zip(old, new)) for p in _compare_json(a, b, f"{where}[{i}]")]
     return [] if old == new else [f"{where}: {old!r} became {new!r}"]
-
-
-def read_tensors(path):
-    """Returns all tensors of a safetensors file by name."""
-    with safe_open(path, "pt") as f:
-        return {name: f.get_tensor(name) for name in f.keys()}
 
 
 def set_up_torch():
