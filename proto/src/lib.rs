@@ -8,14 +8,17 @@
 //! * [`layout`], [`bucket`]: where things lie, and create-only writes.
 //! * [`arch`]: every architectural choice of a decoder as data.
 //! * [`methods`]: the list of pruning methods.
+//! * [`model_files`], [`checkpoint`]: a model's files and digest; compact checkpoints and their export.
 
 pub mod arch;
 pub mod bucket;
+pub mod checkpoint;
 pub mod ids;
 pub mod inputs;
 pub mod keys;
 pub mod layout;
 pub mod methods;
+pub mod model_files;
 pub mod recipe;
 pub mod records;
 pub mod sweep;
