@@ -3,5 +3,9 @@
 //! Data goes one way: spec → inputs → records → plan → schedule → serve → merge → report → cli. A module imports only modules
 //! to its left.
 
+pub mod cli;
+pub mod clock;
+pub mod exit;
 pub mod inputs;
 pub mod spec;
+pub mod telemetry;

@@ -1,0 +1,59 @@
+//! The command line: one file a command. Here are only the registry and what all commands share; nothing else prints.
+
+mod argv;
+pub mod catalog;
+pub mod print;
+
+use crate::exit::{Exit, Failure};
+use crate::telemetry::Logs;
+use clap::{Parser, Subcommand};
+
+pub use argv::parse;
+
+/// How much of a language model can be pruned away before it stops reasoning?
+///
+/// A sweep file names models, pruning recipes and tasks; Espalier prunes, evaluates and reports.
+#[derive(Debug, Parser)]
+#[command(name = "espalier", version, propagate_version = true, max_term_width = 110)]
+pub struct Cli {
+    /// How results are printed
+    #[arg(long, global = true, default_value = "text", value_name = "FORM")]
+    pub output: Output,
+    /// Logging.
+    #[command(flatten)]
+    pub logs: Logs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Tables for people
+    Text,
+    /// JSON for programs
+    Json,
+}
+
+/// `--bucket`, of the commands that read or write one.
+#[derive(Clone, Debug, clap::Args)]
+pub struct BucketArg {
+    /// Where results are kept: a folder or s3://bucket/prefix
+    #[arg(long, env = "ESPALIER_BUCKET", default_value = "./espalier-out", value_name = "URL")]
+    pub bucket: String,
+}
+
+/// Every command.
+#[derive(Debug, Subcommand)]
+#[expect(missing_docs, reason = "each command's own struct says what it does")]
+pub enum Command {
+    Catalog(catalog::Catalog),
+}
+
+/// Carries out the command.
+pub async fn run(cli: Cli) -> Result<Exit, Failure> {
+    match cli.command {
+        Command::Catalog(command) => catalog::run(&command, cli.output),
+    }
+}

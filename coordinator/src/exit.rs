@@ -1,0 +1,134 @@
+//! Decides with which code the process ends: one table from every module's errors to the exit codes that scripts read.
+//!
+//! In: what a command returned. Out: a message on stderr and a code. Must never hide a cause: the whole chain is shown.
+
+use crate::cli::Output;
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+
+/// The exit codes. Usage errors (2) are mostly clap's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Everything that was asked for is there.
+    Whole = 0,
+    /// The command line cannot be understood.
+    Usage = 2,
+    /// A sweep file, a model or a dataset cannot be used.
+    BadInput = 3,
+    /// The sweep finished, and some cells have no result.
+    Holes = 4,
+    /// The bucket cannot be reached or used.
+    Bucket = 5,
+    /// The coordinator does not answer.
+    Unreachable = 6,
+    /// This machine cannot do the work: no worker binary, a broken device.
+    BadNode = 7,
+    /// The user stopped it.
+    Interrupted = 130,
+}
+
+/// Everything that can end a command early. A module that can fail has one variant here and one line in [`Failure::exit`].
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Arguments that clap accepts and that make no sense together.
+    #[error("{message}")]
+    Usage {
+        /// What was found and what was expected.
+        message: String,
+    },
+    /// The async runtime could not be started.
+    #[error("the async runtime cannot be started on this machine")]
+    Runtime {
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file for the user could not be written.
+    #[error("{path} cannot be written")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] espalier_proto::bucket::BucketError),
+}
+
+impl Failure {
+    /// The code of this failure.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. } => Exit::Usage,
+            Self::Runtime { .. } => Exit::BadNode,
+            Self::Write { .. } => Exit::BadInput,
+            Self::Bucket(_) => Exit::Bucket,
+        }
+    }
+}
+
+/// Tells the user how the command ended and gives the process its code.
+pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
+    let exit = match result {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let message = chain(&failure);
+            let text = match output {
+                Output::Text => format!("error: {message}\n"),
+                Output::Json => {
+                    format!("{}\n", serde_json::json!({"error": message, "exit": failure.exit() as u8}))
+                }
+            };
+            // Nothing is left to be done where even stderr is closed.
+            let _ = std::io::stderr().write_all(text.as_bytes());
+            failure.exit()
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// An error and its causes in one line each, without repeating a cause that its error already tells.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.contains(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_codes_are_those_that_scripts_rely_on() {
+        let codes = [
+            (Exit::Whole, 0),
+            (Exit::Usage, 2),
+            (Exit::BadInput, 3),
+            (Exit::Holes, 4),
+            (Exit::Bucket, 5),
+            (Exit::Unreachable, 6),
+            (Exit::BadNode, 7),
+            (Exit::Interrupted, 130),
+        ];
+        for (exit, code) in codes {
+            assert_eq!(exit as u8, code, "{exit:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_tells_every_cause_once() {
+        let source = std::io::Error::other("no space left");
+        let failure = Failure::Write { path: "out.json".into(), source };
+        assert_eq!(chain(&failure), "out.json cannot be written: no space left");
+    }
+}
