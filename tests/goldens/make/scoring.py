@@ -1,4 +1,4 @@
-"""Log-likelihoods, accuracies and perplexities of two small models by lm-evaluation-harness and by Wanda's protocol.
+"""Log-likelihoods, accuracies and perplexities of small models by lm-evaluation-harness and by Wanda's protocol.
 
 Out: `scoring/` (see README.md). lm-evaluation-harness renders the prompts from its own task files where it has the task,
 splits, truncates and scores them; nothing of that is done here.
@@ -212,10 +212,10 @@ def make(root):
     write_json(top / "templates.json", TEMPLATES)
     for name in language_models.make(top):
         model = harness(top / name)
-        for task, style in styles():
+        for task, style in styles() if name != "llama-spm" else UPSTREAM:
             write_json(top / "scores" / name / f"{task}.{style}.json", score_task(model, task, style, rows[task]))
         pairs = score_pairs(model, "auto")
-        if name.endswith("-bos"):
+        if name != "phi-nobos":
             pairs += score_pairs(harness(top / name, add_bos_token=False), "false")
         write_json(top / "scores" / name / "pairs.json", dict(limit=model.max_length, items=pairs))
         write_json(top / "scores" / name / "perplexity.json", dict(
