@@ -8,7 +8,7 @@
 //! * [`layout`], [`bucket`]: where things lie, and create-only writes.
 //! * [`arch`]: every architectural choice of a decoder as data.
 //! * [`methods`]: the list of pruning methods.
-//! * [`model_files`], [`checkpoint`]: a model's files and digest; compact checkpoints and their export.
+//! * [`model_folder`], [`checkpoint`]: a model's files and digest; compact checkpoints and their export.
 
 pub mod arch;
 pub mod bucket;
@@ -18,7 +18,7 @@ pub mod inputs;
 pub mod keys;
 pub mod layout;
 pub mod methods;
-pub mod model_files;
+pub mod model_folder;
 pub mod recipe;
 pub mod records;
 pub mod sweep;

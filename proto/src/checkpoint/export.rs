@@ -5,7 +5,7 @@
 //! written beside its place and renamed.
 
 use super::{Compact, Mask};
-use crate::model_files::{ModelFilesError, model_files};
+use crate::model_folder::{ModelFilesError, model_files};
 use safetensors::SafeTensors;
 use std::collections::BTreeSet;
 use std::io::{BufWriter, ErrorKind, Write};
