@@ -1,0 +1,46 @@
+# What people and CI call. `make help` lists it.
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+# One form of building everywhere: another choice of packages would build torch-sys anew.
+RELEASE = $(CARGO) build --quiet --release --workspace --bins
+PYTHON = .venv-python/bin/python
+
+.PHONY: help libtorch build demo smollm2 test test-python test-cuda check goldens bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+
+libtorch: ## install or find libtorch 2.11 (with CUDA where an NVIDIA driver is)
+	@scripts/libtorch.sh
+
+build: libtorch ## build the two binaries, target/release/espalier and espalier-worker
+	@echo "building (the first time takes some minutes)"
+	$(RELEASE)
+
+demo: build ## two small trained models, six tasks, seven recipes, one report; under two minutes once built
+	target/release/espalier run examples/demo.yaml
+
+smollm2: build ## a real language model (SmolLM2-135M), pruned and measured on this machine
+	scripts/smollm2.sh
+	target/release/espalier run examples/smollm2.yaml
+
+test: libtorch ## every test that needs no Python
+	$(CARGO) build --quiet --workspace --bins
+	$(CARGO) test --quiet --workspace
+
+check: libtorch ## formatting and lints, as CI has them
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+
+$(PYTHON): tests/goldens/make/requirements.txt
+	python3 -m venv .venv-python
+	.venv-python/bin/pip install --quiet --disable-pip-version-check -r tests/goldens/make/requirements.txt
+	touch $(PYTHON)
+
+test-python: libtorch $(PYTHON) ## against the references: transformers, lm-evaluation-harness, scikit-learn
+	$(CARGO) build --quiet --workspace --bins
+	$(PYTHON) tests/goldens/make/make.py --check
+	$(PYTHON) tests/python/run.py target/debug
+
+goldens: $(PYTHON) ## write the golden files anew from the references
+	$(PYTHON) tests/goldens/make/make.py
