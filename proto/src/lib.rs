@@ -6,18 +6,21 @@
 //! * [`inputs`]: token ids, golds and micro-batches that a worker reads.
 //! * [`records`]: what finished work leaves in the bucket.
 //! * [`layout`], [`bucket`]: where things lie, and create-only writes.
-//! * [`arch`]: every architectural choice of a decoder as data.
+//! * [`arch`], [`families`]: every architectural choice of a decoder as data, read from config.json.
+//! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
 //! * [`methods`]: the list of pruning methods.
 //! * [`model_folder`], [`checkpoint`]: a model's files and digest; compact checkpoints and their export.
 
 pub mod arch;
 pub mod bucket;
 pub mod checkpoint;
+pub mod families;
 pub mod ids;
 pub mod inputs;
 pub mod keys;
 pub mod layout;
 pub mod methods;
+pub mod model_files;
 pub mod model_folder;
 pub mod recipe;
 pub mod records;
