@@ -1,0 +1,67 @@
+"""The smollm2 sweep's numbers against the same done with transformers.
+
+    .venv-python/bin/python tests/python/smollm2.py RESULTS_CSV [--only wanda:0.5,wanda:2:4]
+
+Tolerances: dense perplexity 1e-4 relative; pruned perplexity 0.5 % (a mask bit in 10⁴ may differ, because statistics are summed in another
+order); accuracies one item for dense, 1.5 points for pruned.
+"""
+
+import argparse
+import copy
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+import reference as ref
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def variants(model, tokenizer, only):
+    yield ("dense", "0"), model
+    texts = ref.rows(EXAMPLES / "smollm2/data/workshop.txt")
+    windows = ref.calibration_windows(tokenizer, texts, 32, 512, 0)
+    for method, label, pattern in [
+        ("wanda", "0.5", 0.5), ("wanda", "2:4", (2, 4)), ("magnitude", "0.5", 0.5),
+    ]:
+        if f"{method}:{label}" in only:
+            pruned = copy.deepcopy(model)
+            if method == "wanda":
+                ref.prune_wanda(pruned, windows, pattern)
+            else:
+                ref.prune_magnitude(pruned, pattern)
+            yield (method, label), pruned
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("results")
+    parser.add_argument("--only", default="wanda:0.5,wanda:2:4,magnitude:0.5")
+    args = parser.parse_args()
+    torch.set_num_threads(2)
+    folder = EXAMPLES / "smollm2/model"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    ours = ref.results(args.results) if args.results != "-" else {}
+    worst = True
+    for (method, sparsity), variant in variants(model, tokenizer, args.only.split(",")):
+        dense = method == "dense"
+        ppl = ref.perplexity(variant, tokenizer, ref.rows(EXAMPLES / "smollm2/data/alice.txt"), 512)
+        checks = [("wikitext2", "", "ppl_token@512", ppl, ppl * (1e-4 if dense else 5e-3))]
+        for task, prompt in [("commonsense_qa", ref.commonsense_cloze), ("ekar", ref.ekar_cloze)]:
+            acc, norm, _ = ref.score_items(variant, tokenizer, EXAMPLES / f"everyday/{task}.jsonl", prompt)
+            slack = 1.01 / 176 if dense else 0.015
+            checks += [(task, "cloze", "acc", acc, slack), (task, "cloze", "acc_norm", norm, slack)]
+        for task, style, metric, value, tolerance in checks:
+            row = ours.get((method, sparsity, task, style, metric))
+            got = float(row["value"]) if row else float("nan")
+            fine = abs(got - value) <= tolerance
+            worst &= fine
+            print(f"{method} {sparsity} {task} {metric}: reference {value:.6f}, espalier {got:.6f}{'' if fine else '  DIFFERS'}", flush=True)
+    sys.exit(0 if worst else 1)
+
+
+if __name__ == "__main__":
+    main()
