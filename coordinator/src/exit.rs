@@ -78,7 +78,10 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
             let text = match output {
                 Output::Text => format!("error: {message}\n"),
                 Output::Json => {
-                    format!("{}\n", serde_json::json!({"error": message, "exit": failure.exit() as u8}))
+                    format!(
+                        "{}\n",
+                        serde_json::json!({"error": message, "exit": failure.exit() as u8})
+                    )
                 }
             };
             // Nothing is left to be done where even stderr is closed.
@@ -128,7 +131,10 @@ mod tests {
     #[test]
     fn a_message_tells_every_cause_once() {
         let source = std::io::Error::other("no space left");
-        let failure = Failure::Write { path: "out.json".into(), source };
+        let failure = Failure::Write {
+            path: "out.json".into(),
+            source,
+        };
         assert_eq!(chain(&failure), "out.json cannot be written: no space left");
     }
 }

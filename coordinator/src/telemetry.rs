@@ -8,10 +8,23 @@ use tracing_subscriber::EnvFilter;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Logs {
     /// What is logged: a level (error, warn, info, debug, trace) or a filter such as `info,espalier=debug`
-    #[arg(long, global = true, env = "ESPALIER_LOG", default_value = "warn", value_name = "FILTER", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "ESPALIER_LOG",
+        default_value = "warn",
+        value_name = "FILTER",
+        hide_env_values = true
+    )]
     pub log: String,
     /// How log lines look
-    #[arg(long, global = true, env = "ESPALIER_LOG_FORMAT", default_value = "human", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "ESPALIER_LOG_FORMAT",
+        default_value = "human",
+        hide_env_values = true
+    )]
     pub log_format: LogFormat,
 }
 
@@ -27,7 +40,9 @@ pub enum LogFormat {
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(logs: &Logs) {
     let filter = EnvFilter::try_new(&logs.log).unwrap_or_else(|_| EnvFilter::new("warn"));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // Only a second call fails, and the first one's choice stands.
     let _ = match logs.log_format {
         LogFormat::Human => lines.try_init(),

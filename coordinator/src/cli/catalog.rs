@@ -38,8 +38,11 @@ fn methods_json() -> serde_json::Value {
     METHODS
         .iter()
         .map(|m| {
-            let params: Vec<_> =
-                m.params.iter().map(|p| json!({"name": p.name, "default": p.default, "help": p.help})).collect();
+            let params: Vec<_> = m
+                .params
+                .iter()
+                .map(|p| json!({"name": p.name, "default": p.default, "help": p.help}))
+                .collect();
             json!({
                 "name": m.name,
                 "about": m.about,

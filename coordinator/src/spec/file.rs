@@ -119,16 +119,16 @@ pub struct RecipeDecl {
     pub sparsity: Vec<Option<Pattern>>,
     /// Seeds of the calibration windows; `[0]` if nothing is said.
     pub seeds: Vec<u64>,
-    /// A name of `calibrations`.
-    pub calibration: String,
+    /// Names of `calibrations`; an axis for methods that read windows.
+    pub calibrations: Vec<String>,
     /// Globs on linear names that stay dense.
     pub exclude: Vec<String>,
     /// Target by layer.
     pub allocation: Allocation,
     /// Restricts the recipe to these models.
     pub models: Option<Vec<String>>,
-    /// Method parameters as written.
-    pub params: BTreeMap<String, ParamValue>,
+    /// Method parameters as written; each an axis of the methods that have it.
+    pub params: BTreeMap<String, Vec<ParamValue>>,
     /// Where it stands.
     pub at: Pos,
 }

@@ -1,0 +1,103 @@
+//! `--only model=…,sparsity=…`: which part of a grid a command is about. What the sweep is does not change.
+
+use super::complaint::{did_you_mean, one_of};
+use espalier_proto::sweep::VariantEntry;
+use std::collections::BTreeMap;
+
+const KEYS: [&str; 6] = ["model", "method", "sparsity", "variant", "seed", "task"];
+
+/// A choice of cells. Values of one key are alternatives; different keys must all hold. The default is everything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Only(BTreeMap<&'static str, Vec<String>>);
+
+/// A choice that cannot be read.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("--only: found {found}, expected {expected}")]
+pub struct OnlyError {
+    /// What was found.
+    pub found: String,
+    /// What was expected.
+    pub expected: String,
+}
+
+impl std::str::FromStr for Only {
+    type Err = OnlyError;
+
+    fn from_str(text: &str) -> Result<Self, OnlyError> {
+        let mut choice = BTreeMap::<_, Vec<String>>::new();
+        for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
+            let Some((key, value)) = part.split_once('=') else {
+                let expected = "KEY=VALUE, such as model=phi-2,sparsity=0.5".to_owned();
+                return Err(OnlyError {
+                    found: part.to_owned(),
+                    expected,
+                });
+            };
+            let Some(known) = KEYS.iter().find(|k| **k == key) else {
+                let expected = format!("{}{}", one_of(&KEYS), did_you_mean(key, &KEYS));
+                return Err(OnlyError {
+                    found: key.to_owned(),
+                    expected,
+                });
+            };
+            choice.entry(*known).or_default().push(value.to_owned());
+        }
+        Ok(Self(choice))
+    }
+}
+
+impl Only {
+    /// Both choices at once: `--only` given twice.
+    pub fn and(mut self, other: &Self) -> Self {
+        for (key, values) in &other.0 {
+            self.0.entry(key).or_default().extend(values.iter().cloned());
+        }
+        self
+    }
+
+    /// True if nothing is left out.
+    pub fn is_all(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// True if the variant is chosen, whatever its tasks.
+    pub fn has_variant(&self, variant: &VariantEntry) -> bool {
+        let seed = variant.seed.map(|s| s.to_string());
+        self.has("model", Some(&variant.model))
+            && self.has("method", Some(&variant.spec.method))
+            && self.has("sparsity", Some(&variant.sparsity))
+            && self.has("variant", Some(&variant.name))
+            && self.has("seed", seed.as_deref())
+    }
+
+    /// True if the task of this label is chosen: `logiqa` chooses `logiqa/cloze` too.
+    pub fn has_task(&self, label: &str) -> bool {
+        let name = label.split(['/', '@']).next().unwrap_or(label);
+        self.has("task", Some(label)) || self.has("task", Some(name))
+    }
+
+    fn has(&self, key: &str, value: Option<&str>) -> bool {
+        self.0
+            .get(key)
+            .is_none_or(|chosen| value.is_some_and(|v| chosen.iter().any(|c| c == v)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_of_a_key_are_alternatives_and_keys_hold_together() {
+        let only: Only = "task=logiqa,task=wikitext2@4096".parse().unwrap();
+        assert!(only.has_task("logiqa") && only.has_task("logiqa/cloze") && only.has_task("wikitext2@4096"));
+        assert!(!only.has_task("wikitext2") && !only.has_task("reclor"));
+        assert!(Only::default().is_all() && Only::default().has_task("reclor"));
+    }
+
+    #[test]
+    fn an_unknown_key_names_the_nearest() {
+        let error = "modle=phi".parse::<Only>().unwrap_err().to_string();
+        assert!(error.ends_with("(did you mean model?)"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! `calibration:` and `calibrations:` → declarations by name.
+
+use crate::spec::complaint::Complaint;
+use crate::spec::fields::{Fields, Reader};
+use crate::spec::file::{CalibrationDecl, Sampler};
+use crate::spec::paths;
+use crate::spec::yaml::{Node, Value};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The name of the calibration that recipes use where they say nothing.
+pub const DEFAULT: &str = "default";
+
+const KEYS: [&str; 6] = ["data", "split", "field", "sampler", "nsamples", "seqlen"];
+const DATA: &str = "a dataset's name such as wikitext2, or a file written ./file";
+
+/// Both keys of the file together.
+pub fn read(reader: &mut Reader, top: &Fields<'_>, folder: &Path) -> BTreeMap<String, CalibrationDecl> {
+    let mut all = BTreeMap::new();
+    if let Some(node) = top.get("calibration")
+        && let Some(decl) = one(reader, node, "calibration", folder)
+    {
+        all.insert(DEFAULT.to_owned(), decl);
+    }
+    let Some(node) = top.get("calibrations") else {
+        return all;
+    };
+    let Value::Map(entries) = &node.value else {
+        reader.complain::<()>(node, "calibrations", "a mapping: a name, then what it is");
+        return all;
+    };
+    for (key, node) in entries {
+        let field = format!("calibrations.{}", key.word);
+        if key.word == DEFAULT {
+            let expected = "another name: the default one is written under calibration:";
+            reader
+                .complaints
+                .push(Complaint::new(key.at, "calibrations", DEFAULT, expected));
+        } else if let Some(decl) = one(reader, node, &field, folder) {
+            all.insert(key.word.clone(), decl);
+        }
+    }
+    all
+}
+
+fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<CalibrationDecl> {
+    let fields = reader.fields(node, field, &KEYS)?;
+    let data = reader.required(&fields, "data", DATA).and_then(|n| {
+        let text = reader.text(n, &fields.path_of("data"), DATA)?;
+        Some(if paths::is_path(text) {
+            paths::absolute(folder, text)
+        } else {
+            text.to_owned()
+        })
+    });
+    let mut text = |key: &str, expected| {
+        fields
+            .get(key)
+            .and_then(|n| reader.text(n, &fields.path_of(key), expected))
+            .map(str::to_owned)
+    };
+    let split = text("split", "a split such as train");
+    let field = text("field", "the name of the records' text field");
+    let sampler = match fields.get("sampler") {
+        None => Sampler::Concat,
+        Some(n) => match reader.word(n, &fields.path_of("sampler"), &["concat", "document", "windows"])? {
+            "document" => Sampler::Document,
+            "windows" => Sampler::Windows,
+            _ => Sampler::Concat,
+        },
+    };
+    let nsamples = match fields.get("nsamples") {
+        None => Some(128),
+        Some(n) => reader.small(n, &fields.path_of("nsamples"), 1),
+    };
+    let seqlen = fields
+        .get("seqlen")
+        .map(|n| reader.small(n, &fields.path_of("seqlen"), 2));
+    let (data, nsamples) = (data?, nsamples?);
+    Some(CalibrationDecl {
+        data,
+        split,
+        field,
+        sampler,
+        nsamples,
+        seqlen: seqlen.flatten(),
+        at: node.at,
+    })
+}

@@ -1,0 +1,13 @@
+//! Tree → [`SweepFile`]: one file a part of the sweep file. Every complaint is kept; nothing outside the file is looked at.
+
+pub mod calibrations;
+pub mod models;
+pub mod recipes;
+pub mod sparsity;
+pub mod sweep;
+pub mod tasks;
+
+pub use calibrations::DEFAULT as DEFAULT_CALIBRATION;
+pub use models::short as short_model;
+pub use sweep::sweep;
+pub use tasks::{STYLES, canonical as canonical_task};

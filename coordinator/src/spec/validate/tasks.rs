@@ -1,0 +1,128 @@
+//! `tasks:` → declarations: a name of the catalog or a task file, with what this sweep wants of it.
+
+use crate::spec::complaint::{Complaint, did_you_mean, one_of};
+use crate::spec::fields::Reader;
+use crate::spec::file::TaskDecl;
+use crate::spec::paths;
+use crate::spec::yaml::{Node, Value};
+use std::path::Path;
+
+const KEYS: [&str; 8] = [
+    "task",
+    "style",
+    "seqlen",
+    "limit",
+    "data",
+    "num_fewshot",
+    "fewshot_seed",
+    "models",
+];
+
+/// Prompt styles that tasks may have.
+pub const STYLES: [&str; 3] = ["letters", "cloze", "lm_eval"];
+
+/// Seed of the draw of few-shot examples where nothing is said: lm-evaluation-harness's.
+const FEWSHOT_SEED: u64 = 1234;
+
+/// Every task.
+pub fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Vec<TaskDecl> {
+    let items = reader.list(node, "tasks", "a list of tasks").unwrap_or_default();
+    items
+        .iter()
+        .enumerate()
+        .filter_map(|(i, item)| one(reader, item, &format!("tasks[{i}]"), folder))
+        .collect()
+}
+
+fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<TaskDecl> {
+    let plain = |task: String| TaskDecl {
+        task,
+        style: None,
+        seqlen: None,
+        limit: None,
+        data: None,
+        num_fewshot: 0,
+        fewshot_seed: FEWSHOT_SEED,
+        models: None,
+        at: node.at,
+    };
+    if let Value::Text(_) = &node.value {
+        return name(reader, node, field, folder).map(plain);
+    }
+    if !matches!(node.value, Value::Map(_)) {
+        return reader.complain(node, field, "a task's name, a task file, or a mapping with task");
+    }
+    let fields = reader.fields(node, field, &KEYS)?;
+    let task = reader
+        .required(&fields, "task", "a task's name or a task file")
+        .and_then(|n| name(reader, n, &fields.path_of("task"), folder));
+    let style = fields
+        .get("style")
+        .and_then(|n| reader.word(n, &fields.path_of("style"), &STYLES));
+    let seqlen = fields
+        .get("seqlen")
+        .and_then(|n| reader.small(n, &fields.path_of("seqlen"), 2));
+    let limit = fields
+        .get("limit")
+        .and_then(|n| reader.integer(n, &fields.path_of("limit"), 1..=u64::MAX));
+    let data = fields
+        .get("data")
+        .and_then(|n| reader.text(n, &fields.path_of("data"), "a file or a folder"));
+    let num_fewshot = fields
+        .get("num_fewshot")
+        .and_then(|n| reader.small(n, &fields.path_of("num_fewshot"), 0));
+    let fewshot_seed = fields
+        .get("fewshot_seed")
+        .and_then(|n| reader.integer(n, &fields.path_of("fewshot_seed"), 0..=1 << 53));
+    let models = fields
+        .get("models")
+        .map(|n| reader.texts(n, &fields.path_of("models"), "ids of models:"));
+    Some(TaskDecl {
+        style: style.map(str::to_owned),
+        seqlen,
+        limit,
+        data: data.map(|d| paths::absolute(folder, d)),
+        num_fewshot: num_fewshot.unwrap_or(0),
+        fewshot_seed: fewshot_seed.unwrap_or(FEWSHOT_SEED),
+        models,
+        ..plain(task?)
+    })
+}
+
+fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<String> {
+    let text = reader.text(node, field, "a task's name or a task file")?;
+    if paths::is_path(text) {
+        return Some(paths::absolute(folder, text));
+    }
+    match canonical(text) {
+        Some(name) => Some(name.to_owned()),
+        None => {
+            let words: Vec<&str> = TASKS.iter().map(|(name, _)| *name).collect();
+            let near = did_you_mean(text, &words);
+            let expected = format!("{} or a task file written ./file.yaml{near}", one_of(&words));
+            reader
+                .complaints
+                .push(Complaint::new(node.at, field, text, expected));
+            None
+        }
+    }
+}
+
+/// Tasks of the catalog with other spellings of their names.
+const TASKS: &[(&str, &[&str])] = &[
+    ("wikitext2", &["wikitext", "wikitext-2"]),
+    ("commonsense_qa", &["commonsenseqa", "commonsense-qa", "csqa"]),
+    ("cosmos_qa", &["cosmosqa", "cosmos-qa"]),
+    ("logiqa", &["logi_qa", "logi-qa"]),
+    ("reclor", &[]),
+    ("ekar", &["e-kar", "e_kar"]),
+];
+
+/// The catalog's spelling of a task's name.
+pub fn canonical(text: &str) -> Option<&'static str> {
+    let lower = text.to_ascii_lowercase();
+    TASKS
+        .iter()
+        .find(|(name, aliases)| *name == lower || aliases.contains(&lower.as_str()))
+        .map(|(name, _)| *name)
+}
