@@ -199,3 +199,4 @@ pub struct FailureRecord {
     /// When, RFC 3339, UTC.
     pub at: String,
 }
+
