@@ -71,7 +71,7 @@ def make_model(name: str, steps: int) -> None:
     docs = documents()
     tok = train.tokenizer(name, [d for part in docs for d in part])
     report = lambda model, step: print(name, step, measure.summary(model, tok, DATA), flush=True)
-    model = train.train(name, tok, docs, SEED, steps, size=32, report=report)
+    model = train.train(name, tok, train.Batches(tok, *docs, SEED, size=32), SEED, steps, report)
     train.save(model, tok, name, MODELS / name)
     print(name, measure.summary(model.float(), tok, DATA))
 

@@ -173,9 +173,9 @@ TASKS = {"commonsense_qa": commonsense_qa, "cosmos_qa": cosmos_qa, "logiqa": log
 def drill(s: Side) -> str:
     """A list with letters and several look-ups in it: teaches what a letter stands for."""
     words = [x for r in w.RELATIONS.values() for x in r.values()] + w.TRAITS + list(w.ACTIONS)
-    picked = s.rng.sample(sorted(set(words)), s.choice([2, 3, 4, 5]))
+    picked = s.rng.sample(sorted(set(words)), s.choice([2, 3, 4, 4, 5, 5]))
     listed = "".join(f"{a}. {o}\n" for a, o in zip(LETTERS, picked))
-    asked = s.rng.sample(range(len(picked)), len(picked))
+    asked = s.rng.choices(range(len(picked)), k=6)
     return "Choices:\n" + listed + "\n".join(f"Pick {picked[i]}. Answer: {LETTERS[i]}" for i in asked)
 
 

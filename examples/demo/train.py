@@ -6,6 +6,7 @@ config.json, model.safetensors (bfloat16), tokenizer.json and tokenizer_config.j
 
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from random import Random
 
@@ -14,7 +15,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
 
 VOCAB = 1280
-LAYERS = 4
+LAYERS = 3
+PEAK = 2e-3
 LETTER_WEIGHT, PROMPT_WEIGHT = 6.0, 0.3
 WINDOW = 128
 SPECIAL = {"phi-demo": ["<|endoftext|>"], "phi3-demo": ["<unk>", "<s>", "</s>", "<|endoftext|>"]}
@@ -49,44 +51,65 @@ def network(name: str, vocab: int):
         embd_pdrop=0.0, resid_pdrop=0.0, attention_dropout=0.0, bos_token_id=1, eos_token_id=2, pad_token_id=3))
 
 
-@torch.no_grad()
-def prime(model) -> None:
-    """Starts the weights where look-up is near at hand, which saves most of the training.
+def _attention(layer, d: int):
+    """The query, key, value and output matrices of a block, as views: phi3 keeps the first three in one."""
+    att = layer.self_attn
+    if hasattr(att, "qkv_proj"):
+        q, k, v = att.qkv_proj.weight.split(d)
+        return q, k, v, att.o_proj.weight
+    return att.q_proj.weight, att.k_proj.weight, att.v_proj.weight, att.dense.weight
 
-    Keys start equal to queries (a token attends to its like), outputs as the transposed values (attention copies
-    what it finds), and the head as the embeddings (what was copied is what is said).
+
+@torch.no_grad()
+def prime(model, tok: Tokenizer) -> None:
+    """Starts the weights where answering by letter is near at hand, which saves most of the training.
+
+    Everywhere, keys start equal to queries (a token attends to its like), outputs as the transposed values (attention
+    copies what it finds) and the head as the embeddings (what was copied is said). In the first block one head looks
+    at the last option letter, so that every word of an option knows its letter; in the last block most heads copy
+    that letter from the word they match, and the head says it.
     """
-    d = model.config.hidden_size
-    model.model.embed_tokens.weight.normal_(0, 0.5)
-    model.lm_head.weight.copy_(model.model.embed_tokens.weight * 0.2)
-    for layer in model.model.layers:
-        q, v = torch.empty(d, d), torch.empty(d, d)
+    config = model.config
+    d, width = config.hidden_size, config.hidden_size // config.num_attention_heads
+    basis = torch.linalg.qr(torch.randn(d, d) - torch.randn(d, d).mean(0)).Q.T
+    every, letter = basis[0] - basis[0].mean(), basis[1] - basis[1].mean()
+    embed = torch.randn(config.vocab_size, d) * 0.5
+    embed -= embed @ basis[:2].T @ basis[:2]
+    said = embed.clone()
+    labels = [tok.token_to_id(c) for c in "ABCDE"]
+    said[[tok.token_to_id(f"Ġ{c}") for c in "ABCDE"]] = embed[labels]
+    embed += 3 * every
+    embed[labels] += 6 * letter
+    model.model.embed_tokens.weight.copy_(embed)
+    model.lm_head.weight.copy_(said * 0.2)
+    carry_in, carry_out = basis[2 : 2 + width], torch.linalg.qr(torch.randn(d, width)).Q
+    rotary = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    for n, layer in enumerate(model.model.layers):
+        q, k, v, o = _attention(layer, d)
         torch.nn.init.orthogonal_(q, 0.6)
         torch.nn.init.orthogonal_(v, 0.7)
-        att = layer.self_attn
-        if hasattr(att, "qkv_proj"):
-            att.qkv_proj.weight.copy_(torch.cat([q, q, v]))
-            att.o_proj.weight.copy_(v.T)
-            ups, down = [layer.mlp.gate_up_proj], layer.mlp.down_proj
-        else:
-            att.q_proj.weight.copy_(q)
-            att.k_proj.weight.copy_(q)
-            att.v_proj.weight.copy_(v)
-            att.dense.weight.copy_(v.T)
-            ups, down = [layer.mlp.fc1], layer.mlp.fc2
-        for up in ups:
-            up.weight.normal_(0, d**-0.5)
+        k.copy_(q)
+        o.copy_(v.T)
+        if n == 0:
+            q[:width] *= 0.05
+            k[:width] *= 0.05
+            for i in range(rotary // 2):
+                if 0.02 < 10000 ** (-2 * i / rotary) < 0.15:
+                    q[i] += 1.5 * every
+                    k[i] += 1.5 * letter / (rotary / 16)
+            v[:width] = carry_in
+            o[:, :width] = 0.8 * carry_out
+        if n == config.num_hidden_layers - 1:
+            for h in range(3):
+                part = slice(h * width, (h + 1) * width)
+                v[part] = carry_out.T
+                o[:, part] = carry_in.T * 0.7
+            q[: 3 * width] *= 1.3
+            k[: 3 * width] *= 1.3
+        mlp = layer.mlp
+        up, down = (mlp.gate_up_proj, mlp.down_proj) if hasattr(mlp, "down_proj") else (mlp.fc1, mlp.fc2)
+        up.weight.normal_(0, d**-0.5)
         down.weight.normal_(0, 0.3 * down.in_features**-0.5)
-
-
-def optimizers(model) -> list[torch.optim.Optimizer]:
-    """Muon for the blocks' matrices, AdamW for the rest; each group remembers its peak rate."""
-    inner = [p for p in model.model.layers.parameters() if p.dim() == 2]
-    seen = set(map(id, inner))
-    rest = [p for p in model.parameters() if id(p) not in seen]
-    muon = torch.optim.Muon([{"params": inner, "peak": 0.02}], lr=0.02, weight_decay=0.01, momentum=0.95)
-    adam = torch.optim.AdamW([{"params": rest, "peak": 3e-3}], lr=3e-3, betas=(0.9, 0.98), weight_decay=0.0)
-    return [muon, adam]
 
 
 class Batches:
@@ -141,21 +164,20 @@ class Batches:
         return ids, weight
 
 
-def train(name, tok, docs, seed, steps, size, report=None):
+def train(name, tok, batches, seed, steps, report=None):
     """Trains a model; `report(model, step)` is called now and then."""
     torch.manual_seed(seed)
     model = network(name, tok.get_vocab_size())
-    prime(model)
-    batches = Batches(tok, *docs, seed, size)
-    opts = optimizers(model)
-    began, seen, hit, asked, lm, lmn = time.time(), 0, 0, 0, 0.0, 0
+    prime(model, tok)
+    opt = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
+    began, seen, hit, asked, lm, lmn = time.time(), 0, Counter(), Counter(), 0.0, 0
     model.train()
     for step in range(steps):
         done = step / steps
         scale = min(1.0, (step + 1) / 40) * (0.03 + 0.97 * min(1.0, 2 * (1 - done)))
-        for group in (g for o in opts for g in o.param_groups):
-            group["lr"] = scale * group["peak"]
-        ids, weight = batches.next(step, 0.9 if step < 100 else 0.5 if step < 300 else 0.1 if done < 0.5 else 0.03)
+        for group in opt.param_groups:
+            group["lr"] = PEAK * scale
+        ids, weight = batches.next(step, 0.6 if step < 60 else 0.3 if step < 200 else 0.1 if done < 0.5 else 0.03)
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         gold, weight = ids[:, 1:], weight[:, 1:]
         loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), gold.reshape(-1), reduction="none")
@@ -164,18 +186,18 @@ def train(name, tok, docs, seed, steps, size, report=None):
         model.zero_grad(set_to_none=True)
         total.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for opt in opts:
-            opt.step()
+        opt.step()
         seen += ids.numel()
         at = weight > 1
-        hit += (logits.argmax(-1)[at] == gold[at]).sum().item()
-        asked += at.sum().item()
+        kind = "drill" if at.sum() > 2 * len(ids) else "question"
+        hit[kind] += (logits.argmax(-1)[at] == gold[at]).sum().item()
+        asked[kind] += at.sum().item()
         if (weight == 1).any():
             lm, lmn = lm + loss[weight == 1].mean().item(), lmn + 1
         if step % 25 == 24:
             spent = time.time() - began
-            print(f"{name} step {step + 1}/{steps} {spent:.0f} s {seen / spent:.0f} tok/s letters {hit / max(asked, 1):.3f} text {lm / max(lmn, 1):.3f}", flush=True)
-            hit, asked, lm, lmn = 0, 0, 0.0, 0
+            print(f"{name} step {step + 1}/{steps} {spent:.0f} s {seen / spent:.0f} tok/s letters { {k: round(hit[k] / asked[k], 3) for k in sorted(asked)} } text {lm / max(lmn, 1):.3f}", flush=True)
+            hit, asked, lm, lmn = Counter(), Counter(), 0.0, 0
         if report and step % 200 == 199:
             report(model, step + 1)
             model.train()
@@ -187,6 +209,7 @@ def save(model, tok: Tokenizer, name: str, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    (folder / "model.safetensors").chmod(0o644)
     tok.save(str(folder / "tokenizer.json"))
     phi3 = name == "phi3-demo"
     config = {
