@@ -9,10 +9,10 @@
 //! * [`arch`], [`families`]: every architectural choice of a decoder as data, read from config.json.
 //! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
 //! * [`methods`]: the list of pruning methods.
-//! * [`model_folder`], [`checkpoint`]: a model's files and digest; compact checkpoints and their export.
 
 pub mod arch;
 pub mod bucket;
+pub mod catalog;
 pub mod checkpoint;
 pub mod families;
 pub mod ids;

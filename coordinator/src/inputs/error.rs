@@ -1,0 +1,163 @@
+//! What can be wrong with what a sweep names: every complaint says where, what was found and what was expected.
+
+use espalier_proto::bucket::BucketError;
+use std::path::Path;
+
+/// Inputs cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// The sweep file asks for what cannot be.
+    #[error("{at}: {field}: found {found}, expected {expected}")]
+    Declared {
+        /// `file:line:column`.
+        at: String,
+        /// Field of the sweep file.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A file cannot be read.
+    #[error("{file}: cannot be read: {source}")]
+    Io {
+        /// The file or folder.
+        file: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A value in a data file is not what it must be.
+    #[error("{file}: {place}: {field}: found {found}, expected {expected}")]
+    Value {
+        /// The file.
+        file: String,
+        /// `line 3` or `row 3`, from 1.
+        place: String,
+        /// Column or dotted path.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A file or folder as a whole is not what it must be.
+    #[error("{file}: found {found}, expected {expected}")]
+    Data {
+        /// The file or folder.
+        file: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A hub source is not on this machine.
+    #[error("{kind} {name} is not in the Hugging Face cache {cache}; get it there with: {command}")]
+    NotCached {
+        /// `model` or `dataset`.
+        kind: &'static str,
+        /// `org/name`, with its revision if one was named.
+        name: String,
+        /// The cache's folder.
+        cache: String,
+        /// What to type.
+        command: String,
+    },
+    /// A task file is not what it must be.
+    #[error("{file}: {field}: found {found}, expected {expected}")]
+    Task {
+        /// The task file, or the catalog's.
+        file: String,
+        /// Field.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A template cannot be rendered on an item.
+    #[error("{file}: {place}: {field}: {why}")]
+    Render {
+        /// The data file.
+        file: String,
+        /// The item's place in it.
+        place: String,
+        /// `doc_to_text`, `doc_to_choice` or `doc_to_target`.
+        field: &'static str,
+        /// The template engine's message.
+        why: String,
+    },
+    /// A tokenizer cannot be used.
+    #[error("{file}: {why}")]
+    Tokenizer {
+        /// The file.
+        file: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A model cannot be used.
+    #[error("model {model}: {folder}: {why}")]
+    Model {
+        /// The model's id.
+        model: String,
+        /// Its folder.
+        folder: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A text gives fewer tokens than are needed.
+    #[error("{data}: found {found} tokens for model {model}, expected more than {seqlen} ({need})")]
+    TooShort {
+        /// The text.
+        data: String,
+        /// The model whose tokenizer counted.
+        model: String,
+        /// Tokens in the text.
+        found: usize,
+        /// Tokens of a window.
+        seqlen: u32,
+        /// What the tokens are for.
+        need: &'static str,
+    },
+    /// A token id that the model has no embedding for.
+    #[error("{data}: found token id {found} for model {model}, expected ids below its vocabulary {vocab}")]
+    TokenId {
+        /// The text or task.
+        data: String,
+        /// The model.
+        model: String,
+        /// The id.
+        found: u32,
+        /// Rows of the model's embedding.
+        vocab: usize,
+    },
+    /// An item that no model of this limit can score.
+    #[error("{task}: item {item}: {field}: found {found}, expected {expected}")]
+    Item {
+        /// The task's label.
+        task: String,
+        /// The item's id.
+        item: String,
+        /// What of it.
+        field: String,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// The bucket failed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+}
+
+impl InputsError {
+    /// `cannot be read` of a path.
+    pub fn io(path: &Path, source: std::io::Error) -> Self {
+        Self::Io { file: path.display().to_string(), source }
+    }
+
+    /// A file or folder as a whole.
+    pub fn data(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> Self {
+        Self::Data { file: path.display().to_string(), found: found.into(), expected: expected.into() }
+    }
+}
