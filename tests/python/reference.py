@@ -111,7 +111,12 @@ def prune_magnitude(model, pattern):
 @torch.no_grad()
 def perplexity(model, tokenizer, texts, seqlen):
     """wanda's eval_ppl: rows joined by two newlines, disjoint windows, the tail dropped, mean of window means."""
-    ids = torch.tensor(tokenizer("\n\n".join(texts))["input_ids"])
+    return perplexity_of_ids(model, torch.tensor(tokenizer("\n\n".join(texts))["input_ids"]), seqlen)
+
+
+@torch.no_grad()
+def perplexity_of_ids(model, ids, seqlen):
+    """The same from token ids."""
     means = []
     for i in range(len(ids) // seqlen):
         window = ids[i * seqlen : (i + 1) * seqlen][None]
