@@ -7,5 +7,8 @@ pub mod cli;
 pub mod clock;
 pub mod exit;
 pub mod inputs;
+pub mod records;
+pub mod schedule;
+pub mod serve;
 pub mod spec;
 pub mod telemetry;

@@ -93,6 +93,11 @@ pub fn probe(instance: &Name, n: u64) -> Path {
     Path::from(format!("coordinators/{instance}/probe/{n:08}.json"))
 }
 
+/// What a local run's worker wrote to stderr, in a folder bucket; `slot` is the worker's number in that run.
+pub fn worker_log(instance: &Name, epoch: u64, slot: usize) -> Path {
+    Path::from(format!("coordinators/{instance}/workers/{epoch:08}-{slot}.log"))
+}
+
 /// The folder of a variant that a sweep asked to be exported.
 pub fn export_folder(key: VariantKey) -> Path {
     Path::from(format!("exports/{key}"))

@@ -1,0 +1,198 @@
+//! What a failure means for what comes next: who is blamed, when a key is tried again, when it is given up.
+//!
+//! | failure | blamed on the key | tried again |
+//! |---|---|---|
+//! | preempted | no | at once, anywhere |
+//! | node fault, store error | no, but not without end | later, anywhere |
+//! | worker lost | if it came no further than the last lost attempt | at once |
+//! | compute process lost, a bug | yes | at once |
+//! | out of memory | yes | on more memory if any worker has it |
+//! | bad model, bad inputs, non-finite numbers, another digest | yes | never: it fails wherever it runs |
+
+use super::command::Command;
+use super::event::{Fault, FaultKind, Millis, WorkerId};
+use super::state::{Attempt, Schedule, Trouble};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
+use espalier_proto::records::FailureCode;
+
+/// Excused failures that count as much as one blamed one: nothing is tried for ever.
+const EXCUSED_PER_BLAME: u32 = 4;
+/// First wait before a key is tried again after the fault of a node or the store; grows with every one.
+const BACK_OFF: Millis = Millis(2_000);
+/// Node faults in a row after which a worker is given nothing more.
+pub(super) const NODE_FAULTS: u32 = 3;
+
+/// What one failure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weight {
+    Nothing,
+    Excused,
+    Blamed,
+    Final,
+}
+
+fn weight(kind: FaultKind, code: FailureCode) -> Weight {
+    use FailureCode as C;
+    match kind {
+        FaultKind::Preempted => Weight::Nothing,
+        FaultKind::NodeFault | FaultKind::StoreError => Weight::Excused,
+        FaultKind::ComputeLost | FaultKind::OutOfMemory => Weight::Blamed,
+        FaultKind::CellError => match code {
+            C::NonFiniteWeights
+            | C::NonFiniteScores
+            | C::BadCheckpoint
+            | C::ModelChanged
+            | C::BadInputs
+            | C::DigestMismatch => Weight::Final,
+            C::OutOfMemory | C::ComputeLost | C::Internal => Weight::Blamed,
+            C::NodeFault | C::StoreError => Weight::Excused,
+            C::Preempted => Weight::Nothing,
+        },
+    }
+}
+
+impl Schedule {
+    /// A worker says that something failed in an attempt. Said again, it counts once.
+    pub(super) fn failed(
+        &mut self,
+        now: Millis,
+        (worker, id, variant): (&WorkerId, &AttemptId, VariantKey),
+        fault: &Fault,
+        commands: &mut Vec<Command>,
+    ) {
+        let key = fault.key;
+        let is_variant = key == variant.0;
+        let memory = self.workers[worker].facts.memory;
+        let Some(trouble) = self.trouble(variant, key) else {
+            return;
+        };
+        if !trouble.seen.insert(id.clone()) {
+            return;
+        }
+        if fault.kind == FaultKind::OutOfMemory {
+            trouble.too_small = trouble.too_small.max(memory);
+        }
+        let weight = weight(fault.kind, fault.code);
+        commands.push(Command::KeepFailure {
+            worker: worker.clone(),
+            attempt: id.clone(),
+            fault: fault.clone(),
+        });
+        if fault.kind == FaultKind::NodeFault {
+            self.workers.get_mut(worker).expect("it just called").faults += 1;
+        }
+        if is_variant {
+            self.end(id);
+        } else if let Some(attempt) = self.attempts.get_mut(id) {
+            attempt.cells.remove(&CellKey(key));
+            attempt.begun.remove(&CellKey(key));
+            self.end_if_finished(id);
+        }
+        self.count(now, variant, key, (weight, fault.code), commands);
+    }
+
+    /// A lost worker is blamed on the variant only if its attempt came no further than the one lost before it.
+    pub(super) fn blame_loss(
+        &mut self,
+        now: Millis,
+        id: &AttemptId,
+        attempt: &Attempt,
+        commands: &mut Vec<Command>,
+    ) {
+        let variant = self
+            .variants
+            .get_mut(&attempt.variant)
+            .expect("attempts are of known variants");
+        let stuck = variant.lost_at.is_some_and(|before| attempt.reach <= before);
+        variant.lost_at = Some(attempt.reach);
+        if stuck && variant.trouble.seen.insert(id.clone()) {
+            let key = attempt.variant.0;
+            let fault = Fault {
+                key,
+                kind: FaultKind::ComputeLost,
+                code: FailureCode::ComputeLost,
+                message:
+                    "the worker was lost, and the attempt had come no further than the lost one before it"
+                        .to_owned(),
+            };
+            let (worker, lost) = (attempt.worker.clone(), id.clone());
+            commands.push(Command::KeepFailure {
+                worker,
+                attempt: lost,
+                fault,
+            });
+            self.count(
+                now,
+                attempt.variant,
+                key,
+                (Weight::Blamed, FailureCode::ComputeLost),
+                commands,
+            );
+        }
+    }
+
+    fn count(
+        &mut self,
+        now: Millis,
+        variant: VariantKey,
+        key: Digest,
+        (weight, code): (Weight, FailureCode),
+        commands: &mut Vec<Command>,
+    ) {
+        let sweeps = self.sweeps_wanting(variant, key);
+        let tries = sweeps
+            .iter()
+            .map(|s| self.sweeps[s].limits.attempts)
+            .max()
+            .unwrap_or(1)
+            .max(1);
+        let Some(trouble) = self.trouble(variant, key) else {
+            return;
+        };
+        match weight {
+            Weight::Nothing => {}
+            Weight::Excused => {
+                trouble.excused += 1;
+                trouble.not_before = now + Millis(BACK_OFF.0 * u64::from(trouble.excused));
+            }
+            Weight::Blamed => trouble.blamed += 1,
+            Weight::Final => trouble.blamed = tries.max(trouble.blamed + 1),
+        }
+        if trouble.quarantined.is_some() || trouble.blamed + trouble.excused / EXCUSED_PER_BLAME < tries {
+            return;
+        }
+        trouble.quarantined = Some(code);
+        self.unsettled = true;
+        commands.push(Command::Quarantine { sweeps, key, code });
+        for id in self.variants[&variant].attempts.clone() {
+            if key == variant.0 {
+                self.end(&id);
+            } else {
+                let attempt = self.attempts.get_mut(&id).expect("a variant names live attempts");
+                attempt.cells.remove(&CellKey(key));
+                self.end_if_finished(&id);
+            }
+        }
+    }
+
+    fn trouble(&mut self, variant: VariantKey, key: Digest) -> Option<&mut Trouble> {
+        let state = self.variants.get_mut(&variant)?;
+        if key == variant.0 {
+            return Some(&mut state.trouble);
+        }
+        state.cells.get_mut(&CellKey(key)).map(|c| &mut c.trouble)
+    }
+
+    fn sweeps_wanting(&self, variant: VariantKey, key: Digest) -> Vec<Name> {
+        let cells = &self.variants[&variant].cells;
+        self.sweeps
+            .iter()
+            .filter(|(_, s)| {
+                let whole = key == variant.0;
+                s.cells.contains(&CellKey(key))
+                    || whole && (s.alone.contains(&variant) || cells.keys().any(|c| s.cells.contains(c)))
+            })
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}

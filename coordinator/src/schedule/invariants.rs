@@ -1,0 +1,92 @@
+//! What is always true of a schedule, by name. Tests check it after every event; so does every build with debug assertions.
+
+use super::state::Schedule;
+
+impl Schedule {
+    /// Every broken invariant, with what broke it.
+    pub(super) fn broken(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        let mut say = |ok: bool, name: &str, what: &dyn std::fmt::Display| {
+            if !ok {
+                broken.push(format!("{name}: {what}"));
+            }
+        };
+        for (id, attempt) in &self.attempts {
+            let worker = self.workers.get(&attempt.worker);
+            let variant = &self.variants[&attempt.variant];
+            say(
+                worker.is_some_and(|w| w.attempts.contains(id)) && variant.attempts.contains(id),
+                "S1 an attempt is held by its worker and known to its variant",
+                id,
+            );
+            for cell in &attempt.cells {
+                say(
+                    !variant.cells[cell].done,
+                    "S2 no attempt is to do a cell that is done",
+                    id,
+                );
+                say(
+                    variant.cells[cell].trouble.quarantined.is_none(),
+                    "S3 no attempt is to do a cell that was given up",
+                    id,
+                );
+                let holders = variant
+                    .attempts
+                    .iter()
+                    .filter(|a| self.attempts[*a].cells.contains(cell))
+                    .count();
+                say(holders == 1, "S4 a cell is to be done by one attempt", id);
+            }
+            say(
+                variant.trouble.quarantined.is_none(),
+                "S5 no attempt is at a variant that was given up",
+                id,
+            );
+            say(
+                attempt.alone && !variant.done || !attempt.cells.is_empty(),
+                "S6 a live attempt has something to do",
+                id,
+            );
+            say(
+                variant.done || variant.attempts.len() == 1,
+                "S7 a variant is prepared by one attempt until its record is there",
+                id,
+            );
+            say(
+                id.epoch != self.epoch || id.n <= self.last_attempt,
+                "S8 an attempt's number is never given twice",
+                id,
+            );
+            say(
+                worker.is_some_and(|w| self.misfit(&w.facts, attempt.variant).is_none()),
+                "S9 an attempt is at a worker that fits",
+                id,
+            );
+        }
+        for (id, worker) in &self.workers {
+            say(
+                worker
+                    .attempts
+                    .iter()
+                    .all(|a| self.attempts.get(a).is_some_and(|a| a.worker == *id)),
+                "S10 a worker holds live attempts only",
+                id,
+            );
+        }
+        for variant in self.variants.values() {
+            for id in &variant.attempts {
+                say(
+                    self.attempts.contains_key(id),
+                    "S11 a variant names live attempts only",
+                    id,
+                );
+            }
+        }
+        broken
+    }
+
+    /// Stops a build with debug assertions where an invariant is broken.
+    pub(super) fn check(&self) {
+        debug_assert!(self.broken().is_empty(), "{:#?}", self.broken());
+    }
+}

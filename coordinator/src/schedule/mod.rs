@@ -1,0 +1,34 @@
+//! Decides which worker does which shard. Pure: no I/O, no clock, no randomness.
+//!
+//! In: an [`Event`] and the time at which it happened. Out: the [`Command`]s that the caller must carry out. The same events
+//! in the same order always give the same commands. Nothing here is remembered anywhere: after a restart it is built again
+//! from the bucket and from what workers say they hold.
+//!
+//! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
+//! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
+//! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. * [`invariants`]: what is always true.
+
+mod adopt;
+mod blame;
+pub mod command;
+pub mod event;
+mod grid;
+mod invariants;
+mod lease;
+mod place;
+#[cfg(test)]
+mod simulation;
+mod state;
+mod step;
+#[cfg(test)]
+mod stories;
+mod view;
+
+pub use command::{Command, Order};
+pub use event::{
+    CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Report, Submission, Sync, VariantPlan,
+    WorkerFacts, WorkerId,
+};
+pub use place::Misfit;
+pub use state::{Schedule, Timing};
+pub use view::{AttemptView, SweepView, View};

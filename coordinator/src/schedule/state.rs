@@ -1,0 +1,171 @@
+//! What a schedule knows.
+
+use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
+use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
+use espalier_proto::records::FailureCode;
+use espalier_proto::sweep::Limits;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Durations of the protocol.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// Silence after which a worker's shards may be given to others.
+    pub lease: Millis,
+    /// A busy worker calls at least this often.
+    pub busy: Millis,
+    /// An idle worker's call is held open this long.
+    pub hold: Millis,
+    /// After a restart nothing new is given out for this long, while running workers announce what they hold.
+    pub reconcile: Millis,
+}
+
+/// The one state machine of a coordinator.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub(super) instance: Name,
+    pub(super) epoch: u64,
+    pub(super) timing: Timing,
+    /// Time of the first event.
+    pub(super) started: Option<Millis>,
+    /// Number of the last attempt of this epoch.
+    pub(super) last_attempt: u64,
+    pub(super) draining: bool,
+    /// Something happened that can finish a sweep.
+    pub(super) unsettled: bool,
+    pub(super) sweeps: BTreeMap<Name, Sweep>,
+    pub(super) variants: BTreeMap<VariantKey, Variant>,
+    /// The variant of every cell.
+    pub(super) homes: BTreeMap<CellKey, VariantKey>,
+    pub(super) workers: BTreeMap<WorkerId, Worker>,
+    pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+}
+
+/// A submitted sweep.
+#[derive(Clone, Debug)]
+pub(super) struct Sweep {
+    pub(super) limits: Limits,
+    /// Cells wanted of it.
+    pub(super) cells: BTreeSet<CellKey>,
+    /// Variants whose own record is wanted.
+    pub(super) alone: BTreeSet<VariantKey>,
+    /// Stopped, by the user or by `limits.max_failed_cells`.
+    pub(super) halted: bool,
+    /// `SweepDone` was said.
+    pub(super) told: bool,
+}
+
+/// A variant that some sweep wants.
+#[derive(Clone, Debug)]
+pub(super) struct Variant {
+    pub(super) needs: Needs,
+    pub(super) cost: u64,
+    /// Position in the order of submission.
+    pub(super) order: usize,
+    /// Its record is in the bucket.
+    pub(super) done: bool,
+    pub(super) cells: BTreeMap<CellKey, Cell>,
+    /// Live attempts at it.
+    pub(super) attempts: BTreeSet<AttemptId>,
+    pub(super) trouble: Trouble,
+    /// How far the last lost attempt had come.
+    pub(super) lost_at: Option<Reach>,
+}
+
+/// A cell that some sweep wants.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) cost: u64,
+    /// Position among its variant's cells.
+    pub(super) order: usize,
+    /// Its record is in the bucket.
+    pub(super) done: bool,
+    pub(super) trouble: Trouble,
+}
+
+/// The failures of one key, since this coordinator's start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Trouble {
+    /// Attempts whose failure was counted: a report repeated is not a second failure.
+    pub(super) seen: BTreeSet<AttemptId>,
+    /// Failures by its own fault.
+    pub(super) blamed: u32,
+    /// Failures by the fault of a node or the store.
+    pub(super) excused: u32,
+    /// Memory of the largest device that did not suffice, bytes.
+    pub(super) too_small: u64,
+    /// Not to be tried before.
+    pub(super) not_before: Millis,
+    /// It failed as often as the limits allow.
+    pub(super) quarantined: Option<FailureCode>,
+}
+
+/// How far an attempt has come; larger is further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Reach {
+    pub(super) variant_done: bool,
+    pub(super) cells_done: usize,
+    /// 0 before anything was heard.
+    pub(super) phase: u8,
+    /// Thousandths of the phase.
+    pub(super) thousandths: u64,
+}
+
+/// A live attempt at a shard.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    pub(super) variant: VariantKey,
+    pub(super) worker: WorkerId,
+    /// Cells that it is to do and has not done.
+    pub(super) cells: BTreeSet<CellKey>,
+    /// Those of them that it has begun, and begun ones that were taken from it.
+    pub(super) begun: BTreeSet<CellKey>,
+    /// The variant's record is wanted, even without cells.
+    pub(super) alone: bool,
+    /// The worker has said that it holds it.
+    pub(super) confirmed: bool,
+    pub(super) lease_until: Millis,
+    pub(super) reach: Reach,
+    pub(super) phase: Phase,
+    pub(super) progress: (u64, u64),
+}
+
+/// A worker that has called.
+#[derive(Clone, Debug)]
+pub(super) struct Worker {
+    pub(super) facts: WorkerFacts,
+    /// When it last called.
+    pub(super) heard: Millis,
+    pub(super) draining: bool,
+    /// Its open call: number and time.
+    pub(super) call: Option<(u64, Millis)>,
+    /// Number of its newest call, open or not.
+    pub(super) newest: u64,
+    /// What it said it holds in its last call.
+    pub(super) reported: BTreeSet<AttemptId>,
+    /// Live attempts that it holds or is to hold.
+    pub(super) attempts: BTreeSet<AttemptId>,
+    /// Model of the last shard that it was given.
+    pub(super) last_model: Option<espalier_proto::ids::ModelDigest>,
+    /// Node faults in a row.
+    pub(super) faults: u32,
+}
+
+impl Schedule {
+    /// An empty schedule of this epoch of an instance.
+    pub fn new(instance: Name, epoch: u64, timing: Timing) -> Self {
+        Self {
+            instance,
+            epoch,
+            timing,
+            started: None,
+            last_attempt: 0,
+            draining: false,
+            unsettled: false,
+            sweeps: BTreeMap::new(),
+            variants: BTreeMap::new(),
+            homes: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+        }
+    }
+}

@@ -1,0 +1,391 @@
+//! Owns the one [`Schedule`]: events in → `step` → commands carried out. Decides nothing itself.
+//!
+//! In: calls of workers and other events, through [`Handle`]. Out: answers, writes to the bucket, a [`Status`] that can be
+//! watched. Writes and look-ups run beside the loop, so that a slow bucket delays no answer.
+
+use super::epoch::Epoch;
+use super::grid::Catalog;
+use super::log;
+use super::status::Status;
+use crate::clock::{self, Stopwatch};
+use crate::records::list::look_for;
+use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerId};
+use espalier_proto::bucket::Bucket;
+use espalier_proto::ids::{AttemptId, Name};
+use espalier_proto::layout;
+use espalier_proto::messages as m;
+use espalier_proto::records::{FailureRecord, RECORD_FORMAT};
+use espalier_proto::sweep::LogEvent;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+/// How often time passes for the schedule.
+const TICK: Duration = Duration::from_millis(200);
+/// How often a newer epoch is looked for.
+const LOOK_FOR_EPOCH: Duration = Duration::from_secs(5);
+
+/// Something for the driver.
+enum Input {
+    Sync(Box<Sync>, oneshot::Sender<m::SyncResponse>),
+    Event(Event),
+    WorkerExited(u32),
+    Stop(oneshot::Sender<()>),
+}
+
+/// Speaks to a driver.
+#[derive(Clone)]
+pub struct Handle {
+    inputs: mpsc::UnboundedSender<Input>,
+    status: watch::Receiver<Arc<Status>>,
+    calls: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// Number for the next call.
+    pub fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Hands in a worker's call; the answer comes when there is news. `None` if the driver has ended or a newer call of the
+    /// same worker has taken this one's place.
+    pub async fn sync(&self, sync: Sync) -> Option<m::SyncResponse> {
+        let (reply, answer) = oneshot::channel();
+        let mut guard = CallGuard {
+            inputs: self.inputs.clone(),
+            worker: sync.worker.clone(),
+            call: sync.call,
+            open: true,
+        };
+        self.inputs.send(Input::Sync(Box::new(sync), reply)).ok()?;
+        let answer = answer.await.ok();
+        guard.open = answer.is_none();
+        answer
+    }
+
+    /// Hands in any other event.
+    pub fn tell(&self, event: Event) {
+        // A driver that has ended needs no more events.
+        let _ = self.inputs.send(Input::Event(event));
+    }
+
+    /// The process of a local worker has ended.
+    pub fn worker_exited(&self, pid: u32) {
+        let _ = self.inputs.send(Input::WorkerExited(pid));
+    }
+
+    /// Ends the driver once everything that it has begun to write is written.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.inputs.send(Input::Stop(done)).is_ok() {
+            // Only a driver that has already ended drops it.
+            let _ = ended.await;
+        }
+    }
+
+    /// The newest status, watched.
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+}
+
+/// Tells the schedule that a call's client has gone.
+struct CallGuard {
+    inputs: mpsc::UnboundedSender<Input>,
+    worker: WorkerId,
+    call: u64,
+    open: bool,
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if self.open {
+            let event = Event::CallClosed {
+                worker: self.worker.clone(),
+                call: self.call,
+            };
+            // A driver that has ended needs no more events.
+            let _ = self.inputs.send(Input::Event(event));
+        }
+    }
+}
+
+/// The loop and what it keeps.
+struct Driver {
+    schedule: Schedule,
+    clock: Stopwatch,
+    bucket: Bucket,
+    epoch: Epoch,
+    timing: Timing,
+    catalog: Catalog,
+    inputs: mpsc::UnboundedSender<Input>,
+    status: watch::Sender<Arc<Status>>,
+    /// Open calls by worker.
+    open: BTreeMap<WorkerId, (u64, oneshot::Sender<m::SyncResponse>)>,
+    /// Each worker's fingerprint and process, for failures that are kept after it is gone.
+    known: BTreeMap<WorkerId, (String, u32)>,
+    faults: BTreeMap<espalier_proto::ids::Digest, Fault>,
+    superseded: bool,
+    trouble: Vec<String>,
+    writes: JoinSet<Option<String>>,
+}
+
+/// Starts a driver of this epoch. `catalog` is what workers are told about keys.
+pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> Handle {
+    let (inputs, receiver) = mpsc::unbounded_channel();
+    let (status_sender, status) = watch::channel(Arc::new(Status::default()));
+    let driver = Driver {
+        schedule: Schedule::new(epoch.instance.clone(), epoch.n, timing),
+        clock: Stopwatch::start(),
+        bucket,
+        epoch,
+        timing,
+        catalog,
+        inputs: inputs.clone(),
+        status: status_sender,
+        open: BTreeMap::new(),
+        known: BTreeMap::new(),
+        faults: BTreeMap::new(),
+        superseded: false,
+        trouble: Vec::new(),
+        writes: JoinSet::new(),
+    };
+    tokio::spawn(driver.run(receiver));
+    Handle {
+        inputs,
+        status,
+        calls: Arc::default(),
+    }
+}
+
+impl Driver {
+    async fn run(mut self, mut receiver: mpsc::UnboundedReceiver<Input>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut epoch_looked = Stopwatch::start();
+        loop {
+            tokio::select! {
+                input = receiver.recv() => match input {
+                    None => return,
+                    Some(Input::Stop(done)) => {
+                        while let Some(written) = self.writes.join_next().await {
+                            self.note(written);
+                        }
+                        self.show();
+                        // Whoever asked may have gone.
+                        let _ = done.send(());
+                        return;
+                    }
+                    Some(input) => self.take(input),
+                },
+                _ = tick.tick() => {
+                    self.step(Event::Tick);
+                    if epoch_looked.elapsed() > LOOK_FOR_EPOCH {
+                        epoch_looked = Stopwatch::start();
+                        self.look_for_epoch();
+                    }
+                    self.show();
+                }
+                Some(written) = self.writes.join_next() => self.note(written),
+            }
+        }
+    }
+
+    fn take(&mut self, input: Input) {
+        match input {
+            Input::Sync(sync, reply) => {
+                self.known.insert(
+                    sync.worker.clone(),
+                    (sync.facts.fingerprint.clone(), sync.facts.pid),
+                );
+                self.open.insert(sync.worker.clone(), (sync.call, reply));
+                self.step(Event::Sync(sync));
+            }
+            Input::Event(event) => self.step(event),
+            Input::WorkerExited(pid) => {
+                let gone: Vec<WorkerId> = self
+                    .known
+                    .iter()
+                    .filter(|(_, (_, p))| *p == pid)
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                for worker in gone {
+                    self.step(Event::WorkerLost(worker));
+                }
+            }
+            Input::Stop(_) => unreachable!("the loop takes it"),
+        }
+    }
+
+    fn step(&mut self, event: Event) {
+        let now = Millis(self.clock.millis());
+        let mut news = false;
+        for command in self.schedule.step(now, event) {
+            news |= !matches!(command, Command::Answer { .. });
+            self.carry_out(command);
+        }
+        if news {
+            self.show();
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Answer {
+                worker,
+                call,
+                orders,
+                drain,
+                call_again_ms,
+            } => {
+                let Some((open, reply)) = self.open.remove(&worker) else {
+                    return;
+                };
+                if open != call {
+                    self.open.insert(worker, (open, reply));
+                    return;
+                }
+                let response = m::SyncResponse {
+                    epoch: self.epoch.n,
+                    instance: self.epoch.instance.to_string(),
+                    bucket_url: self.bucket.url().to_owned(),
+                    probe_nonce: self.epoch.probe_nonce.clone(),
+                    shards: orders.iter().filter_map(|o| self.order(o)).collect(),
+                    drain,
+                    call_again_ms,
+                };
+                // A worker that has gone calls again; until then its lease runs.
+                let _ = reply.send(response);
+            }
+            Command::KeepFailure {
+                worker,
+                attempt,
+                fault,
+            } => self.keep_failure(&worker, attempt, fault),
+            Command::Quarantine { sweeps, key, code } => {
+                for sweep in sweeps {
+                    self.write_log(sweep, LogEvent::Quarantine { key, code });
+                }
+            }
+            Command::LookFor { variant, cells } => {
+                let (bucket, inputs) = (self.bucket.clone(), self.inputs.clone());
+                self.writes.spawn(async move {
+                    match look_for(&bucket, [variant].into(), cells.into_iter().collect()).await {
+                        Ok(found) => {
+                            let variants = found.variants.into_keys().collect();
+                            let cells = found.cells.into_keys().collect();
+                            // A driver that has ended needs no more events.
+                            let _ = inputs.send(Input::Event(Event::RecordsFound { variants, cells }));
+                            None
+                        }
+                        Err(error) => Some(format!(
+                            "records of a lost attempt could not be looked for: {error}"
+                        )),
+                    }
+                });
+            }
+            Command::SweepDone { sweep, halted } => tracing::info!(%sweep, halted, "nothing is left to do"),
+            Command::Superseded { epoch } => {
+                tracing::warn!(epoch, "a newer coordinator of this instance is at work");
+                self.superseded = true;
+            }
+        }
+    }
+
+    fn order(&self, order: &Order) -> Option<m::ShardOrder> {
+        let (variant_json, model_folder) = self.catalog.variants.get(&order.variant)?.clone();
+        let cells = order.cells.iter().filter_map(|cell| {
+            let inputs = self.catalog.cells.get(cell)?;
+            Some(m::CellOrder {
+                cell_key: cell.to_string(),
+                inputs_digest: inputs.to_string(),
+            })
+        });
+        Some(m::ShardOrder {
+            attempt: order.attempt.to_string(),
+            variant_json,
+            model_folder,
+            cells: cells.collect(),
+            lease_s: (self.timing.lease.0 / 1000) as u32,
+            variant_wanted: order.variant_wanted,
+        })
+    }
+
+    fn keep_failure(&mut self, worker: &WorkerId, attempt: AttemptId, fault: Fault) {
+        let fingerprint = self.known.get(worker).map(|(f, _)| f.clone()).unwrap_or_default();
+        tracing::warn!(key = %fault.key, %attempt, code = fault.code.as_str(), message = %fault.message, "attempt failed");
+        let record = FailureRecord {
+            format: RECORD_FORMAT,
+            key: fault.key,
+            attempt,
+            code: fault.code,
+            message: fault.message.clone(),
+            fingerprint,
+            at: clock::utc(),
+        };
+        self.faults.insert(fault.key, fault);
+        let bucket = self.bucket.clone();
+        self.writes.spawn(async move {
+            let path = layout::failure(record.key, &record.attempt);
+            // Lost: the worker has already written it.
+            bucket
+                .commit_json(&path, &record)
+                .await
+                .err()
+                .map(|e| format!("{path} could not be written: {e}"))
+        });
+    }
+
+    fn write_log(&mut self, sweep: Name, event: LogEvent) {
+        let (bucket, epoch) = (self.bucket.clone(), self.epoch.clone());
+        self.writes.spawn(async move {
+            let written = log::write(&bucket, &epoch, &sweep, event).await;
+            written
+                .err()
+                .map(|e| format!("the log of {sweep} could not be written: {e}"))
+        });
+    }
+
+    fn look_for_epoch(&mut self) {
+        let (bucket, epoch, inputs) = (self.bucket.clone(), self.epoch.clone(), self.inputs.clone());
+        self.writes.spawn(async move {
+            match epoch.superseded(&bucket).await {
+                Ok(false) => None,
+                Ok(true) => {
+                    // A driver that has ended needs no more events.
+                    let _ = inputs.send(Input::Event(Event::NewerEpoch(epoch.n + 1)));
+                    None
+                }
+                Err(error) => Some(format!("a newer epoch could not be looked for: {error}")),
+            }
+        });
+    }
+
+    fn note(&mut self, written: Result<Option<String>, tokio::task::JoinError>) {
+        let trouble = match written {
+            Ok(None) => return,
+            Ok(Some(trouble)) => trouble,
+            Err(error) => error.to_string(),
+        };
+        tracing::error!(%trouble, "bucket");
+        self.trouble.push(trouble);
+    }
+
+    fn show(&self) {
+        self.status.send_replace(Arc::new(Status {
+            view: self.schedule.view(),
+            faults: self.faults.clone(),
+            starved: self.schedule.starved(),
+            superseded: self.superseded,
+            trouble: self.trouble.clone(),
+            called: self
+                .known
+                .iter()
+                .map(|(id, (_, pid))| (*pid, id.clone()))
+                .collect(),
+        }));
+    }
+}

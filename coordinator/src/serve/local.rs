@@ -1,0 +1,415 @@
+//! A whole sweep in this process: takes the sweep's own instance, starts workers, waits until nothing is left, ends in order.
+//!
+//! In: a resolved sweep and a bucket. Out: what came of it. What is finished stays in the bucket whatever ends this process;
+//! what is missing is computed anew at every start.
+
+use super::driver::{self, Handle};
+use super::epoch::{self, Epoch, EpochError};
+use super::grid::{self, Catalog};
+use super::log::{self, LogError};
+use super::machine::{Demand, Devices, worker_devices};
+use super::outcome;
+use super::progress::{Estimator, Progress};
+use super::status::Status;
+use super::worker_api;
+use super::workers::{WorkerCommand, WorkerProcess, find_binary};
+use crate::clock::{self, Stopwatch};
+use crate::records::{Committed, RecordsError, committed};
+use crate::schedule::{Event, Millis, Timing};
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::CellKey;
+use espalier_proto::layout;
+use espalier_proto::recipe::Backend;
+use espalier_proto::sweep::ResolvedSweep;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use super::outcome::{Failed, Outcome};
+
+/// Durations of the protocol where workers are children of this process.
+const TIMING: Timing = Timing {
+    lease: Millis(30_000),
+    busy: Millis(1_000),
+    hold: Millis(25_000),
+    reconcile: Millis(0),
+};
+/// How often children are looked after.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long workers may take to end by themselves.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Deaths of one worker without anything having been finished in between, after which it is not started again.
+const DEATHS: u32 = 6;
+/// The same for a worker that never called.
+const STILLBIRTHS: u32 = 2;
+/// How long a sweep may be without a worker that can run what waits, while all have called.
+const STARVED: Duration = Duration::from_secs(3);
+/// The exit code by which a worker says that its machine cannot do the work.
+const BAD_NODE: i32 = 7;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct LocalRun<'a> {
+    /// The sweep; its inputs are in the bucket.
+    pub sweep: &'a ResolvedSweep,
+    /// Where results go.
+    pub bucket: &'a Bucket,
+    /// Limits what is run, not what the sweep is.
+    pub only: Option<BTreeSet<CellKey>>,
+    /// Take the sweep's name from another instance, or from a run that cannot be known to be dead.
+    pub take_over: bool,
+    /// `--worker-bin`.
+    pub worker_bin: Option<PathBuf>,
+    /// `--devices`.
+    pub devices: Devices,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum LocalError {
+    /// Somebody else is at it, or the bucket failed.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    /// The name is another's, or the bucket failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Records cannot be read.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// There is no worker.
+    #[error("no espalier-worker; looked for {}; say --worker-bin", looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", "))]
+    NoWorker {
+        /// Where it was looked for.
+        looked: Vec<PathBuf>,
+    },
+    /// The sweep asks for what this machine lacks.
+    #[error(
+        "the sweep asks for backend cuda, and the worker sees no GPU on this machine; run it where one is, or say backend: cpu"
+    )]
+    NoGpu,
+    /// This process cannot do what a coordinator must.
+    #[error("{what}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Workers die and do not come back.
+    #[error("workers on {device} keep dying ({how}); the last one's log, {log}, ends with:\n{tail}")]
+    WorkersDie {
+        /// The device.
+        device: String,
+        /// How the last one ended.
+        how: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's end.
+        tail: String,
+    },
+    /// No worker is what the sweep asks for.
+    #[error("no worker can run what is left: worker {worker}: {why}")]
+    NoFit {
+        /// One of them.
+        worker: String,
+        /// Why not.
+        why: String,
+    },
+    /// A newer run of this sweep took over.
+    #[error("another run has taken {sweep} over; what this one finished is in the bucket")]
+    TakenOver {
+        /// The sweep.
+        sweep: String,
+    },
+}
+
+/// Runs a sweep until nothing is left to do; `show` is called whenever there is progress to show.
+pub async fn run(options: LocalRun<'_>, mut show: impl FnMut(&Progress)) -> Result<Outcome, LocalError> {
+    let watch = Stopwatch::start();
+    let LocalRun { sweep, bucket, .. } = options;
+    let instance = sweep.name.local_instance();
+    let epoch = if options.take_over {
+        epoch::take(bucket, &instance).await?
+    } else {
+        epoch::take_alone(bucket, &instance).await?
+    };
+    let result = run_epoch(&options, &epoch, watch, &mut show).await;
+    // A marker that could not be written makes the next run look for this process, which will be gone.
+    if let Err(error) = epoch.end(bucket).await {
+        tracing::warn!(%error, "the end of this run could not be written");
+    }
+    result
+}
+
+async fn run_epoch(
+    options: &LocalRun<'_>,
+    epoch: &Epoch,
+    watch: Stopwatch,
+    show: &mut impl FnMut(&Progress),
+) -> Result<Outcome, LocalError> {
+    let LocalRun {
+        sweep, bucket, only, ..
+    } = options;
+    log::submit(bucket, epoch, sweep, options.take_over).await?;
+    let before = committed(bucket, sweep).await?;
+    let missing = outcome::missing(sweep, &before, only.as_ref());
+    if missing == 0 {
+        return Ok(
+            outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())
+                .after(watch.elapsed()),
+        );
+    }
+    let mut run = Running::start(options, epoch, &before, missing, watch).await?;
+    let ended = run.until_over(show).await;
+    let interrupted = matches!(ended, Ok(End::Interrupted));
+    run.end_workers(interrupted).await;
+    run.driver.stop().await;
+    run.server.abort();
+    let status = run.driver.status().borrow().clone();
+    ended?;
+    let after = committed(bucket, sweep).await?;
+    let mut outcome = outcome::outcome(sweep, only.as_ref(), &before, &after, &status).after(watch.elapsed());
+    outcome.interrupted = interrupted;
+    Ok(outcome)
+}
+
+/// How a run's main loop ended.
+enum End {
+    Over,
+    Interrupted,
+}
+
+/// One worker's place in a run.
+struct Slot {
+    command: WorkerCommand,
+    process: Option<WorkerProcess>,
+    /// Deaths since anything was last finished.
+    deaths: u32,
+    /// Done when it last died.
+    done: usize,
+    /// It is not started again.
+    given_up: bool,
+}
+
+/// A run with its workers.
+struct Running<'a> {
+    sweep: &'a ResolvedSweep,
+    driver: Handle,
+    server: tokio::task::JoinHandle<()>,
+    slots: Vec<Slot>,
+    estimator: Estimator,
+    watch: Stopwatch,
+}
+
+impl<'a> Running<'a> {
+    async fn start(
+        options: &LocalRun<'a>,
+        epoch: &Epoch,
+        before: &Committed,
+        missing: usize,
+        watch: Stopwatch,
+    ) -> Result<Self, LocalError> {
+        let LocalRun { sweep, bucket, .. } = *options;
+        let binary =
+            find_binary(options.worker_bin.as_deref()).map_err(|looked| LocalError::NoWorker { looked })?;
+        let devices = worker_devices(&options.devices, demand(sweep, missing), &binary);
+        if devices.is_empty() {
+            return Err(LocalError::NoGpu);
+        }
+        let tokens = grid::tokens(bucket, sweep).await?;
+        let machine = |what| move |source| LocalError::Machine { what, source };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .map_err(machine("no port of this machine could be opened for workers"))?;
+        let address = listener
+            .local_addr()
+            .map_err(machine("the port for workers has no address"))?;
+        let driver = driver::start(bucket.clone(), epoch.clone(), TIMING, Catalog::new(sweep));
+        let submission = grid::submission(sweep, before, &tokens, options.only.as_ref());
+        driver.tell(Event::Submit(Box::new(submission)));
+        let serving = worker_api::serve(listener, driver.clone(), std::future::pending());
+        let server = tokio::spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "workers can no longer be served");
+            }
+        });
+        let logs = log_folder(bucket, epoch);
+        let slots = devices.into_iter().enumerate().map(|(slot, device)| {
+            let threads = sweep.variants.iter().find_map(|v| v.spec.threads);
+            let command = WorkerCommand {
+                binary: binary.clone(),
+                coordinator: format!("http://{address}"),
+                device,
+                threads,
+                log: logs(slot),
+            };
+            Slot {
+                command,
+                process: None,
+                deaths: 0,
+                done: 0,
+                given_up: false,
+            }
+        });
+        let slots = slots.collect();
+        Ok(Self {
+            sweep,
+            driver,
+            server,
+            slots,
+            estimator: Estimator::new(sweep),
+            watch,
+        })
+    }
+
+    async fn until_over(&mut self, show: &mut impl FnMut(&Progress)) -> Result<End, LocalError> {
+        let mut status = self.driver.status();
+        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
+            .map_err(|source| LocalError::Machine {
+                what: "SIGTERM cannot be listened for",
+                source,
+            })?;
+        let mut starved: Option<Stopwatch> = None;
+        loop {
+            let now: Arc<Status> = status.borrow_and_update().clone();
+            if let Some(progress) = self.estimator.progress(&now, self.watch.elapsed()) {
+                show(&progress);
+            }
+            if now.over() {
+                return Ok(End::Over);
+            }
+            if now.superseded {
+                return Err(LocalError::TakenOver {
+                    sweep: self.sweep.name.to_string(),
+                });
+            }
+            self.look_after(&now)?;
+            match now.starved.first().filter(|_| self.all_called(&now)) {
+                None => starved = None,
+                Some((worker, why)) if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED => {
+                    return Err(LocalError::NoFit {
+                        worker: worker.to_string(),
+                        why: why.to_string(),
+                    });
+                }
+                Some(_) => {}
+            }
+            tokio::select! {
+                () = clock::sleep(LOOK) => {}
+                _ = status.changed() => {}
+                _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+                _ = terminated.recv() => return Ok(End::Interrupted),
+            }
+        }
+    }
+
+    fn all_called(&self, status: &Status) -> bool {
+        self.slots
+            .iter()
+            .filter_map(|s| s.process.as_ref())
+            .all(|p| status.called.contains_key(&p.pid()))
+    }
+
+    /// Starts workers that are not there, and tells the schedule of those that died.
+    fn look_after(&mut self, status: &Status) -> Result<(), LocalError> {
+        let done = status.view.sweeps.values().map(|s| s.done).sum();
+        let mut last_death = None;
+        for slot in &mut self.slots {
+            if let Some(process) = &mut slot.process
+                && let Some(ended) = process.ended()
+            {
+                let pid = process.pid();
+                let called = status.called.contains_key(&pid);
+                self.driver.worker_exited(pid);
+                slot.process = None;
+                slot.deaths = if done > slot.done { 1 } else { slot.deaths + 1 };
+                slot.done = done;
+                let allowed = if called { DEATHS } else { STILLBIRTHS };
+                slot.given_up = slot.deaths >= allowed || ended.code() == Some(BAD_NODE);
+                tracing::warn!(pid, device = slot.command.device, how = %ended, tail = slot.command.tail(), "worker died");
+                last_death = Some((slot.command.clone(), ended.to_string()));
+            }
+            if slot.process.is_none() && !slot.given_up {
+                let started = slot.command.start();
+                slot.process = Some(started.map_err(|source| LocalError::Machine {
+                    what: "the worker cannot be started",
+                    source,
+                })?);
+            }
+        }
+        match last_death {
+            Some((command, how)) if self.slots.iter().all(|s| s.given_up) => {
+                let tail = command.tail();
+                Err(LocalError::WorkersDie {
+                    device: command.device,
+                    how,
+                    log: command.log,
+                    tail,
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Workers end by themselves, then by force.
+    async fn end_workers(&mut self, interrupted: bool) {
+        self.driver.tell(Event::Drain);
+        let waited = Stopwatch::start();
+        let mut processes: Vec<WorkerProcess> =
+            self.slots.iter_mut().filter_map(|s| s.process.take()).collect();
+        if interrupted {
+            processes.iter_mut().for_each(WorkerProcess::terminate);
+        }
+        while processes.iter_mut().any(|p| p.ended().is_none()) && waited.elapsed() < PATIENCE {
+            tokio::select! {
+                () = clock::sleep(Duration::from_millis(20)) => {}
+                _ = tokio::signal::ctrl_c() => break,
+            }
+        }
+        // Dropping a process kills it.
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.server.abort();
+        restore_interrupt();
+    }
+}
+
+/// After a run Ctrl-C ends the process again, as it did before.
+fn restore_interrupt() {
+    // SAFETY: sets the default action of a signal.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+    // SAFETY: as above.
+    unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
+}
+
+fn demand(sweep: &ResolvedSweep, missing: usize) -> Demand {
+    let spec = sweep.variants.first().map(|v| &v.spec);
+    Demand {
+        backend: spec.map_or(Backend::Cpu, |s| s.backend),
+        threads: spec.and_then(|s| s.threads).unwrap_or(1),
+        model_bytes: sweep
+            .models
+            .iter()
+            .map(|m| m.parameters * m.dtype.bytes())
+            .max()
+            .unwrap_or(0),
+        useful: missing,
+    }
+}
+
+/// Where workers' logs go: into a folder bucket, else to the machine's folder for temporary files.
+fn log_folder(bucket: &Bucket, epoch: &Epoch) -> impl Fn(usize) -> PathBuf {
+    let root = bucket
+        .folder()
+        .map_or_else(|| std::env::temp_dir().join("espalier"), PathBuf::from);
+    let epoch = epoch.clone();
+    move |slot| root.join(layout::worker_log(&epoch.instance, epoch.n, slot).as_ref())
+}

@@ -1,0 +1,143 @@
+//! What came of a run: what is there now, what failed and why. Pure.
+
+use super::status::Status;
+use crate::records::Committed;
+use espalier_proto::ids::CellKey;
+use espalier_proto::records::FailureCode;
+use espalier_proto::sweep::ResolvedSweep;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What came of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Cells that the run was about; variants, of a sweep without tasks.
+    pub wanted: usize,
+    /// Of those, in the bucket before.
+    pub before: usize,
+    /// Of those, in the bucket now.
+    pub done: usize,
+    /// What was given up, in table order; a variant that failed stands for all its cells.
+    pub failed: Vec<Failed>,
+    /// The sweep was stopped by `limits.max_failed_cells`.
+    pub halted: bool,
+    /// The user stopped it.
+    pub interrupted: bool,
+    /// What could not be written to the bucket.
+    pub trouble: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// A variant or a cell that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failed {
+    /// The model's id.
+    pub model: String,
+    /// The variant as tables show it.
+    pub variant: String,
+    /// The task's label; `None` if the variant itself failed.
+    pub task: Option<String>,
+    /// Why, as results show it.
+    pub code: FailureCode,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Outcome {
+    /// Everything that was wanted is there.
+    pub fn whole(&self) -> bool {
+        self.done == self.wanted
+    }
+
+    pub(super) fn after(mut self, took: Duration) -> Self {
+        self.took = took;
+        self
+    }
+}
+
+/// How many wanted cells (variants, of a sweep without tasks) have no record.
+pub fn missing(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> usize {
+    let (wanted, done) = counts(sweep, there, only);
+    wanted - done
+}
+
+/// What came of a run, from the records before and after it and from what the schedule gave up.
+pub fn outcome(
+    sweep: &ResolvedSweep,
+    only: Option<&BTreeSet<CellKey>>,
+    before: &Committed,
+    after: &Committed,
+    status: &Status,
+) -> Outcome {
+    let (wanted, done) = counts(sweep, after, only);
+    let view = status.view.sweeps.get(&sweep.name).cloned().unwrap_or_default();
+    let message = |key| {
+        status
+            .faults
+            .get(key)
+            .map(|f| f.message.clone())
+            .unwrap_or_default()
+    };
+    let mut failed = Vec::new();
+    for variant in &sweep.variants {
+        let model = variant.model.clone();
+        let name = variant.name.clone();
+        if let Some(code) = view.failed.get(&variant.key.0) {
+            let message = message(&variant.key.0);
+            failed.push(Failed {
+                model,
+                variant: name,
+                task: None,
+                code: *code,
+                message,
+            });
+            continue;
+        }
+        for cell in sweep.cells.iter().filter(|c| c.variant == variant.key) {
+            if let Some(code) = view
+                .failed
+                .get(&cell.key.0)
+                .filter(|_| !after.cells.contains_key(&cell.key))
+            {
+                failed.push(Failed {
+                    model: model.clone(),
+                    variant: name.clone(),
+                    task: Some(cell.task.clone()),
+                    code: *code,
+                    message: message(&cell.key.0),
+                });
+            }
+        }
+    }
+    Outcome {
+        wanted,
+        before: counts(sweep, before, only).1,
+        done,
+        failed,
+        halted: view.halted,
+        trouble: status.trouble.clone(),
+        ..Outcome::default()
+    }
+}
+
+fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {
+    if sweep.cells.is_empty() {
+        let done = sweep
+            .variants
+            .iter()
+            .filter(|v| there.variants.contains_key(&v.key))
+            .count();
+        return (sweep.variants.len(), done);
+    }
+    let cells = sweep
+        .cells
+        .iter()
+        .filter(|c| only.is_none_or(|only| only.contains(&c.key)));
+    let (mut wanted, mut done) = (0, 0);
+    for cell in cells {
+        wanted += 1;
+        done += usize::from(there.cells.contains_key(&cell.key));
+    }
+    (wanted, done)
+}

@@ -1,0 +1,178 @@
+//! How far a sweep is and how long it will still take, from measured speed alone.
+//!
+//! In: statuses with the time at which they were seen. Out: [`Progress`]. Where nothing was measured yet there is no estimate.
+
+use super::status::Status;
+use crate::schedule::{AttemptView, Phase};
+use espalier_proto::ids::{CellKey, Name, VariantKey};
+use espalier_proto::sweep::ResolvedSweep;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An estimate is only made from at least this much running, and this share of the work.
+const ENOUGH_TIME: Duration = Duration::from_secs(2);
+const ENOUGH_WORK: f64 = 0.01;
+
+/// A sweep at one moment, for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Cells of the grid that this run is about.
+    pub cells: usize,
+    /// Of those, done.
+    pub done: usize,
+    /// Of those, given up.
+    pub failed: usize,
+    /// Share of all work that is done, 0 to 1, running work included.
+    pub share: f64,
+    /// Time left at the speed measured in this run.
+    pub left: Option<Duration>,
+    /// One line for each running attempt.
+    pub running: Vec<String>,
+}
+
+/// Turns statuses into progress.
+#[derive(Clone, Debug)]
+pub struct Estimator {
+    sweep: Name,
+    variants: BTreeMap<VariantKey, String>,
+    cells: BTreeMap<CellKey, String>,
+    /// Work done when this run's first work was seen, and when.
+    first: Option<(f64, Duration)>,
+}
+
+impl Estimator {
+    /// For this sweep.
+    pub fn new(sweep: &ResolvedSweep) -> Self {
+        let several = sweep.models.len() > 1;
+        let label = |model: &str, name: &str| {
+            if several {
+                format!("{model} {name}")
+            } else {
+                name.to_owned()
+            }
+        };
+        Self {
+            sweep: sweep.name.clone(),
+            variants: sweep
+                .variants
+                .iter()
+                .map(|v| (v.key, label(&v.model, &v.name)))
+                .collect(),
+            cells: sweep.cells.iter().map(|c| (c.key, c.task.clone())).collect(),
+            first: None,
+        }
+    }
+
+    /// The progress that `status`, seen `elapsed` after the start, shows.
+    pub fn progress(&mut self, status: &Status, elapsed: Duration) -> Option<Progress> {
+        let view = status.view.sweeps.get(&self.sweep)?;
+        let (all, finished) = (view.work.0 as f64, view.work.1 as f64);
+        // What is neither in the bucket nor left to running attempts was done by them and is not committed yet.
+        let partial: f64 = status.view.attempts.iter().map(|a| a.work_done as f64).sum();
+        let done = finished + partial;
+        let share = if all > 0.0 { (done / all).min(1.0) } else { 1.0 };
+        let (start, since) = *self.first.get_or_insert((done, elapsed));
+        let (took, gained) = (elapsed.saturating_sub(since), (done - start).max(0.0));
+        let measured = took >= ENOUGH_TIME && all > 0.0 && gained / all >= ENOUGH_WORK;
+        let left = measured.then(|| took.mul_f64(((all - done).max(0.0) / gained).min(1e6)));
+        Some(Progress {
+            cells: view.cells,
+            done: view.done,
+            failed: self
+                .cells
+                .keys()
+                .filter(|c| view.failed.contains_key(&c.0))
+                .count(),
+            share,
+            left: left.filter(|_| !view.over),
+            running: status.view.attempts.iter().map(|a| self.line(a)).collect(),
+        })
+    }
+
+    fn line(&self, attempt: &AttemptView) -> String {
+        let name = self.variants.get(&attempt.variant).map_or("?", String::as_str);
+        let (done, total) = attempt.progress;
+        let share = if total > 0 {
+            format!(" {done}/{total}")
+        } else {
+            String::new()
+        };
+        let tasks: Vec<&str> = attempt
+            .begun
+            .iter()
+            .filter_map(|c| self.cells.get(c))
+            .map(String::as_str)
+            .collect();
+        match attempt.phase {
+            Phase::Loading => format!("{name}: loading"),
+            Phase::Pruning => format!("{name}: pruning, block{share}"),
+            Phase::Evaluating => format!("{name}: {}{share}", tasks.join(", ")),
+            Phase::Committing | Phase::Finished => format!("{name}: writing"),
+        }
+    }
+}
+
+/// A duration as people say it: `42 s`, `3 min 20 s`, `2 h 05 min`.
+pub fn spoken(duration: Duration) -> String {
+    let s = duration.as_secs();
+    match s {
+        0..60 => format!("{s} s"),
+        60..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        _ => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::{SweepView, View};
+    use espalier_proto::sweep::{Checkpoints, Limits, SWEEP_FORMAT};
+
+    fn estimator() -> Estimator {
+        Estimator::new(&ResolvedSweep {
+            format: SWEEP_FORMAT,
+            name: "demo".parse().unwrap(),
+            models: Vec::new(),
+            tasks: Vec::new(),
+            variants: Vec::new(),
+            cells: Vec::new(),
+            checkpoints: Checkpoints::Compact,
+            limits: Limits::default(),
+        })
+    }
+
+    fn status(done: u64) -> Status {
+        let view = SweepView {
+            cells: 10,
+            done: done as usize,
+            work: (10, done),
+            ..SweepView::default()
+        };
+        let view = View {
+            sweeps: [("demo".parse().unwrap(), view)].into(),
+            ..View::default()
+        };
+        Status {
+            view,
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn time_left_follows_from_the_speed_of_this_run_and_not_from_what_was_done_before() {
+        let mut estimator = estimator();
+        // 4 of 10 were there at the start; 2 more in 10 s leave 4 for another 20 s.
+        assert_eq!(estimator.progress(&status(4), Duration::ZERO).unwrap().left, None);
+        let left = estimator
+            .progress(&status(6), Duration::from_secs(10))
+            .unwrap()
+            .left;
+        assert_eq!(left, Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn durations_are_spoken_in_their_own_unit() {
+        let spoken: Vec<_> = [9, 200, 7500].map(|s| spoken(Duration::from_secs(s))).into();
+        assert_eq!(spoken, ["9 s", "3 min 20 s", "2 h 05 min"]);
+    }
+}

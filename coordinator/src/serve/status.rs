@@ -1,0 +1,29 @@
+//! What a coordinator is doing, for people and for local mode. Read-only.
+
+use crate::schedule::{Fault, Misfit, View, WorkerId};
+use espalier_proto::ids::Digest;
+use std::collections::BTreeMap;
+
+/// A coordinator at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// The schedule.
+    pub view: View,
+    /// The last failure of each key that failed since the start.
+    pub faults: BTreeMap<Digest, Fault>,
+    /// Why no worker can run what waits; empty while one can.
+    pub starved: Vec<(WorkerId, Misfit)>,
+    /// A newer epoch of this instance.
+    pub superseded: bool,
+    /// What could not be written to the bucket.
+    pub trouble: Vec<String>,
+    /// Process ids of workers that have called, with their names.
+    pub called: BTreeMap<u32, WorkerId>,
+}
+
+impl Status {
+    /// Every sweep has nothing left to do.
+    pub fn over(&self) -> bool {
+        !self.view.sweeps.is_empty() && self.view.sweeps.values().all(|s| s.over)
+    }
+}
