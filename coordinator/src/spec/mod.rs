@@ -3,6 +3,7 @@
 //! [`parse::load`] gives a [`file::SweepFile`]; [`expand::expand`] turns its axes into variants once models are known.
 
 pub mod complaint;
+pub mod expand;
 pub mod fields;
 pub mod file;
 pub mod only;
