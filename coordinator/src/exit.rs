@@ -52,6 +52,9 @@ pub enum Failure {
         /// Why.
         source: std::io::Error,
     },
+    /// The sweep file.
+    #[error(transparent)]
+    Spec(#[from] crate::spec::complaint::SpecError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -64,6 +67,7 @@ impl Failure {
             Self::Usage { .. } => Exit::Usage,
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
+            Self::Spec(_) => Exit::BadInput,
             Self::Bucket(_) => Exit::Bucket,
         }
     }

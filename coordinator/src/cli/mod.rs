@@ -3,6 +3,8 @@
 mod argv;
 pub mod catalog;
 pub mod print;
+pub mod schema;
+pub mod sweep_args;
 
 use crate::exit::{Exit, Failure};
 use crate::telemetry::Logs;
@@ -53,12 +55,14 @@ pub struct BucketArg {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "each command's own struct says what it does")]
 pub enum Command {
+    Schema(schema::Schema),
     Catalog(catalog::Catalog),
 }
 
 /// Carries out the command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        Command::Schema(command) => schema::run(&command),
         Command::Catalog(command) => catalog::run(&command, cli.output),
     }
 }

@@ -9,6 +9,7 @@ pub mod file;
 pub mod only;
 pub mod parse;
 pub mod paths;
+pub mod schema;
 pub mod set;
 pub mod validate;
 pub mod yaml;

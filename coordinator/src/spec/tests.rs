@@ -100,6 +100,9 @@ fn the_smallest_file_has_the_defaults_that_the_guide_names() {
         (&sparsity[..], &[0][..])
     );
     assert_eq!(file.checkpoints, Checkpoints::Compact);
+    let unsaid = read(&SMALLEST.replace("calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}", "")).unwrap();
+    let calibration = &unsaid.calibrations["default"];
+    assert_eq!((calibration.data.as_str(), calibration.nsamples, calibration.seqlen), ("wikitext2", 128, None));
 }
 
 #[test]
@@ -170,11 +173,6 @@ fn each_mistake_has_its_message() {
     let calibration = "calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}";
     let models = "models: [./phi-demo]";
     let cases = [
-        (
-            calibration,
-            "",
-            "s.yaml:1:1: calibration: found nothing, expected what wanda is calibrated on, such as {data: wikitext2, split: train}",
-        ),
         (
             calibration,
             "calibration: {data: ./c.txt, nsamples: 0}",

@@ -2,7 +2,7 @@
 
 use crate::spec::complaint::Complaint;
 use crate::spec::fields::{Fields, Reader};
-use crate::spec::file::{CalibrationDecl, Sampler};
+use crate::spec::file::{CalibrationDecl, Pos, Sampler};
 use crate::spec::paths;
 use crate::spec::yaml::{Node, Value};
 use std::collections::BTreeMap;
@@ -10,6 +10,9 @@ use std::path::Path;
 
 /// The name of the calibration that recipes use where they say nothing.
 pub const DEFAULT: &str = "default";
+
+/// Windows where nothing is said.
+const NSAMPLES: u32 = 128;
 
 const KEYS: [&str; 6] = ["data", "split", "field", "sampler", "nsamples", "seqlen"];
 const DATA: &str = "a dataset's name such as wikitext2, or a file written ./file";
@@ -43,6 +46,19 @@ pub fn read(reader: &mut Reader, top: &Fields<'_>, folder: &Path) -> BTreeMap<St
     all
 }
 
+/// The default calibration of a file that says none: wanda's own for WikiText-2.
+pub fn unsaid(at: Pos) -> CalibrationDecl {
+    CalibrationDecl {
+        data: "wikitext2".to_owned(),
+        split: Some("train".to_owned()),
+        field: None,
+        sampler: Sampler::Concat,
+        nsamples: NSAMPLES,
+        seqlen: None,
+        at,
+    }
+}
+
 fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<CalibrationDecl> {
     let fields = reader.fields(node, field, &KEYS)?;
     let data = reader.required(&fields, "data", DATA).and_then(|n| {
@@ -70,7 +86,7 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<C
         },
     };
     let nsamples = match fields.get("nsamples") {
-        None => Some(128),
+        None => Some(NSAMPLES),
         Some(n) => reader.small(n, &fields.path_of("nsamples"), 1),
     };
     let seqlen = fields

@@ -1,12 +1,12 @@
 //! The whole sweep file: its own keys, and what its parts say about each other.
 
-use super::{calibrations, models, recipes, tasks};
+use super::calibrations::{DEFAULT, unsaid};
+use super::{models, recipes, tasks};
 use crate::spec::complaint::{Complaint, SpecError, did_you_mean, one_of};
 use crate::spec::fields::{Fields, Reader};
 use crate::spec::file::{BackendChoice, DtypeChoice, ModelDecl, RecipeDecl, SweepFile};
 use crate::spec::yaml::{Node, Value};
 use espalier_proto::ids::Name;
-use espalier_proto::methods::{Statistics, method};
 use espalier_proto::sweep::{Checkpoints, Limits};
 use std::path::Path;
 
@@ -70,7 +70,10 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
     let models = part(reader, &top, "models", "a list of models", |r, n| {
         models::read(r, n, folder)
     });
-    let calibrations = calibrations::read(reader, &top, folder);
+    let mut calibrations = super::calibrations::read(reader, &top, folder);
+    if top.get("calibration").is_none() {
+        calibrations.insert(DEFAULT.to_owned(), unsaid(root.at));
+    }
     let recipes = top
         .get("recipes")
         .map(|n| recipes::read(reader, n))
@@ -200,26 +203,10 @@ fn check_models(
 }
 
 fn check_calibrations(reader: &mut Reader, root: &Node, recipe: &RecipeDecl, index: usize, known: &[&str]) {
-    let calibrated = |m: &&String| method(m).is_some_and(|m| m.statistics != Statistics::None);
-    let calibrated = recipe.methods.iter().find(calibrated);
-    for name in recipe
-        .calibrations
-        .iter()
-        .filter(|n| !known.contains(&n.as_str()))
-    {
-        if name != calibrations::DEFAULT {
-            let field = format!("recipes[{index}].calibration");
-            let at = place(root, &field);
-            reader
-                .complaints
-                .push(Complaint::new(at, &field, name, expected_names(name, known)));
-        } else if let Some(method) = calibrated {
-            let expected =
-                format!("what {method} is calibrated on, such as {{data: wikitext2, split: train}}");
-            reader
-                .complaints
-                .push(Complaint::new(root.at, "calibration", "nothing", expected));
-        }
+    for name in recipe.calibrations.iter().filter(|n| !known.contains(&n.as_str())) {
+        let field = format!("recipes[{index}].calibration");
+        let at = place(root, &field);
+        reader.complaints.push(Complaint::new(at, &field, name, expected_names(name, known)));
     }
 }
 
@@ -227,7 +214,7 @@ fn expected_names(name: &str, known: &[&str]) -> String {
     let named: Vec<&str> = known
         .iter()
         .copied()
-        .filter(|n| *n != calibrations::DEFAULT)
+        .filter(|n| *n != DEFAULT)
         .collect();
     if named.is_empty() {
         return "a name of calibrations:, which has none".to_owned();

@@ -4,7 +4,8 @@ use crate::spec::complaint::{Complaint, did_you_mean, one_of};
 use crate::spec::fields::Reader;
 use crate::spec::file::TaskDecl;
 use crate::spec::paths;
-use crate::spec::yaml::{Node, Value};
+use crate::spec::yaml::{self, Node, Value};
+use espalier_proto::catalog::{self, CatalogFile};
 use std::path::Path;
 
 const KEYS: [&str; 8] = [
@@ -97,7 +98,7 @@ fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<
     match canonical(text) {
         Some(name) => Some(name.to_owned()),
         None => {
-            let words: Vec<&str> = TASKS.iter().map(|(name, _)| *name).collect();
+            let words: Vec<&str> = catalog::TASKS.iter().map(|task| task.name).collect();
             let near = did_you_mean(text, &words);
             let expected = format!("{} or a task file written ./file.yaml{near}", one_of(&words));
             reader
@@ -108,21 +109,18 @@ fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<
     }
 }
 
-/// Tasks of the catalog with other spellings of their names.
-const TASKS: &[(&str, &[&str])] = &[
-    ("wikitext2", &["wikitext", "wikitext-2"]),
-    ("commonsense_qa", &["commonsenseqa", "commonsense-qa", "csqa"]),
-    ("cosmos_qa", &["cosmosqa", "cosmos-qa"]),
-    ("logiqa", &["logi_qa", "logi-qa"]),
-    ("reclor", &[]),
-    ("ekar", &["e-kar", "e_kar"]),
-];
-
 /// The catalog's spelling of a task's name.
 pub fn canonical(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
-    TASKS
-        .iter()
-        .find(|(name, aliases)| *name == lower || aliases.contains(&lower.as_str()))
-        .map(|(name, _)| *name)
+    let task = catalog::TASKS.iter().find(|task| task.name == lower || aliases(task).contains(&lower))?;
+    Some(task.name)
+}
+
+/// Other spellings of a task's name, as its file lists them.
+pub fn aliases(task: &CatalogFile) -> Vec<String> {
+    let Ok(root) = yaml::parse(task.text) else { return Vec::new() };
+    let Value::Map(entries) = root.value else { return Vec::new() };
+    let listed = entries.into_iter().find(|(key, _)| key.word == "aliases").map(|(_, node)| node.value);
+    let Some(Value::List(items)) = listed else { return Vec::new() };
+    items.into_iter().map(|item| item.describe().to_ascii_lowercase()).collect()
 }
