@@ -1,0 +1,17 @@
+//! Chooses, prepares and names what computes; measures its memory; fingerprints its bits.
+//!
+//! * [`open`]: `cpu` or `cuda:N` → a device whose threads and number formats are pinned.
+//! * [`describe`]: name and memory for people and for plans.
+//! * [`memory`]: the allocator's peak, the process's peak.
+//! * [`fingerprint`]: a digest of the device's own bits.
+
+mod cpu;
+mod fingerprint;
+pub mod memory;
+mod native;
+mod nvidia;
+mod open;
+
+pub use fingerprint::fingerprint;
+pub use nvidia::{Energy, driver_is_there, gpu_count};
+pub use open::{Description, describe, open};
