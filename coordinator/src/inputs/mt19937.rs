@@ -7,14 +7,14 @@ const N: usize = 624;
 const M: usize = 397;
 
 /// A generator; what it gives depends on the seed alone.
-pub struct Mt19937 {
+pub(super) struct Mt19937 {
     state: [u32; N],
     index: usize,
 }
 
 impl Mt19937 {
     /// As `random.seed(seed)`.
-    pub fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64) -> Self {
         let limbs = [seed as u32, (seed >> 32) as u32];
         // CPython takes as many limbs as the number has, and one for zero.
         Self::by_array(if limbs[1] == 0 { &limbs[..1] } else { &limbs })
@@ -85,7 +85,7 @@ impl Mt19937 {
     ///
     /// # Panics
     /// If `below` is 0 or 2³² and above: a bug in the caller, who knows how much data there is.
-    pub fn below(&mut self, below: usize) -> usize {
+    pub(super) fn below(&mut self, below: usize) -> usize {
         assert!(below > 0 && (below as u64) < 1 << 32, "nothing can be drawn below {below}");
         let bits = usize::BITS - below.leading_zeros();
         loop {
