@@ -1,5 +1,6 @@
 //! What can be wrong with what a sweep names: every complaint says where, what was found and what was expected.
 
+use crate::spec::complaint::SpecError;
 use espalier_proto::bucket::BucketError;
 use std::path::Path;
 
@@ -96,12 +97,10 @@ pub enum InputsError {
         why: String,
     },
     /// A model cannot be used.
-    #[error("model {model}: {folder}: {why}")]
+    #[error("model {model}: {why}")]
     Model {
         /// The model's id.
         model: String,
-        /// Its folder.
-        folder: String,
         /// What is wrong.
         why: String,
     },
@@ -145,6 +144,9 @@ pub enum InputsError {
         /// What was expected.
         expected: String,
     },
+    /// The sweep file does not fit its models.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
     /// The bucket failed.
     #[error(transparent)]
     Bucket(#[from] BucketError),

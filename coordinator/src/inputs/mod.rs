@@ -1,16 +1,24 @@
 //! Sweep → resolved inputs: sources pinned, datasets read, prompts rendered, texts tokenised, micro-batches composed.
 //!
-//! In: a parsed sweep file and a bucket. Out: `inputs/<digest>/inputs.json` for everything that the grid reads, and what the
-//! grid is made of. Never trains, never runs a model, never fetches anything from a network.
+//! In: a parsed sweep file and a bucket. Out: `inputs/<digest>/inputs.json` for everything that the grid reads, and the
+//! resolved sweep. Never runs a model, never fetches anything from a network.
 
+pub mod calibration;
 pub mod catalog;
+pub mod choices;
 pub mod error;
+pub mod grid;
+pub mod items;
+pub mod model;
 mod mt19937;
 pub mod pairs;
 pub mod read;
 pub mod render;
+pub mod resolve;
+pub mod sources;
 pub mod task;
 pub mod tokenize;
 pub mod windows;
 
 pub use error::InputsError;
+pub use resolve::{Prepared, ResolveOptions, prepare, resolve};

@@ -28,6 +28,8 @@ pub struct Task {
     pub datasets: Vec<String>,
     /// The configuration of that dataset.
     pub config: Option<String>,
+    /// The revision that holds its data, where the hub's main does not.
+    pub revision: Option<String>,
     /// Fields of a document; empty if records are documents as they are.
     pub fields: Vec<Field>,
     /// Native forms.
@@ -78,7 +80,7 @@ const IGNORED: &[&str] = &[
     "fewshot_delimiter", "fewshot_config", "should_decontaminate", "doc_to_decontamination_query", "num_fewshot", "task_alias",
 ];
 const KNOWN: &[&str] = &[
-    "task", "about", "aliases", "reasoning", "output_type", "dataset_path", "dataset_aliases", "dataset_name", "fields",
+    "task", "about", "aliases", "reasoning", "output_type", "dataset_path", "dataset_aliases", "dataset_name", "dataset_revision", "fields",
     "readers", "id", "answer", "options", "styles", "default_style", "doc_to_text", "doc_to_choice", "choice_form",
     "doc_to_target", "target_delimiter", "metric_list",
 ];
@@ -185,6 +187,7 @@ impl Parse<'_> {
             kind,
             datasets,
             config: self.text(self.keys, "dataset_name")?,
+            revision: self.text(self.keys, "dataset_revision")?,
             fields: self.fields()?,
             readers: self.readers()?,
             id: self.text(self.keys, "id")?,
