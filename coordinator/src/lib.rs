@@ -7,6 +7,7 @@ pub mod cli;
 pub mod clock;
 pub mod exit;
 pub mod inputs;
+pub mod plan;
 pub mod records;
 pub mod schedule;
 pub mod serve;

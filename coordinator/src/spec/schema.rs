@@ -69,23 +69,29 @@ fn axis(one: &Value) -> Value {
 }
 
 fn model() -> Value {
-    let long = object(&["source"], json!({
-        "id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
-        "source": {"description": "hf://org/name[@revision], org/name, s3://… or ./folder", "type": "string"},
-        "add_bos": {"enum": ["auto", true, false]},
-    }));
+    let long = object(
+        &["source"],
+        json!({
+            "id": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+            "source": {"description": "hf://org/name[@revision], org/name, s3://… or ./folder", "type": "string"},
+            "add_bos": {"enum": ["auto", true, false]},
+        }),
+    );
     json!({"anyOf": [{"description": "ID=SOURCE or SOURCE", "type": "string"}, long]})
 }
 
 fn calibration() -> Value {
-    object(&["data"], json!({
-        "data": {"description": "A dataset's name or a file", "type": "string"},
-        "split": {"type": "string"},
-        "field": {"description": "Text field of the records", "type": "string"},
-        "sampler": {"enum": ["concat", "document", "windows"]},
-        "nsamples": {"description": "Windows", "type": "integer", "minimum": 1},
-        "seqlen": {"description": "Tokens of a window", "type": "integer", "minimum": 2},
-    }))
+    object(
+        &["data"],
+        json!({
+            "data": {"description": "A dataset's name or a file", "type": "string"},
+            "split": {"type": "string"},
+            "field": {"description": "Text field of the records", "type": "string"},
+            "sampler": {"enum": ["concat", "document", "windows"]},
+            "nsamples": {"description": "Windows", "type": "integer", "minimum": 1},
+            "seqlen": {"description": "Tokens of a window", "type": "integer", "minimum": 2},
+        }),
+    )
 }
 
 fn recipe() -> Value {
@@ -100,7 +106,10 @@ fn recipe() -> Value {
             "of": {"type": "integer", "minimum": 2},
         })),
     ]});
-    let per_block = object(&["per_block"], json!({"per_block": {"type": "array", "minItems": 1, "items": ratio}}));
+    let per_block = object(
+        &["per_block"],
+        json!({"per_block": {"type": "array", "minItems": 1, "items": ratio}}),
+    );
     let mut properties = json!({
         "name": {"description": "Shown instead of the derived name", "type": "string"},
         "method": axis(&json!({"enum": methods})),
@@ -125,7 +134,10 @@ fn params() -> Map<String, Value> {
             ParamValue::Number(_) => "number",
             ParamValue::Text(_) => "string",
         };
-        (p.name.to_owned(), axis(&json!({"description": p.help, "type": kind})))
+        (
+            p.name.to_owned(),
+            axis(&json!({"description": p.help, "type": kind})),
+        )
     };
     METHODS.iter().flat_map(|m| m.params).map(param).collect()
 }
@@ -133,16 +145,20 @@ fn params() -> Map<String, Value> {
 fn task() -> Value {
     let known: Vec<&str> = catalog::TASKS.iter().map(|t| t.name).collect();
     // Aliases and task files are texts too; the list is what an editor offers.
-    let name = json!({"anyOf": [{"enum": known}, {"description": "An alias or ./file.yaml", "type": "string"}]});
-    let long = object(&["task"], json!({
-        "task": name,
-        "style": {"enum": STYLES},
-        "seqlen": {"description": "Tokens of a window, of perplexity", "type": "integer", "minimum": 2},
-        "limit": {"description": "Windows or items at most", "type": "integer", "minimum": 1},
-        "data": {"description": "A data file or folder instead of the task's dataset", "type": "string"},
-        "num_fewshot": {"type": "integer", "minimum": 0},
-        "fewshot_seed": {"type": "integer", "minimum": 0},
-        "models": axis(&json!({"type": "string"})),
-    }));
+    let name =
+        json!({"anyOf": [{"enum": known}, {"description": "An alias or ./file.yaml", "type": "string"}]});
+    let long = object(
+        &["task"],
+        json!({
+            "task": name,
+            "style": {"enum": STYLES},
+            "seqlen": {"description": "Tokens of a window, of perplexity", "type": "integer", "minimum": 2},
+            "limit": {"description": "Windows or items at most", "type": "integer", "minimum": 1},
+            "data": {"description": "A data file or folder instead of the task's dataset", "type": "string"},
+            "num_fewshot": {"type": "integer", "minimum": 0},
+            "fewshot_seed": {"type": "integer", "minimum": 0},
+            "models": axis(&json!({"type": "string"})),
+        }),
+    );
     json!({"anyOf": [name, long]})
 }

@@ -100,9 +100,20 @@ fn the_smallest_file_has_the_defaults_that_the_guide_names() {
         (&sparsity[..], &[0][..])
     );
     assert_eq!(file.checkpoints, Checkpoints::Compact);
-    let unsaid = read(&SMALLEST.replace("calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}", "")).unwrap();
+    let unsaid = read(&SMALLEST.replace(
+        "calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}",
+        "",
+    ))
+    .unwrap();
     let calibration = &unsaid.calibrations["default"];
-    assert_eq!((calibration.data.as_str(), calibration.nsamples, calibration.seqlen), ("wikitext2", 128, None));
+    assert_eq!(
+        (
+            calibration.data.as_str(),
+            calibration.nsamples,
+            calibration.seqlen
+        ),
+        ("wikitext2", 128, None)
+    );
 }
 
 #[test]

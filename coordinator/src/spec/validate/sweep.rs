@@ -203,19 +203,21 @@ fn check_models(
 }
 
 fn check_calibrations(reader: &mut Reader, root: &Node, recipe: &RecipeDecl, index: usize, known: &[&str]) {
-    for name in recipe.calibrations.iter().filter(|n| !known.contains(&n.as_str())) {
+    for name in recipe
+        .calibrations
+        .iter()
+        .filter(|n| !known.contains(&n.as_str()))
+    {
         let field = format!("recipes[{index}].calibration");
         let at = place(root, &field);
-        reader.complaints.push(Complaint::new(at, &field, name, expected_names(name, known)));
+        reader
+            .complaints
+            .push(Complaint::new(at, &field, name, expected_names(name, known)));
     }
 }
 
 fn expected_names(name: &str, known: &[&str]) -> String {
-    let named: Vec<&str> = known
-        .iter()
-        .copied()
-        .filter(|n| *n != DEFAULT)
-        .collect();
+    let named: Vec<&str> = known.iter().copied().filter(|n| *n != DEFAULT).collect();
     if named.is_empty() {
         return "a name of calibrations:, which has none".to_owned();
     }

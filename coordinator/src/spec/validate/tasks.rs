@@ -112,15 +112,29 @@ fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<
 /// The catalog's spelling of a task's name.
 pub fn canonical(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
-    let task = catalog::TASKS.iter().find(|task| task.name == lower || aliases(task).contains(&lower))?;
+    let task = catalog::TASKS
+        .iter()
+        .find(|task| task.name == lower || aliases(task).contains(&lower))?;
     Some(task.name)
 }
 
 /// Other spellings of a task's name, as its file lists them.
 pub fn aliases(task: &CatalogFile) -> Vec<String> {
-    let Ok(root) = yaml::parse(task.text) else { return Vec::new() };
-    let Value::Map(entries) = root.value else { return Vec::new() };
-    let listed = entries.into_iter().find(|(key, _)| key.word == "aliases").map(|(_, node)| node.value);
-    let Some(Value::List(items)) = listed else { return Vec::new() };
-    items.into_iter().map(|item| item.describe().to_ascii_lowercase()).collect()
+    let Ok(root) = yaml::parse(task.text) else {
+        return Vec::new();
+    };
+    let Value::Map(entries) = root.value else {
+        return Vec::new();
+    };
+    let listed = entries
+        .into_iter()
+        .find(|(key, _)| key.word == "aliases")
+        .map(|(_, node)| node.value);
+    let Some(Value::List(items)) = listed else {
+        return Vec::new();
+    };
+    items
+        .into_iter()
+        .map(|item| item.describe().to_ascii_lowercase())
+        .collect()
 }
