@@ -27,7 +27,7 @@ def all_sets(data: Path) -> dict[str, list[Item]]:
         ]
     lines = (data / "logiqa.txt").read_text().split("\n")
     sets["logiqa"] = [
-        Item("logiqa", b[2], b[3], [o[2:].strip() for o in b[4:8]], "abcd".index(b[1]))
+        Item("logiqa", b[2].replace(".", ". ").strip(), b[3], [o[2:].strip() for o in b[4:8]], "abcd".index(b[1]))
         for b in (lines[n : n + 8] for n in range(0, len(lines) - 8 + 1, 8))
     ]
     sets["reclor"] = [

@@ -203,7 +203,8 @@ def _write_logiqa(path: Path, items: list[Item]) -> None:
     with path.open("w") as f:
         for i in items:
             options = "".join(f"{a}.{o}\n" for a, o in zip(LETTERS, i.options))
-            f.write(f"\n{LETTERS[i.answer].lower()}\n{i.context}\n{i.question}\n{options}")
+            # As in the release: no blank after a full stop inside a line; readers put it back, as the hub's loader does.
+            f.write(f"\n{LETTERS[i.answer].lower()}\n{i.context.replace('. ', '.')}\n{i.question}\n{options}")
 
 
 def _write_reclor(path: Path, items: list[Item]) -> None:

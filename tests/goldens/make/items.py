@@ -140,7 +140,9 @@ def write(folder):
         for i, r in enumerate(sets["logiqa"]):
             gap = " " if i % 3 == 2 else ""  # the release writes both "A.text" and "A. text"
             options = [f"{letter}.{gap}{text}" for letter, text in zip("ABCD", r["options"])]
-            f.write("\n".join(["", r["label"], r["context"], r["question"], *options]) + "\n")
+            # the loader on the hub, which made the export, puts a blank after every full stop: the release has none
+            lines = [line.replace(". ", ".") for line in (r["context"], r["question"])]
+            f.write("\n".join(["", r["label"], *lines, *options]) + "\n")
     (native / "reclor.json").write_text(json.dumps(sets["reclor"], ensure_ascii=False) + "\n", encoding="utf-8")
     write_jsonl(native / "ekar.jsonl", sets["ekar"])
     (folder / "rows.txt").write_text("".join(row + "\n" for row in ROWS), encoding="utf-8")
