@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python test-cuda check goldens bench clean
+.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda check goldens
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -41,6 +41,13 @@ test-python: libtorch $(PYTHON) ## against the references: transformers, lm-eval
 	$(CARGO) build --quiet --workspace --bins
 	$(PYTHON) tests/goldens/make/make.py --check
 	$(PYTHON) tests/python/run.py target/debug
+
+cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz
+	scripts/cuda-suite.sh
+
+DEVICE ?= cuda:0
+test-cuda: cuda-suite ## the golden tests on DEVICE (default cuda:0)
+	LIBTORCH=$${LIBTORCH:-$(CURDIR)/.libtorch} target/cuda-suite/run.sh $(DEVICE)
 
 goldens: $(PYTHON) ## write the golden files anew from the references
 	$(PYTHON) tests/goldens/make/make.py
