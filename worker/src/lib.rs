@@ -3,7 +3,9 @@
 //! The engine, in the order of its data's way: [`models`] (the one decoder), [`load`] (weights from disk), [`calibrate`] (what
 //! linears are given), [`prune`] (the block walk); [`device`] chooses and names what computes, [`error`] types what fails.
 
+pub mod calibrate;
 pub mod device;
 pub mod error;
 pub mod load;
 pub mod models;
+pub mod prune;
