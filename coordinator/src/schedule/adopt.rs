@@ -54,6 +54,11 @@ impl Schedule {
         if cells.is_empty() && !alone {
             return;
         }
+        // It was given up for lost, and lives: nobody is to blame for its loss.
+        let trouble = &mut self.variants.get_mut(&report.variant).expect("it was just there").trouble;
+        if trouble.seen.remove(&report.attempt) {
+            trouble.blamed = trouble.blamed.saturating_sub(1);
+        }
         if report.attempt.epoch == self.epoch {
             self.last_attempt = self.last_attempt.max(report.attempt.n);
         }
@@ -63,6 +68,7 @@ impl Schedule {
             begun: cells.intersection(&report.cells_begun).copied().collect(),
             cells,
             alone,
+            prepares: !report.variant_done,
             confirmed: true,
             lease_until: now + self.timing.lease,
             reach: report.reach(),
@@ -70,6 +76,16 @@ impl Schedule {
             progress: report.progress,
         };
         self.enter(report.attempt.clone(), attempt);
+    }
+
+    /// Ends other attempts that still prepare a variant whose checkpoint this attempt has put into the bucket.
+    pub(super) fn end_rivals(&mut self, report: &Report) {
+        for id in self.variants[&report.variant].attempts.clone() {
+            let other = &self.attempts[&id];
+            if id != report.attempt && other.prepares && !other.reach.variant_done {
+                self.end(&id);
+            }
+        }
     }
 
     /// Cells that this attempt has begun and others merely were to do become its own.

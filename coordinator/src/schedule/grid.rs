@@ -29,17 +29,14 @@ impl Schedule {
                 trouble: Default::default(),
                 lost_at: None,
             });
-            // What the bucket says now replaces what was remembered: a record may have been repaired away.
-            variant.done = submission.variants_done.contains(&plan.key);
             for cell in plan.cells {
                 let order = variant.cells.len();
-                let known = variant.cells.entry(cell.key).or_insert(Cell {
+                variant.cells.entry(cell.key).or_insert(Cell {
                     cost: cell.cost,
                     order,
                     done: false,
                     trouble: Default::default(),
                 });
-                known.done = submission.cells_done.contains(&cell.key);
                 self.homes.insert(cell.key, plan.key);
                 sweep.cells.insert(cell.key);
             }
@@ -49,6 +46,10 @@ impl Schedule {
         }
         self.sweeps.insert(submission.sweep, sweep);
         self.unsettled = true;
+        // Only ever more is done: what a worker said since the bucket was read is not unsaid by that reading.
+        submission.variants_done.into_iter().for_each(|v| self.variant_is_done(v));
+        submission.cells_done.into_iter().for_each(|c| self.cell_is_done(c));
+        self.trim_running();
         self.extend_running();
     }
 
@@ -58,27 +59,20 @@ impl Schedule {
             sweep.halted = true;
         }
         self.unsettled = true;
-        let unwanted: Vec<(AttemptId, Vec<CellKey>)> = self
-            .attempts
-            .iter()
-            .map(|(id, a)| {
-                (
-                    id.clone(),
-                    a.cells.iter().copied().filter(|c| !self.wanted(*c)).collect(),
-                )
-            })
-            .collect();
-        for (id, cells) in unwanted {
+        self.trim_running();
+    }
+
+    /// Takes from running attempts what nobody wants any more, except cells already begun.
+    fn trim_running(&mut self) {
+        let running: Vec<AttemptId> = self.attempts.keys().cloned().collect();
+        for id in running {
+            let attempt = &self.attempts[&id];
+            let keep = |c: &CellKey| attempt.begun.contains(c) || self.wanted(*c);
+            let cells = attempt.cells.iter().copied().filter(keep).collect();
+            let alone = attempt.alone && self.wanted_alone(attempt.variant);
             let attempt = self.attempts.get_mut(&id).expect("ids were just read");
-            for cell in cells {
-                if !attempt.begun.contains(&cell) {
-                    attempt.cells.remove(&cell);
-                }
-            }
-            attempt.alone &= self
-                .sweeps
-                .values()
-                .any(|s| !s.halted && s.alone.contains(&attempt.variant));
+            attempt.cells = cells;
+            attempt.alone = alone;
             self.end_if_finished(&id);
         }
     }

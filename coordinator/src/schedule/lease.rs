@@ -21,6 +21,7 @@ impl Schedule {
             epoch: self.epoch,
             n: self.last_attempt,
         };
+        let prepares = !self.variants[&variant].done;
         let alone = self.wanted_alone(variant) && self.variants[&variant].attempts.is_empty();
         self.enter(
             id,
@@ -30,6 +31,7 @@ impl Schedule {
                 cells,
                 begun: BTreeSet::new(),
                 alone,
+                prepares,
                 confirmed: false,
                 lease_until: now + self.timing.lease,
                 reach: Reach::default(),

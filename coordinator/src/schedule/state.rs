@@ -121,6 +121,8 @@ pub(super) struct Attempt {
     pub(super) begun: BTreeSet<CellKey>,
     /// The variant's record is wanted, even without cells.
     pub(super) alone: bool,
+    /// The variant's record was not there when it began: it prunes, or still loads.
+    pub(super) prepares: bool,
     /// The worker has said that it holds it.
     pub(super) confirmed: bool,
     pub(super) lease_until: Millis,

@@ -81,6 +81,7 @@ impl Schedule {
         }
         if report.variant_done {
             self.variant_is_done(report.variant);
+            self.end_rivals(report);
         }
         for cell in &report.cells_done {
             self.cell_is_done(*cell);

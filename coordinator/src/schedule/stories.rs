@@ -1,1 +1,409 @@
+//! Small stories of the schedule, told with builders. Times are milliseconds.
 
+use super::*;
+use espalier_proto::ids::{AttemptId, CellKey, Digest, ModelDigest, Name, VariantKey};
+use espalier_proto::recipe::Backend;
+use espalier_proto::records::FailureCode;
+use espalier_proto::sweep::Limits;
+use std::collections::{BTreeMap, BTreeSet};
+
+const TIMING: Timing = Timing { lease: Millis(30_000), busy: Millis(1_000), hold: Millis(25_000), reconcile: Millis(0) };
+
+fn variant(v: u8) -> VariantKey {
+    VariantKey(Digest::of(&[b'v', v]))
+}
+
+fn cell(v: u8, c: u8) -> CellKey {
+    CellKey(Digest::of(&[b'c', v, c]))
+}
+
+fn sweep() -> Name {
+    "demo".parse().unwrap()
+}
+
+/// Variants 0, 1, … with so many cells each; the first is the longest.
+fn grid(cells: &[u8]) -> Submission {
+    let needs = Needs {
+        model: ModelDigest(Digest::of(b"m")),
+        backend: Backend::Cpu,
+        threads: Some(2),
+        device_kind: None,
+        memory: 100,
+        stages: BTreeMap::new(),
+    };
+    let plans = cells.iter().enumerate().map(|(v, n)| VariantPlan {
+        key: variant(v as u8),
+        needs: needs.clone(),
+        cost: 100 - v as u64,
+        wanted_alone: *n == 0,
+        cells: (0..*n).map(|c| CellPlan { key: cell(v as u8, c), cost: 10 }).collect(),
+    });
+    Submission {
+        sweep: sweep(),
+        limits: Limits { attempts: 3, max_failed_cells: 10 },
+        variants: plans.collect(),
+        variants_done: BTreeSet::new(),
+        cells_done: BTreeSet::new(),
+    }
+}
+
+fn facts() -> WorkerFacts {
+    WorkerFacts {
+        host: "h".into(),
+        pid: 1,
+        device: "d".into(),
+        backend: Backend::Cpu,
+        memory: 1000,
+        fingerprint: "f".into(),
+        stages: BTreeMap::new(),
+        threads: 2,
+        models: BTreeSet::new(),
+    }
+}
+
+struct Story {
+    schedule: Schedule,
+    now: u64,
+    calls: u64,
+    /// Everything that was commanded, answers left out.
+    commands: Vec<Command>,
+    facts: BTreeMap<u8, WorkerFacts>,
+}
+
+impl Story {
+    fn of(submission: Submission) -> Self {
+        let schedule = Schedule::new("run.demo".parse().unwrap(), 2, TIMING);
+        let mut story = Self { schedule, now: 0, calls: 0, commands: Vec::new(), facts: BTreeMap::new() };
+        story.event(Event::Submit(Box::new(submission)));
+        story
+    }
+
+    fn event(&mut self, event: Event) -> Vec<Command> {
+        let commands = self.schedule.step(Millis(self.now), event);
+        self.commands.extend(commands.iter().filter(|c| !matches!(c, Command::Answer { .. })).cloned());
+        commands
+    }
+
+    /// Worker `w` calls; `None` if its call is held open.
+    fn sync(&mut self, w: u8, shards: Vec<Report>) -> Option<Vec<Order>> {
+        self.calls += 1;
+        let sync = Sync {
+            worker: WorkerId(format!("w{w}")),
+            call: self.calls,
+            facts: self.facts.get(&w).cloned().unwrap_or_else(facts),
+            draining: false,
+            epoch_seen: 0,
+            shards,
+        };
+        answer_to(&self.event(Event::Sync(Box::new(sync))), w)
+    }
+
+    /// An idle worker calls and is given exactly one shard.
+    fn given(&mut self, w: u8) -> Order {
+        let orders = self.sync(w, Vec::new()).expect("there is something to do");
+        let [order] = &orders[..] else { panic!("{orders:?}") };
+        order.clone()
+    }
+
+    fn later(&mut self, ms: u64) -> Vec<Command> {
+        self.now += ms;
+        self.event(Event::Tick)
+    }
+
+    fn done(&self) -> usize {
+        self.schedule.view().sweeps[&sweep()].done
+    }
+}
+
+fn answer_to(commands: &[Command], w: u8) -> Option<Vec<Order>> {
+    commands.iter().find_map(|c| match c {
+        Command::Answer { worker, orders, .. } if worker.0 == format!("w{w}") => Some(orders.clone()),
+        _ => None,
+    })
+}
+
+fn report(order: &Order, phase: Phase) -> Report {
+    Report {
+        variant: order.variant,
+        attempt: order.attempt.clone(),
+        phase,
+        progress: (0, 0),
+        variant_done: false,
+        cells_done: BTreeSet::new(),
+        cells_begun: BTreeSet::new(),
+        faults: Vec::new(),
+    }
+}
+
+fn pruning(order: &Order) -> Report {
+    report(order, Phase::Pruning)
+}
+
+/// Its checkpoint is in the bucket, `done` of its cells are, and `begun` have begun.
+fn evaluating(order: &Order, done: &[CellKey], begun: &[CellKey]) -> Report {
+    let mut report = report(order, Phase::Evaluating);
+    report.variant_done = true;
+    report.cells_done = done.iter().copied().collect();
+    report.cells_begun = begun.iter().copied().collect();
+    report
+}
+
+fn failing(mut report: Report, key: Digest, kind: FaultKind, code: FailureCode) -> Report {
+    report.faults.push(Fault { key, kind, code, message: "as told".into() });
+    report
+}
+
+#[test]
+fn the_longest_shard_goes_to_the_first_idle_worker_with_all_its_cells_in_order() {
+    let mut story = Story::of(grid(&[2, 3]));
+    let order = story.given(1);
+    assert_eq!((order.variant, order.cells), (variant(1), vec![cell(1, 0), cell(1, 1), cell(1, 2)]));
+    assert_eq!(order.attempt.to_string(), "run.demo-2-1");
+}
+
+#[test]
+fn an_idle_call_is_held_until_there_is_news_and_answered_empty_after_its_time() {
+    let mut story = Story::of(grid(&[1]));
+    story.given(1);
+    assert_eq!(story.sync(2, vec![]), None);
+    assert_eq!(answer_to(&story.later(24_999), 2), None);
+    assert_eq!(answer_to(&story.later(1), 2), Some(vec![]));
+    assert_eq!(story.sync(2, vec![]), None);
+    let news = story.event(Event::WorkerLost(WorkerId("w1".into())));
+    assert_eq!(answer_to(&news, 2).unwrap()[0].variant, variant(0));
+}
+
+#[test]
+fn a_silent_worker_loses_its_shard_after_one_lease_and_not_before() {
+    let mut story = Story::of(grid(&[1]));
+    let order = story.given(1);
+    story.sync(1, vec![pruning(&order)]);
+    assert_eq!(story.sync(2, vec![]), None);
+    assert_eq!(answer_to(&story.later(29_999), 2), Some(vec![]));
+    assert_eq!(story.sync(2, vec![]), None);
+    let again = answer_to(&story.later(1), 2).expect("the lease has lapsed");
+    assert_eq!((again[0].variant, again[0].attempt.n), (variant(0), 2));
+    assert!(story.commands.iter().any(|c| matches!(c, Command::LookFor { .. })));
+}
+
+#[test]
+fn a_lost_answer_is_given_again_and_starts_nothing_twice() {
+    let mut story = Story::of(grid(&[1]));
+    let first = story.given(1);
+    assert_eq!(story.given(1), first);
+}
+
+#[test]
+fn a_worker_whose_lease_lapsed_too_early_goes_on_if_it_is_further() {
+    let mut story = Story::of(grid(&[2]));
+    let first = story.given(1);
+    story.sync(1, vec![pruning(&first)]);
+    story.later(30_000);
+    let second = story.given(2);
+    story.sync(2, vec![pruning(&second)]);
+    let back = story.sync(1, vec![evaluating(&first, &[], &[cell(0, 0)])]).unwrap();
+    assert_eq!(back[0].attempt, first.attempt);
+    assert_eq!(back[0].cells, [cell(0, 0), cell(0, 1)]);
+    // The second prunes in vain; what it is given instead is a cell split off.
+    assert!(story.sync(2, vec![pruning(&second)]).unwrap().iter().all(|o| o.attempt != second.attempt));
+}
+
+#[test]
+fn work_of_an_older_epoch_is_adopted_by_its_keys_and_keeps_its_attempt() {
+    let mut story = Story::of(grid(&[2]));
+    let old = Order {
+        attempt: "run.demo-1-7".parse().unwrap(),
+        variant: variant(0),
+        cells: vec![],
+        variant_wanted: false,
+    };
+    let orders = story.sync(1, vec![evaluating(&old, &[cell(0, 0)], &[cell(0, 1)])]).unwrap();
+    assert_eq!((&orders[0].attempt, &orders[0].cells[..]), (&old.attempt, &[cell(0, 1)][..]));
+    assert_eq!(story.done(), 1);
+}
+
+#[test]
+fn work_whose_cells_are_all_committed_and_work_of_another_instance_is_stopped() {
+    let mut submission = grid(&[1]);
+    submission.variants_done.insert(variant(0));
+    submission.cells_done.insert(cell(0, 0));
+    let mut story = Story::of(submission);
+    let order = |attempt: &str| Order {
+        attempt: attempt.parse::<AttemptId>().unwrap(),
+        variant: variant(0),
+        cells: vec![],
+        variant_wanted: false,
+    };
+    assert_eq!(story.sync(1, vec![evaluating(&order("run.demo-1-1"), &[], &[])]), Some(vec![]));
+    let mut other = Story::of(grid(&[1]));
+    let orders = other.sync(1, vec![pruning(&order("main-1-1"))]).unwrap();
+    assert!(orders.iter().all(|o| o.attempt.instance.as_str() == "run.demo"), "{orders:?}");
+}
+
+#[test]
+fn when_nothing_waits_unstarted_cells_are_split_off_as_soon_as_the_checkpoint_is_there() {
+    let mut story = Story::of(grid(&[5]));
+    let first = story.given(1);
+    story.sync(1, vec![pruning(&first)]);
+    assert_eq!(story.sync(2, vec![]), None);
+    story.sync(1, vec![evaluating(&first, &[], &[cell(0, 0)])]);
+    story.later(25_000);
+    let split = story.given(2);
+    assert_eq!((split.variant, &split.cells[..]), (variant(0), &[cell(0, 3), cell(0, 4)][..]));
+    let left = story.sync(1, vec![evaluating(&first, &[], &[cell(0, 0)])]).unwrap();
+    assert_eq!(left[0].cells, [cell(0, 0), cell(0, 1), cell(0, 2)]);
+}
+
+#[test]
+fn a_cell_that_was_split_off_and_had_begun_meanwhile_stays_with_who_began_it() {
+    let mut story = Story::of(grid(&[2]));
+    let first = story.given(1);
+    story.sync(1, vec![evaluating(&first, &[], &[cell(0, 0)])]);
+    let split = story.given(2);
+    assert_eq!(split.cells, [cell(0, 1)]);
+    let kept = story.sync(1, vec![evaluating(&first, &[], &[cell(0, 0), cell(0, 1)])]).unwrap();
+    assert_eq!(kept[0].cells, [cell(0, 0), cell(0, 1)]);
+    assert_eq!(story.sync(2, vec![pruning(&split)]), Some(vec![]));
+}
+
+#[test]
+fn a_failing_cell_is_tried_as_often_as_allowed_and_the_rest_finishes() {
+    let mut story = Story::of(grid(&[2]));
+    for n in 1..=3 {
+        let order = story.given(1);
+        assert_eq!((order.attempt.n, order.cells.contains(&cell(0, 0))), (n, true));
+        let report = evaluating(&order, &[cell(0, 1)], &[]);
+        let report = failing(report, cell(0, 0).0, FaultKind::ComputeLost, FailureCode::ComputeLost);
+        // Said twice, counted once.
+        story.sync(1, vec![report.clone()]);
+        story.sync(1, vec![report]);
+        story.sync(1, vec![]);
+        story.event(Event::CallClosed { worker: WorkerId("w1".into()), call: story.calls });
+    }
+    let code = FailureCode::ComputeLost;
+    let quarantine = Command::Quarantine { sweeps: vec![sweep()], key: cell(0, 0).0, code };
+    assert_eq!(story.commands.iter().filter(|c| **c == quarantine).count(), 1, "{:?}", story.commands);
+    assert_eq!(story.commands.last(), Some(&Command::SweepDone { sweep: sweep(), halted: false }));
+    assert_eq!(story.done(), 1);
+}
+
+#[test]
+fn what_fails_wherever_it_runs_is_not_tried_again() {
+    let mut story = Story::of(grid(&[2, 1]));
+    let order = story.given(1);
+    let report = failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::NonFiniteWeights);
+    let next = story.sync(1, vec![report]).unwrap();
+    assert!(story.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })), "{:?}", story.commands);
+    assert_ne!(next[0].variant, order.variant);
+}
+
+#[test]
+fn preemption_is_blamed_on_nobody() {
+    let mut story = Story::of(grid(&[1]));
+    for _ in 0..50 {
+        let order = story.given(1);
+        let report = failing(pruning(&order), order.variant.0, FaultKind::Preempted, FailureCode::Preempted);
+        story.sync(1, vec![report]);
+        story.event(Event::WorkerLost(WorkerId("w1".into())));
+    }
+    assert!(!story.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
+}
+
+#[test]
+fn a_shard_that_kills_its_workers_at_the_same_place_is_given_up_and_one_that_gets_further_is_not() {
+    let lose = |story: &mut Story, progress: u64| {
+        let Some(orders) = story.sync(1, vec![]) else { return };
+        let mut report = pruning(&orders[0]);
+        report.progress = (progress, 100);
+        story.sync(1, vec![report]);
+        story.event(Event::WorkerLost(WorkerId("w1".into())));
+    };
+    let mut poison = Story::of(grid(&[1]));
+    (0..4).for_each(|_| lose(&mut poison, 10));
+    assert!(poison.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
+    let mut innocent = Story::of(grid(&[1]));
+    (0..40).for_each(|n| lose(&mut innocent, n));
+    assert!(!innocent.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
+}
+
+#[test]
+fn what_was_too_large_for_one_device_goes_to_a_larger_one() {
+    let mut story = Story::of(grid(&[1]));
+    story.facts.insert(2, WorkerFacts { memory: 5000, ..facts() });
+    let order = story.given(1);
+    assert_eq!(story.sync(2, vec![]), None);
+    let report = failing(pruning(&order), order.variant.0, FaultKind::OutOfMemory, FailureCode::OutOfMemory);
+    story.now += 1;
+    story.calls += 1;
+    let sync = Sync {
+        worker: WorkerId("w1".into()),
+        call: story.calls,
+        facts: facts(),
+        draining: false,
+        epoch_seen: 0,
+        shards: vec![report],
+    };
+    let commands = story.event(Event::Sync(Box::new(sync)));
+    assert_eq!(answer_to(&commands, 1), Some(vec![]));
+    assert_eq!(answer_to(&commands, 2).unwrap()[0].variant, variant(0));
+}
+
+#[test]
+fn a_worker_that_does_not_fit_is_given_nothing_and_the_reason_is_told() {
+    let mut story = Story::of(grid(&[1]));
+    story.facts.insert(1, WorkerFacts { threads: 4, ..facts() });
+    assert_eq!(story.sync(1, vec![]), None);
+    let starved = story.schedule.starved();
+    assert_eq!(starved, [(WorkerId("w1".into()), Misfit::Threads { found: 4, wanted: 2 })]);
+}
+
+#[test]
+fn too_many_failed_cells_stop_the_sweep_and_what_is_not_begun_is_not_run() {
+    let mut submission = grid(&[2, 2, 2]);
+    submission.limits.max_failed_cells = 2;
+    let mut story = Story::of(submission);
+    let order = story.given(1);
+    let report = failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::BadCheckpoint);
+    assert_eq!(story.sync(1, vec![report]), Some(vec![]));
+    assert_eq!(story.commands.last(), Some(&Command::SweepDone { sweep: sweep(), halted: true }));
+    assert_eq!(story.sync(1, vec![]), None);
+}
+
+#[test]
+fn a_sweep_without_tasks_is_done_when_its_variants_are() {
+    let mut story = Story::of(grid(&[0]));
+    let order = story.given(1);
+    assert!(order.variant_wanted && order.cells.is_empty());
+    let held = story.sync(1, vec![pruning(&order)]).unwrap();
+    assert_eq!(held, [order.clone()]);
+    assert_eq!(story.sync(1, vec![evaluating(&order, &[], &[])]), Some(vec![]));
+    assert_eq!(story.commands, [Command::SweepDone { sweep: sweep(), halted: false }]);
+}
+
+#[test]
+fn submitting_again_extends_a_running_shard_and_cancelling_keeps_only_what_has_begun() {
+    let mut story = Story::of(grid(&[1]));
+    let order = story.given(1);
+    story.sync(1, vec![pruning(&order)]);
+    story.event(Event::Submit(Box::new(grid(&[3]))));
+    let longer = story.sync(1, vec![pruning(&order)]).unwrap();
+    assert_eq!(longer[0].cells, [cell(0, 0), cell(0, 1), cell(0, 2)]);
+    story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]);
+    story.event(Event::Cancel(sweep()));
+    let left = story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]).unwrap();
+    assert_eq!(left[0].cells, [cell(0, 0)]);
+}
+
+#[test]
+fn a_cell_that_two_sweeps_want_is_run_once_and_stops_only_when_neither_does() {
+    let mut story = Story::of(grid(&[1]));
+    let mut second = grid(&[1]);
+    second.sweep = "other".parse().unwrap();
+    story.event(Event::Submit(Box::new(second)));
+    let order = story.given(1);
+    assert_eq!(story.sync(2, vec![]), None);
+    story.event(Event::Cancel(sweep()));
+    assert_eq!(story.sync(1, vec![pruning(&order)]).unwrap()[0].cells, [cell(0, 0)]);
+    story.event(Event::Cancel("other".parse().unwrap()));
+    assert_eq!(story.sync(1, vec![pruning(&order)]), Some(vec![]));
+}
