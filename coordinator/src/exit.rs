@@ -3,6 +3,9 @@
 //! In: what a command returned. Out: a message on stderr and a code. Must never hide a cause: the whole chain is shown.
 
 use crate::cli::Output;
+use crate::serve::LocalError;
+use crate::serve::epoch::EpochError;
+use crate::serve::log::LogError;
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
@@ -55,6 +58,15 @@ pub enum Failure {
     /// The sweep file.
     #[error(transparent)]
     Spec(#[from] crate::spec::complaint::SpecError),
+    /// Models, datasets or tasks.
+    #[error(transparent)]
+    Inputs(#[from] crate::inputs::InputsError),
+    /// A local run.
+    #[error(transparent)]
+    Local(#[from] crate::serve::LocalError),
+    /// A sweep's log.
+    #[error(transparent)]
+    Log(#[from] crate::serve::log::LogError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -68,8 +80,33 @@ impl Failure {
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
             Self::Spec(_) => Exit::BadInput,
+            Self::Inputs(crate::inputs::InputsError::Bucket(_)) => Exit::Bucket,
+            Self::Inputs(_) => Exit::BadInput,
+            Self::Local(error) => local(error),
+            Self::Log(error) => log(error),
             Self::Bucket(_) => Exit::Bucket,
         }
+    }
+}
+
+fn local(error: &LocalError) -> Exit {
+    match error {
+        LocalError::Epoch(EpochError::Bucket(_)) | LocalError::Records(_) | LocalError::Bucket(_) => Exit::Bucket,
+        LocalError::Epoch(EpochError::Running { .. } | EpochError::Elsewhere { .. }) => Exit::Usage,
+        LocalError::Log(error) => log(error),
+        LocalError::TakenOver { .. } => Exit::Interrupted,
+        LocalError::NoWorker { .. }
+        | LocalError::NoGpu
+        | LocalError::Machine { .. }
+        | LocalError::WorkersDie { .. }
+        | LocalError::NoFit { .. } => Exit::BadNode,
+    }
+}
+
+fn log(error: &LogError) -> Exit {
+    match error {
+        LogError::Bucket(_) | LogError::Format { .. } => Exit::Bucket,
+        LogError::Owned { .. } => Exit::Usage,
     }
 }
 

@@ -1,8 +1,10 @@
 //! The command line: one file a command. Here are only the registry and what all commands share; nothing else prints.
 
 mod argv;
+pub mod bars;
 pub mod catalog;
 pub mod print;
+pub mod run;
 pub mod schema;
 pub mod sweep_args;
 
@@ -55,6 +57,7 @@ pub struct BucketArg {
 #[derive(Debug, Subcommand)]
 #[expect(missing_docs, reason = "each command's own struct says what it does")]
 pub enum Command {
+    Run(run::Run),
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
 }
@@ -62,6 +65,7 @@ pub enum Command {
 /// Carries out the command.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
+        Command::Run(command) => run::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
         Command::Catalog(command) => catalog::run(&command, cli.output),
     }

@@ -82,6 +82,11 @@ fn cpu_workers(demand: Demand, cores: usize, memory: Option<u64>) -> usize {
     by_cores.min(by_memory).min(demand.useful).max(1)
 }
 
+/// What `backend: auto` is on this machine.
+pub fn backend(worker: &Path) -> Backend {
+    if gpus(worker) > 0 { Backend::Cuda } else { Backend::Cpu }
+}
+
 /// GPUs that the worker binary sees; it is the one that has to use them.
 fn gpus(worker: &Path) -> usize {
     let asked = Command::new(worker)

@@ -1,0 +1,121 @@
+//! Shows how far a run is: bars at a terminal, a line now and then elsewhere. To stderr, so that stdout stays the results'.
+
+use crate::serve::Progress;
+use crate::serve::progress::spoken;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{IsTerminal, Write};
+
+/// Steps of the main bar.
+const STEPS: u64 = 10_000;
+
+/// What a run shows.
+pub struct Bars {
+    terminal: bool,
+    all: MultiProgress,
+    main: ProgressBar,
+    running: Vec<ProgressBar>,
+    /// Cells done and failed that the last plain line told.
+    told: Option<(usize, usize)>,
+}
+
+impl Default for Bars {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Bars {
+    /// Nothing is shown yet.
+    pub fn new() -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = if terminal { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let all = MultiProgress::with_draw_target(target);
+        let main = all.add(ProgressBar::new(STEPS));
+        let style = ProgressStyle::with_template("{bar:30.green} {msg}").expect("the template is a constant");
+        main.set_style(style.progress_chars("━━─"));
+        Self { terminal, all, main, running: Vec::new(), told: None }
+    }
+
+    /// What is being done before anything runs.
+    pub fn preparing(&mut self, what: &str) {
+        if self.terminal {
+            self.main.set_message(what.to_owned());
+            self.main.tick();
+        }
+    }
+
+    /// A run's progress.
+    pub fn show(&mut self, progress: &Progress) {
+        let text = line(progress);
+        if !self.terminal {
+            let now = (progress.done, progress.failed);
+            if self.told != Some(now) {
+                self.told = Some(now);
+                say(&text);
+            }
+            return;
+        }
+        self.main.set_position((progress.share * STEPS as f64) as u64);
+        self.main.set_message(text);
+        while self.running.len() < progress.running.len() {
+            let bar = self.all.add(ProgressBar::new_spinner());
+            bar.set_style(ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant"));
+            self.running.push(bar);
+        }
+        for bar in self.running.drain(progress.running.len()..) {
+            bar.finish_and_clear();
+            self.all.remove(&bar);
+        }
+        for (bar, text) in self.running.iter().zip(&progress.running) {
+            bar.set_message(text.clone());
+            bar.tick();
+        }
+    }
+
+    /// Takes the bars away.
+    pub fn clear(&mut self) {
+        self.running.drain(..).for_each(|bar| bar.finish_and_clear());
+        self.main.finish_and_clear();
+        // What cannot be cleared stays on the screen, which harms nobody.
+        let _ = self.all.clear();
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// A line to stderr.
+pub fn say(text: &str) {
+    // A closed stderr means that nobody reads any more.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+fn line(progress: &Progress) -> String {
+    let mut text = format!("{} of {} cells, {:.0} %", progress.done, progress.cells, progress.share * 100.0);
+    if progress.failed > 0 {
+        text += &format!(", {} failed", progress.failed);
+    }
+    if let Some(left) = progress.left {
+        text += &format!(", about {} left", spoken(left));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_line_says_what_is_done_and_an_estimate_only_where_there_is_one() {
+        let mut progress =
+            Progress { cells: 30, done: 12, failed: 0, share: 0.4, left: None, running: Vec::new() };
+        assert_eq!(line(&progress), "12 of 30 cells, 40 %");
+        progress.failed = 1;
+        progress.left = Some(Duration::from_secs(95));
+        assert_eq!(line(&progress), "12 of 30 cells, 40 %, 1 failed, about 1 min 35 s left");
+    }
+}

