@@ -1,11 +1,13 @@
 //! The worker: prunes and evaluates for a coordinator. The only crate of Espalier that links libtorch.
 //!
 //! The engine, in the order of its data's way: [`models`] (the one decoder), [`load`] (weights from disk), [`calibrate`] (what
-//! linears are given), [`prune`] (the block walk); [`device`] chooses and names what computes, [`error`] types what fails.
+//! linears are given), [`prune`] (the block walk), [`evaluate`] (log-likelihoods); [`device`] chooses and names what computes,
+//! [`error`] types what fails.
 
 pub mod calibrate;
 pub mod device;
 pub mod error;
+pub mod evaluate;
 pub mod load;
 pub mod models;
 pub mod prune;
