@@ -1,2 +1,5 @@
-//! stub
-fn main() {}
+//! The binary `espalier-worker`.
+
+fn main() -> std::process::ExitCode {
+    espalier_worker::cli::main()
+}

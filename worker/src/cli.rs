@@ -1,0 +1,316 @@
+//! The command line: what may be said to a worker, and the only place that prints or reads the environment.
+
+use crate::compute::child::ChildOptions;
+use crate::compute::{protocol::DeviceInfo, serve};
+use crate::execute::{Executor, ShardError};
+use crate::session::{self, SessionError};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Prunes and evaluates for a coordinator, one device a worker.
+#[derive(Debug, Parser)]
+#[command(name = "espalier-worker", version, args_conflicts_with_subcommands = true, after_help = EXAMPLE)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    work: Work,
+}
+
+const EXAMPLE: &str = "Examples:
+  espalier-worker --coordinator http://10.0.0.5:7420 --device cuda:0
+  espalier-worker --coordinator http://127.0.0.1:7420 --threads 2 --memory-gib 8
+  espalier-worker doctor --device cpu";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Says what this device is and whether a worker can run here.
+    Doctor(Doctor),
+    /// Owns tensors for a supervisor; speaks JSON on stdin and stdout.
+    #[command(hide = true)]
+    Compute(serve::Options),
+}
+
+#[derive(Debug, Args)]
+struct Work {
+    /// Where the coordinator listens, http://HOST:PORT.
+    #[arg(long, env = "ESPALIER_COORDINATOR", value_name = "URL", required = true)]
+    coordinator: Option<String>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Memory that shards may use, GiB; default: four fifths of the device's.
+    #[arg(long, value_name = "GIB", env = "ESPALIER_MEMORY_GIB")]
+    memory_gib: Option<f64>,
+    /// Where digests of model files are remembered [default: ~/.cache/espalier/digests].
+    #[arg(long, value_name = "DIR", env = "ESPALIER_DIGEST_CACHE")]
+    digest_cache: Option<PathBuf>,
+    /// End when the process that started this one ends.
+    #[arg(long)]
+    die_with_parent: bool,
+    #[command(flatten)]
+    logs: Logs,
+}
+
+#[derive(Debug, Args)]
+struct DeviceArgs {
+    /// `cpu` or `cuda:N`.
+    #[arg(long, default_value = "cpu", env = "ESPALIER_DEVICE")]
+    device: String,
+    /// CPU: threads that compute. They change last bits, so they are the sweep's, never the machine's.
+    #[arg(long, default_value_t = 2, env = "ESPALIER_THREADS")]
+    threads: u32,
+}
+
+#[derive(Debug, Args)]
+struct Doctor {
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// How to print.
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Args)]
+struct Logs {
+    /// What is logged to stderr, as tracing's filters are written.
+    #[arg(long, default_value = "info", env = "ESPALIER_LOG", value_name = "FILTER")]
+    log: String,
+    /// Log JSON, a line an event.
+    #[arg(long, env = "ESPALIER_LOG_JSON")]
+    log_json: bool,
+}
+
+/// Why the program ends badly.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Session(#[from] SessionError),
+    #[error("this device cannot work: {0}")]
+    Device(#[source] ShardError),
+    #[error("this process cannot start: {action}")]
+    Process {
+        action: &'static str,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("OMP_THREAD_LIMIT is {value:?}: it would change results silently; unset it and use --threads")]
+    ThreadLimit { value: String },
+}
+
+impl CliError {
+    /// Exit codes as in `espalier`: 3 bad input, 5 bucket, 7 bad node.
+    fn exit(&self) -> u8 {
+        match self {
+            Self::Session(SessionError::Url { .. } | SessionError::Answer { .. }) => 3,
+            Self::Session(SessionError::Bucket(_)) => 5,
+            Self::Session(SessionError::ForeignBucket { .. }) => 7,
+            Self::Device(_) | Self::Process { .. } | Self::ThreadLimit { .. } => 7,
+        }
+    }
+}
+
+/// Parses the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Some(Command::Compute(options)) => {
+            start_logs(&Logs {
+                log: "info".to_owned(),
+                log_json: false,
+            });
+            return serve::main(&options);
+        }
+        Some(Command::Doctor(doctor)) => {
+            start_logs(&Logs {
+                log: "warn".to_owned(),
+                log_json: false,
+            });
+            on_main_thread(examine(&doctor))
+        }
+        None => {
+            start_logs(&cli.work.logs);
+            on_main_thread(work(&cli.work))
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            ExitCode::from(error.exit())
+        }
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
+fn complain(error: &CliError) {
+    let mut text = format!("error: {error}");
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    eprintln!("{text}");
+}
+
+fn start_logs(logs: &Logs) {
+    let filter = tracing_subscriber::EnvFilter::try_new(&logs.log).unwrap_or_else(|_| "info".into());
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(filter);
+    if logs.log_json {
+        builder.json().init()
+    } else {
+        builder.with_ansi(false).init()
+    }
+}
+
+/// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.
+fn on_main_thread(future: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime
+        .map_err(|source| CliError::Process {
+            action: "starting the runtime",
+            source,
+        })?
+        .block_on(future)
+}
+
+fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<ChildOptions, CliError> {
+    if let Ok(value) = std::env::var("OMP_THREAD_LIMIT") {
+        return Err(CliError::ThreadLimit { value });
+    }
+    let exe = std::env::current_exe().map_err(|source| CliError::Process {
+        action: "finding its own binary",
+        source,
+    })?;
+    Ok(ChildOptions {
+        exe,
+        device: device.device.clone(),
+        threads: device.threads,
+        memory_bytes,
+    })
+}
+
+async fn examine(doctor: &Doctor) -> Result<(), CliError> {
+    let mut executor = Executor::new(child_options(&doctor.device, None)?, None).map_err(CliError::Device)?;
+    let info = executor.describe().await.map_err(CliError::Device)?;
+    show(&info, doctor.output);
+    Ok(())
+}
+
+#[expect(
+    clippy::print_stdout,
+    reason = "the command line speaks to people and programs"
+)]
+fn show(info: &DeviceInfo, output: Output) {
+    match output {
+        Output::Json => println!(
+            "{}",
+            serde_json::to_string_pretty(info).expect("plain data is JSON")
+        ),
+        Output::Text => {
+            println!("device       {} ({})", info.name, info.backend.as_str());
+            println!(
+                "memory       {:.1} GiB",
+                info.memory_bytes as f64 / (1u64 << 30) as f64
+            );
+            println!("threads      {}", info.threads);
+            println!("libtorch     {}", info.libtorch);
+            println!("cuda         {}", info.no_cuda.as_deref().unwrap_or("yes"));
+            println!("GPUs         {}", info.gpus);
+            println!("fingerprint  {}", info.fingerprint);
+        }
+    }
+}
+
+async fn work(work: &Work) -> Result<(), CliError> {
+    if work.die_with_parent {
+        die_with_parent()?;
+    }
+    // Installed before anything slow, so that a signal at any time is one that is heard.
+    let leave = leave_signal()?;
+    let memory = work.memory_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64);
+    let options = child_options(&work.device, memory)?;
+    let cache = work.digest_cache.clone().or_else(default_cache);
+    let mut executor = Executor::new(options, cache).map_err(CliError::Device)?;
+    let device = executor.describe().await.map_err(CliError::Device)?;
+    let memory = memory.unwrap_or(device.memory_bytes / 5 * 4);
+    tracing::info!(
+        device = device.name,
+        fingerprint = device.fingerprint,
+        threads = device.threads,
+        "worker is ready"
+    );
+    let url = work.coordinator.as_deref().expect("clap requires it");
+    session::serve(
+        url,
+        session::worker_info(&device, host(), memory),
+        device,
+        executor,
+        leave,
+    )
+    .await?;
+    tracing::info!("worker ended");
+    Ok(())
+}
+
+/// Completes on the first SIGTERM or SIGINT; a second one ends the process at once.
+fn leave_signal() -> Result<impl Future<Output = ()>, CliError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let failed = |source| CliError::Process {
+        action: "listening for signals",
+        source,
+    };
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let (tell, told) = tokio::sync::oneshot::channel();
+    tokio::spawn(async move {
+        let mut once = async || {
+            tokio::select! { _ = terminate.recv() => 143, _ = interrupt.recv() => 130 }
+        };
+        once().await;
+        // The receiver is gone only when the worker is ending anyway.
+        let _ = tell.send(());
+        let code = once().await;
+        std::process::exit(code);
+    });
+    Ok(async move {
+        if told.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    })
+}
+
+/// Asks the kernel to end this process with its parent (with the thread of it that spawned us).
+fn die_with_parent() -> Result<(), CliError> {
+    // SAFETY: prctl with these arguments touches no memory.
+    let rc = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    if rc != 0 {
+        let source = std::io::Error::last_os_error();
+        return Err(CliError::Process {
+            action: "tying its life to its parent's",
+            source,
+        });
+    }
+    Ok(())
+}
+
+/// `~/.cache/espalier/digests`, where there is a home.
+fn default_cache() -> Option<PathBuf> {
+    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
+    Some(base.join("espalier/digests"))
+}
+
+/// This host's name, for people.
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map_or_else(|_| "unknown".to_owned(), |s| s.trim().to_owned())
+}

@@ -1,0 +1,203 @@
+//! Finished work → bucket: blobs under the attempt first, then `record.json` by `commit_once`, which is the commit point.
+//!
+//! Whoever comes second drops what he has. A record that is there already is as good as one's own.
+
+use bytes::Bytes;
+use espalier_proto::bucket::{Bucket, BucketError, Commit};
+use espalier_proto::checkpoint::{Compact, FILE_NAME};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, InputsDigest, VariantKey};
+use espalier_proto::inputs::Inputs;
+use espalier_proto::layout;
+use espalier_proto::records::{Blob, CellRecord, FailureCode, FailureRecord, RECORD_FORMAT, VariantRecord};
+use std::path::Path;
+
+/// Name of the per-item scores under their attempt.
+pub const SCORES: &str = "scores.parquet";
+
+/// What can go wrong between a worker and the bucket.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store failed.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// A file of the scratch folder cannot be read or written.
+    #[error("scratch file {path}")]
+    Scratch {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// An object is not what names it.
+    #[error("bucket: {path}: {why}")]
+    Altered {
+        /// The object.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+impl CommitError {
+    /// The failure's code in records.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Bucket(_) | Self::Altered { .. } => FailureCode::StoreError,
+            Self::Scratch { .. } => FailureCode::NodeFault,
+        }
+    }
+}
+
+/// Whose record is in the bucket.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Committed {
+    /// This attempt's.
+    Ours,
+    /// Another attempt's, which came first.
+    Theirs(Box<VariantRecord>),
+}
+
+fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> CommitError {
+    let path = path.display().to_string();
+    move |source| CommitError::Scratch { path, source }
+}
+
+/// Reads an object that must exist and says what is wrong if it does not.
+async fn must_read(bucket: &Bucket, path: &object_store::path::Path) -> Result<Bytes, CommitError> {
+    let absent = || CommitError::Altered {
+        path: path.to_string(),
+        why: "missing".to_owned(),
+    };
+    bucket.read(path).await?.ok_or_else(absent)
+}
+
+/// The record of a variant, if it is there.
+pub async fn variant_record(bucket: &Bucket, key: VariantKey) -> Result<Option<VariantRecord>, CommitError> {
+    let path = layout::variant_record(key);
+    let Some(record) = bucket.read_json::<VariantRecord>(&path).await? else {
+        return Ok(None);
+    };
+    if record.format != RECORD_FORMAT || record.key != key {
+        let why = format!(
+            "format {} of variant {}, expected format {RECORD_FORMAT} of {key}",
+            record.format, record.key
+        );
+        return Err(CommitError::Altered {
+            path: path.to_string(),
+            why,
+        });
+    }
+    Ok(Some(record))
+}
+
+/// Fetches the compact checkpoint that a record names to `to`, held against the record's digests. `false` for a dense one.
+pub async fn fetch_compact(bucket: &Bucket, record: &VariantRecord, to: &Path) -> Result<bool, CommitError> {
+    let Some(blob) = record.blobs.iter().find(|b| b.name == FILE_NAME) else {
+        return Ok(false);
+    };
+    let path = layout::variant_blob(record.key, &record.attempt, &blob.name);
+    let bytes = must_read(bucket, &path).await?;
+    let altered = |why: String| CommitError::Altered {
+        path: path.to_string(),
+        why,
+    };
+    if Digest::of(&bytes) != blob.sha256 {
+        return Err(altered(format!(
+            "sha256 {}, its record names {}",
+            Digest::of(&bytes),
+            blob.sha256
+        )));
+    }
+    Compact::verified(&bytes, record.weights).map_err(|e| altered(e.to_string()))?;
+    tokio::fs::write(to, &bytes).await.map_err(scratch(to))?;
+    Ok(true)
+}
+
+/// Fetches resolved inputs to `to`, held against their digest.
+pub async fn fetch_inputs(bucket: &Bucket, digest: InputsDigest, to: &Path) -> Result<(), CommitError> {
+    let path = layout::inputs(digest);
+    let altered = |why: String| CommitError::Altered {
+        path: path.to_string(),
+        why,
+    };
+    let bytes = must_read(bucket, &path).await?;
+    let parsed: Inputs = serde_json::from_slice(&bytes).map_err(|e| altered(e.to_string()))?;
+    if parsed.digest() != digest {
+        return Err(altered(format!("its content's digest is {}", parsed.digest())));
+    }
+    tokio::fs::write(to, &bytes).await.map_err(scratch(to))
+}
+
+/// Uploads a scratch file as a blob.
+async fn upload(
+    bucket: &Bucket,
+    path: object_store::path::Path,
+    name: &str,
+    file: &Path,
+) -> Result<Blob, CommitError> {
+    let bytes = Bytes::from(tokio::fs::read(file).await.map_err(scratch(file))?);
+    let blob = Blob {
+        name: name.to_owned(),
+        size: bytes.len() as u64,
+        sha256: Digest::of(&bytes),
+    };
+    bucket.put(&path, bytes).await?;
+    Ok(blob)
+}
+
+/// Commits a variant; `compact` is its compact checkpoint, `None` for `dense`. `record.blobs` and `record.bytes` are filled in.
+pub async fn commit_variant(
+    bucket: &Bucket,
+    mut record: VariantRecord,
+    compact: Option<&Path>,
+) -> Result<Committed, CommitError> {
+    if let Some(file) = compact {
+        let path = layout::variant_blob(record.key, &record.attempt, FILE_NAME);
+        record.blobs = vec![upload(bucket, path, FILE_NAME, file).await?];
+    }
+    record.bytes = record.blobs.iter().map(|b| b.size).sum();
+    match bucket
+        .commit_json(&layout::variant_record(record.key), &record)
+        .await?
+    {
+        Commit::Won => Ok(Committed::Ours),
+        Commit::Lost => {
+            let path = layout::variant_record(record.key).to_string();
+            let gone = || CommitError::Altered {
+                path,
+                why: "it was there, and is gone".to_owned(),
+            };
+            let winner = variant_record(bucket, record.key).await?.ok_or_else(gone)?;
+            Ok(Committed::Theirs(Box::new(winner)))
+        }
+    }
+}
+
+/// True if the cell's record is there.
+pub async fn cell_is_done(bucket: &Bucket, key: CellKey) -> Result<bool, CommitError> {
+    Ok(bucket.exists(&layout::cell_record(key)).await?)
+}
+
+/// Commits a cell with its per-item scores; losing to another attempt is as good. `record.blobs` is filled in.
+pub async fn commit_cell(
+    bucket: &Bucket,
+    mut record: CellRecord,
+    scores: &Path,
+) -> Result<Commit, CommitError> {
+    let path = layout::cell_blob(record.key, &record.attempt, SCORES);
+    record.blobs = vec![upload(bucket, path, SCORES, scores).await?];
+    Ok(bucket
+        .commit_json(&layout::cell_record(record.key), &record)
+        .await?)
+}
+
+/// Leaves why an attempt failed. A store that fails here as well is only logged: the coordinator hears of it by `Sync`.
+pub async fn leave_failure(bucket: &Bucket, record: &FailureRecord, attempt: &AttemptId) {
+    if let Err(error) = bucket
+        .commit_json(&layout::failure(record.key, attempt), record)
+        .await
+    {
+        tracing::warn!(%error, key = %record.key, "failure could not be recorded");
+    }
+}

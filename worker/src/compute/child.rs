@@ -1,0 +1,192 @@
+//! The supervisor's end of the compute child: starts it, asks it, kills it when it stalls. Holds no tensor.
+//!
+//! The child is this same binary with the hidden subcommand `compute`. It dies with the thread that spawned it
+//! (PR_SET_PDEATHSIG), so spawn only from the main thread's runtime.
+
+use super::protocol::{Event, Request};
+use espalier_proto::records::FailureCode;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::process::{ChildStdin, ChildStdout, Command};
+
+/// Longest silence of a working child; it speaks at least once a block.
+const STALL: Duration = Duration::from_secs(1800);
+
+/// How to start a child.
+#[derive(Clone, Debug)]
+pub struct ChildOptions {
+    /// This binary.
+    pub exe: PathBuf,
+    /// `cpu` or `cuda:N`.
+    pub device: String,
+    /// Threads on CPU.
+    pub threads: u32,
+    /// Memory that it may use, bytes.
+    pub memory_bytes: Option<u64>,
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// The child could not be started.
+    #[error("compute process {exe} cannot be started")]
+    Spawn {
+        /// The binary.
+        exe: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It ended in the middle.
+    #[error("compute process ended in the middle of a request: {status}")]
+    Lost {
+        /// Its exit status or signal.
+        status: String,
+    },
+    /// It said nothing for too long and was killed.
+    #[error("compute process said nothing for {seconds} s and was killed")]
+    Stalled {
+        /// How long.
+        seconds: u64,
+    },
+    /// It said something that is no event.
+    #[error("compute process said {line:?}, expected an event")]
+    Garbage {
+        /// The line.
+        line: String,
+    },
+    /// It answered that the request failed.
+    #[error("{message}")]
+    Failed {
+        /// Which of the closed list.
+        code: FailureCode,
+        /// What it said.
+        message: String,
+    },
+    /// The work is no longer wanted; the child was killed.
+    #[error("stopped: the work is no longer wanted here")]
+    Interrupted,
+}
+
+impl ComputeError {
+    /// The failure's code in records.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Spawn { .. } => FailureCode::NodeFault,
+            Self::Lost { .. } | Self::Stalled { .. } => FailureCode::ComputeLost,
+            Self::Garbage { .. } => FailureCode::Internal,
+            Self::Failed { code, .. } => *code,
+            Self::Interrupted => FailureCode::Preempted,
+        }
+    }
+}
+
+/// A running compute child; killed when dropped.
+#[derive(Debug)]
+pub struct Child {
+    process: tokio::process::Child,
+    stdin: ChildStdin,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Child {
+    /// Starts a child.
+    pub fn spawn(options: &ChildOptions) -> Result<Self, ComputeError> {
+        let mut command = Command::new(&options.exe);
+        command
+            .arg("compute")
+            .args(["--device", &options.device])
+            .args(["--threads", &options.threads.to_string()]);
+        command.args(["--parent", &std::process::id().to_string()]);
+        if let Some(bytes) = options.memory_bytes {
+            command.args(["--memory-bytes", &bytes.to_string()]);
+        }
+        // Threads change last bits: one number decides, and nothing may adapt it.
+        let threads = options.threads.to_string();
+        command
+            .env("OMP_NUM_THREADS", &threads)
+            .env("MKL_NUM_THREADS", &threads);
+        command
+            .env("OMP_DYNAMIC", "false")
+            .env("MKL_DYNAMIC", "FALSE")
+            .env_remove("OMP_THREAD_LIMIT");
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true);
+        // A Ctrl-C at the terminal is for the supervisor, which finishes the cell that has begun.
+        command.process_group(0);
+        let spawn = |source| ComputeError::Spawn {
+            exe: options.exe.display().to_string(),
+            source,
+        };
+        let mut process = command.spawn().map_err(spawn)?;
+        let stdin = process.stdin.take().expect("stdin was piped");
+        let stdout = process.stdout.take().expect("stdout was piped");
+        Ok(Self {
+            process,
+            stdin,
+            lines: BufReader::new(stdout).lines(),
+        })
+    }
+
+    /// Sends a request and waits for its answer. After any error the child is of no more use.
+    ///
+    /// `interrupt` ends the wait when the work is no longer wanted.
+    pub async fn ask(
+        &mut self,
+        request: &Request,
+        mut progress: impl FnMut(u64, u64),
+        interrupt: impl Future<Output = ()>,
+    ) -> Result<Event, ComputeError> {
+        let mut line = serde_json::to_vec(request).expect("requests are JSON");
+        line.push(b'\n');
+        if self.stdin.write_all(&line).await.is_err() || self.stdin.flush().await.is_err() {
+            return Err(self.lost().await);
+        }
+        tokio::pin!(interrupt);
+        loop {
+            let next = tokio::select! {
+                next = tokio::time::timeout(STALL, self.lines.next_line()) => next,
+                () = &mut interrupt => {
+                    self.kill().await;
+                    return Err(ComputeError::Interrupted);
+                }
+            };
+            let Ok(read) = next else {
+                self.kill().await;
+                return Err(ComputeError::Stalled {
+                    seconds: STALL.as_secs(),
+                });
+            };
+            let Ok(Some(line)) = read else {
+                return Err(self.lost().await);
+            };
+            match serde_json::from_str(&line) {
+                Ok(Event::Progress { done, total }) => progress(done, total),
+                Ok(Event::Failed { code, message }) => return Err(ComputeError::Failed { code, message }),
+                Ok(event) => return Ok(event),
+                Err(_) => return Err(ComputeError::Garbage { line }),
+            }
+        }
+    }
+
+    /// Ends it now.
+    async fn kill(&mut self) {
+        if let Err(error) = self.process.kill().await {
+            tracing::warn!(%error, "compute process could not be killed");
+        }
+    }
+
+    async fn lost(&mut self) -> ComputeError {
+        self.kill().await;
+        let status = match self.process.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => error.to_string(),
+        };
+        ComputeError::Lost { status }
+    }
+}

@@ -1,0 +1,9 @@
+//! The compute child and how to speak with it.
+//!
+//! * [`protocol`]: the messages. * [`child`]: the supervisor's end. * [`serve`]: the child's loop, the only place that holds
+//!   tensors and the only `catch_unwind`.
+
+pub mod child;
+pub mod protocol;
+pub mod serve;
+pub mod workbench;

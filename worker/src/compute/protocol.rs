@@ -1,0 +1,154 @@
+//! What supervisor and compute child say to each other: one JSON object a line, requests on the child's stdin, events on its
+//! stdout. Large things (token ids, checkpoints, scores) go through files in the supervisor's scratch folder.
+
+use espalier_proto::ids::Digest;
+use espalier_proto::recipe::{Dtype, VariantSpec};
+use espalier_proto::records::{FailureCode, LinearRecord, Outcome};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What the supervisor asks for. The child answers each with any number of [`Event::Progress`] and one other event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Request {
+    /// Say what this device is. Answer: [`Event::Device`].
+    Describe,
+    /// Open a model; everything later is about it. Answer: [`Event::Opened`].
+    Open {
+        /// The Hugging Face folder.
+        folder: PathBuf,
+        /// Number format of weights and activations.
+        dtype: Dtype,
+    },
+    /// Prune the open model. Answer: [`Event::Pruned`]; the pruned variant is then the current one.
+    Prune {
+        /// What is to be done.
+        spec: Box<VariantSpec>,
+        /// The calibration's inputs.json, if the method reads one.
+        calibration: Option<PathBuf>,
+        /// Where the compact checkpoint is to be written; nothing is written for `dense`.
+        compact: PathBuf,
+    },
+    /// Make a variant current whose compact checkpoint exists. Answer: [`Event::Rebuilt`].
+    Rebuild {
+        /// The compact checkpoint; `None` = dense.
+        compact: Option<PathBuf>,
+        /// The digest that the variant's record names.
+        weights: Digest,
+    },
+    /// Score inputs on the current variant. Answer: [`Event::Scored`].
+    Evaluate {
+        /// The task's inputs.json.
+        inputs: PathBuf,
+        /// Where per-item scores are to be written, as Parquet.
+        scores: PathBuf,
+    },
+}
+
+/// What the child says.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Work done and work in all of the request in progress, in units of its own.
+    Progress {
+        /// Done.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+    /// What the device is.
+    Device(Box<DeviceInfo>),
+    /// The model is open.
+    Opened {
+        /// About the doing.
+        spent: Spent,
+    },
+    /// The model is pruned.
+    Pruned {
+        /// Digest of the pruned weights.
+        weights: Digest,
+        /// Every linear.
+        linears: BTreeMap<String, LinearRecord>,
+        /// About the doing.
+        spent: Spent,
+    },
+    /// The variant is current.
+    Rebuilt {
+        /// About the doing.
+        spent: Spent,
+    },
+    /// The inputs are scored.
+    Scored {
+        /// What came out.
+        outcome: Outcome,
+        /// About the doing.
+        spent: Spent,
+    },
+    /// The request failed; the supervisor replaces the child.
+    Failed {
+        /// Which of the closed list.
+        code: FailureCode,
+        /// For people.
+        message: String,
+    },
+}
+
+/// What a request cost.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Spent {
+    /// Seconds by stage.
+    pub seconds: BTreeMap<String, f64>,
+    /// Peak of the allocator on the device since the request began, MiB; `None` on CPU.
+    pub peak_alloc_mib: Option<f64>,
+    /// Peak of the whole device's memory in use, MiB; `None` on CPU.
+    pub peak_device_mib: Option<f64>,
+    /// Peak resident set of the compute process, MiB.
+    pub rss_mib: f64,
+}
+
+/// A device as `doctor` shows it and `Sync` announces it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DeviceInfo {
+    /// `cpu` or `cuda`.
+    pub backend: espalier_proto::recipe::Backend,
+    /// Index of the GPU on its host; 0 for a CPU.
+    pub index: u32,
+    /// For people.
+    pub name: String,
+    /// Memory that the device has, bytes.
+    pub memory_bytes: u64,
+    /// Digest of the device's own bits.
+    pub fingerprint: String,
+    /// Threads that compute; 0 on a GPU.
+    pub threads: u32,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// GPUs of this host that its driver shows.
+    pub gpus: u32,
+    /// Why it is not CUDA; `None` if it is.
+    pub no_cuda: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_message_is_one_line() {
+        let request = Request::Rebuild {
+            compact: Some("a\nb".into()),
+            weights: Digest::of(b""),
+        };
+        let line = serde_json::to_string(&request).unwrap();
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
+        let event = Event::Failed {
+            code: FailureCode::OutOfMemory,
+            message: "a\nb".to_owned(),
+        };
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(!line.contains('\n'), "{line}");
+        assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);
+    }
+}

@@ -1,0 +1,384 @@
+//! What the compute child has in its hands: a device, an open model, the current variant. Answers requests.
+//!
+//! A variant is its base and masks: blocks are made from both when they are needed, and stay on the device where its memory
+//! allows. Memory decides how often a block is loaded, never what comes out.
+
+use super::protocol::{DeviceInfo, Event, Request, Spent};
+use super::serve::Options;
+use crate::device::{self, memory};
+use crate::error::EngineError;
+use crate::evaluate::{self, EvaluateError, pack, score::Scorer};
+use crate::load::{BaseModel, LoadError, Weights, kind_of};
+use crate::models::{BlockWeights, Decoder};
+use crate::prune::{self, Control, Plan};
+use espalier_proto::checkpoint::{Compact, CompactError, dense_weights};
+use espalier_proto::ids::Digest;
+use espalier_proto::inputs::{Inputs, Windows};
+use espalier_proto::methods;
+use espalier_proto::recipe::{Dtype, VariantSpec};
+use espalier_proto::records::FailureCode;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use tch::Device;
+
+/// Why a request failed.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkError {
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Loading weights.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// Evaluating.
+    #[error(transparent)]
+    Evaluate(#[from] EvaluateError),
+    /// The compact checkpoint of a record.
+    #[error(transparent)]
+    Compact(#[from] CompactError),
+    /// A scratch file.
+    #[error("scratch file {path}")]
+    Scratch {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The inputs are not what was asked for.
+    #[error("inputs {path}: {why}")]
+    Inputs {
+        /// The file.
+        path: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A request came before the one that it needs: a bug.
+    #[error("{request} was asked for before {needed}")]
+    OutOfTurn {
+        /// What was asked for.
+        request: &'static str,
+        /// What should have come first.
+        needed: &'static str,
+    },
+}
+
+impl WorkError {
+    /// The failure's code in records.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Engine(e) => e.code(),
+            Self::Load(e) => e.code(),
+            Self::Evaluate(e) => e.code(),
+            Self::Compact(_) => FailureCode::StoreError,
+            Self::Scratch { .. } => FailureCode::NodeFault,
+            Self::Inputs { .. } => FailureCode::BadInputs,
+            Self::OutOfTurn { .. } => FailureCode::Internal,
+        }
+    }
+}
+
+/// An open model and the variant of it that is current.
+struct Open {
+    base: Arc<BaseModel>,
+    decoder: Decoder,
+    dtype: Dtype,
+    current: Option<Current>,
+}
+
+/// The current variant.
+struct Current {
+    weights: Weights,
+    /// Blocks that stay on the device, if they all may.
+    resident: BTreeMap<usize, Rc<BlockWeights>>,
+}
+
+/// See the module.
+pub struct Workbench {
+    device: Device,
+    options: Options,
+    memory_bytes: u64,
+    open: Option<Open>,
+}
+
+/// Told work done and work in all.
+type Progress<'a> = &'a dyn Fn(u64, u64);
+
+impl Workbench {
+    /// Takes the device.
+    pub fn new(options: &Options) -> Result<Self, WorkError> {
+        let device = device::open(&options.device, options.threads, None)?;
+        // The rest is for the context of CUDA, or for the system.
+        let memory_bytes = options
+            .memory_bytes
+            .unwrap_or_else(|| device::describe(device).memory_bytes / 5 * 4);
+        Ok(Self {
+            device,
+            options: options.clone(),
+            memory_bytes,
+            open: None,
+        })
+    }
+
+    /// Does what is asked for.
+    pub fn answer(&mut self, request: Request, progress: Progress<'_>) -> Result<Event, WorkError> {
+        match request {
+            Request::Describe => self.describe(),
+            Request::Open { folder, dtype } => self.open(&folder, dtype),
+            Request::Prune {
+                spec,
+                calibration,
+                compact,
+            } => self.prune(&spec, calibration.as_deref(), &compact, progress),
+            Request::Rebuild { compact, weights } => self.rebuild(compact.as_deref(), weights),
+            Request::Evaluate { inputs, scores } => self.evaluate(&inputs, &scores, progress),
+        }
+    }
+
+    fn describe(&mut self) -> Result<Event, WorkError> {
+        let info = device_info(&self.options, self.device);
+        Ok(Event::Device(Box::new(info)))
+    }
+
+    fn open(&mut self, folder: &Path, dtype: Dtype) -> Result<Event, WorkError> {
+        let watch = Watch::start(self.device);
+        self.open = None;
+        let base = Arc::new(BaseModel::open(folder)?);
+        let decoder = Decoder::new(base.arch().clone(), self.device, kind_of(dtype));
+        self.open = Some(Open {
+            base,
+            decoder,
+            dtype,
+            current: None,
+        });
+        Ok(Event::Opened {
+            spent: watch.stop_all("load"),
+        })
+    }
+
+    fn prune(
+        &mut self,
+        spec: &VariantSpec,
+        calibration: Option<&Path>,
+        compact_file: &Path,
+        progress: Progress<'_>,
+    ) -> Result<Event, WorkError> {
+        let watch = Watch::start(self.device);
+        let device = self.device;
+        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn {
+            request: "prune",
+            needed: "open",
+        })?;
+        open.current = None;
+        let dense = Weights::dense(open.base.clone());
+        let windows = calibration
+            .map(|path| calibration_windows(path, open.base.arch().vocab))
+            .transpose()?;
+        let (weights, digest, linears, seconds) = if spec.method == methods::DENSE {
+            let linears = prune::count_zeros(&dense, Device::Cpu, open.base.dtype())?;
+            (dense, dense_weights(spec.model), linears, BTreeMap::new())
+        } else {
+            let plan = Plan {
+                method: &spec.method,
+                params: &spec.params,
+                targets: &spec.targets,
+                calibration: windows.as_ref(),
+                device,
+                dtype: spec.dtype,
+            };
+            let told = |p: prune::Progress| progress(p.done as u64, p.all as u64);
+            // The supervisor stops a walk by ending this process.
+            let control = Control {
+                progress: &told,
+                stop: &AtomicBool::new(false),
+            };
+            let pruned = prune::prune(&dense, &plan, control)?;
+            let compact = Compact {
+                model: spec.model,
+                dtype: spec.dtype,
+                masks: pruned.masks,
+            };
+            std::fs::write(compact_file, compact.encode()).map_err(scratch(compact_file))?;
+            let digest = compact.weights();
+            (
+                Weights::masked(open.base.clone(), compact.masks)?,
+                digest,
+                pruned.linears,
+                pruned.seconds,
+            )
+        };
+        open.current = Some(Current {
+            weights,
+            resident: BTreeMap::new(),
+        });
+        Ok(Event::Pruned {
+            weights: digest,
+            linears,
+            spent: watch.stop(seconds),
+        })
+    }
+
+    fn rebuild(&mut self, file: Option<&Path>, expected: Digest) -> Result<Event, WorkError> {
+        let watch = Watch::start(self.device);
+        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn {
+            request: "rebuild",
+            needed: "open",
+        })?;
+        open.current = None;
+        let weights = match file {
+            None => Weights::dense(open.base.clone()),
+            Some(file) => {
+                let bytes = std::fs::read(file).map_err(scratch(file))?;
+                Weights::masked(open.base.clone(), Compact::verified(&bytes, expected)?.masks)?
+            }
+        };
+        open.current = Some(Current {
+            weights,
+            resident: BTreeMap::new(),
+        });
+        Ok(Event::Rebuilt {
+            spent: watch.stop_all("load"),
+        })
+    }
+
+    fn evaluate(&mut self, inputs: &Path, scores: &Path, progress: Progress<'_>) -> Result<Event, WorkError> {
+        let watch = Watch::start(self.device);
+        let inputs = read_inputs(inputs)?;
+        let device = self.device;
+        let early = WorkError::OutOfTurn {
+            request: "evaluate",
+            needed: "prune or rebuild",
+        };
+        let Some(open) = self.open.as_mut() else {
+            return Err(early);
+        };
+        let Some(Current { weights, resident }) = open.current.as_mut() else {
+            return Err(early);
+        };
+        let arch = open.base.arch();
+        let model_bytes = arch.parameters() * open.dtype.bytes();
+        // Half the memory for weights that stay, half for what goes through them.
+        let stays = model_bytes <= self.memory_bytes / 2;
+        let (weights, dtype) = (&*weights, open.dtype);
+        let mut block = |i: usize| -> Result<Rc<BlockWeights>, LoadError> {
+            if let Some(block) = resident.get(&i) {
+                return Ok(block.clone());
+            }
+            let block = Rc::new(weights.block(i, device, dtype)?);
+            if stays {
+                resident.insert(i, block.clone());
+            }
+            Ok(block)
+        };
+        let mut scorer = Scorer {
+            decoder: &open.decoder,
+            device,
+            dtype,
+            weights,
+            block: &mut block,
+            wave_bytes: self.memory_bytes / 4,
+            progress,
+        };
+        let outcome = evaluate::evaluate(&mut scorer, &inputs, scores)?;
+        Ok(Event::Scored {
+            outcome,
+            spent: watch.stop_all("evaluate"),
+        })
+    }
+}
+
+fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
+    let path = path.display().to_string();
+    move |source| WorkError::Scratch { path, source }
+}
+
+fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
+    let bytes = std::fs::read(path).map_err(scratch(path))?;
+    serde_json::from_slice(&bytes).map_err(|e| WorkError::Inputs {
+        path: path.display().to_string(),
+        why: e.to_string(),
+    })
+}
+
+fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> {
+    let inputs = read_inputs(path)?;
+    pack::check_vocabulary(inputs.max_token(), vocab).map_err(EvaluateError::from)?;
+    match inputs {
+        Inputs::Calibration(windows) => {
+            // Checks that windows and micro-batches fit together.
+            pack::windows(&windows).map_err(EvaluateError::from)?;
+            Ok(windows)
+        }
+        Inputs::Perplexity(_) | Inputs::Choices(_) => {
+            let why = "not calibration windows".to_owned();
+            Err(WorkError::Inputs {
+                path: path.display().to_string(),
+                why,
+            })
+        }
+    }
+}
+
+/// What the device is, for people, plans and placement.
+fn device_info(options: &Options, device: Device) -> DeviceInfo {
+    let description = device::describe(device);
+    let cuda = matches!(device, Device::Cuda(_));
+    DeviceInfo {
+        backend: description.backend,
+        index: if let Device::Cuda(index) = device {
+            index as u32
+        } else {
+            0
+        },
+        name: description.name,
+        memory_bytes: description.memory_bytes,
+        fingerprint: device::fingerprint(device),
+        threads: options.threads,
+        libtorch: LIBTORCH.to_owned(),
+        gpus: device::gpu_count() as u32,
+        no_cuda: (!cuda).then(|| match device::driver_is_there() {
+            true => "an NVIDIA driver is there; this worker was started for the CPU".to_owned(),
+            false => "there is no NVIDIA driver".to_owned(),
+        }),
+    }
+}
+
+/// The libtorch that tch 0.24 is built for; another one does not link.
+const LIBTORCH: &str = "2.11.0";
+
+/// Seconds and memory of one request.
+struct Watch {
+    device: Device,
+    start: Instant,
+    whole_device: Option<memory::DeviceWatch>,
+}
+
+impl Watch {
+    fn start(device: Device) -> Self {
+        memory::reset_peaks(device);
+        Self {
+            device,
+            start: Instant::now(),
+            whole_device: memory::DeviceWatch::start(device),
+        }
+    }
+
+    /// All of the time was this stage's.
+    fn stop_all(self, stage: &str) -> Spent {
+        let seconds = self.start.elapsed().as_secs_f64();
+        self.stop([(stage.to_owned(), seconds)].into())
+    }
+
+    fn stop(self, seconds: BTreeMap<String, f64>) -> Spent {
+        Spent {
+            seconds,
+            peak_alloc_mib: memory::peak_alloc_mib(self.device),
+            peak_device_mib: self.whole_device.as_ref().map(memory::DeviceWatch::peak_mib),
+            rss_mib: memory::rss_mib(),
+        }
+    }
+}

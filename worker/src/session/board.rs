@@ -1,0 +1,446 @@
+//! What a worker holds: shards, how far each is, what is wanted of it. Written by the session (orders) and by the execution
+//! (progress); read by both. Pure bookkeeping: no I/O, no clock.
+
+use espalier_proto::ids::{AttemptId, CellKey, Digest, IdError, InputsDigest, VariantKey};
+use espalier_proto::keys;
+use espalier_proto::messages as pb;
+use espalier_proto::recipe::VariantSpec;
+use espalier_proto::records::FailureCode;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+/// A shard as ordered.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The attempt.
+    pub attempt: AttemptId,
+    /// Computed here from `spec`.
+    pub key: VariantKey,
+    /// What is to be done.
+    pub spec: VariantSpec,
+    /// The model's files on this host.
+    pub folder: PathBuf,
+    /// The cells, in order, with their inputs.
+    pub cells: Vec<(CellKey, InputsDigest)>,
+}
+
+/// An order that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// An id is not one.
+    #[error("order: {0}")]
+    Id(#[from] IdError),
+    /// The spec is not one.
+    #[error("order {attempt}: variant_json: {why}")]
+    Spec {
+        /// The attempt.
+        attempt: String,
+        /// The parser's message.
+        why: String,
+    },
+    /// A cell's key is not that of this variant and these inputs.
+    #[error(
+        "order {attempt}: cell {cell} is not the cell of its variant and inputs as this worker computes it"
+    )]
+    Cell {
+        /// The attempt.
+        attempt: String,
+        /// The key as ordered.
+        cell: String,
+    },
+}
+
+impl TryFrom<&pb::ShardOrder> for Order {
+    type Error = OrderError;
+
+    fn try_from(order: &pb::ShardOrder) -> Result<Self, OrderError> {
+        let attempt: AttemptId = order.attempt.parse()?;
+        let spec: VariantSpec = serde_json::from_str(&order.variant_json).map_err(|e| OrderError::Spec {
+            attempt: order.attempt.clone(),
+            why: e.to_string(),
+        })?;
+        let key = keys::variant_key(&spec);
+        let mut cells = Vec::with_capacity(order.cells.len());
+        for cell in &order.cells {
+            let (cell_key, inputs) = (cell.cell_key.parse()?, cell.inputs_digest.parse()?);
+            if keys::cell_key(key, inputs) != cell_key {
+                return Err(OrderError::Cell {
+                    attempt: order.attempt.clone(),
+                    cell: cell.cell_key.clone(),
+                });
+            }
+            cells.push((cell_key, inputs));
+        }
+        Ok(Self {
+            attempt,
+            key,
+            spec,
+            folder: PathBuf::from(&order.model_folder),
+            cells,
+        })
+    }
+}
+
+/// A failure as `Sync` tells it.
+#[derive(Clone, Debug)]
+pub struct Failed {
+    /// Variant or cell.
+    pub key: Digest,
+    /// Which of the closed list.
+    pub code: FailureCode,
+    /// For people.
+    pub message: String,
+}
+
+/// What to blame for a failure.
+fn kind(code: FailureCode) -> pb::FailureKind {
+    match code {
+        FailureCode::Preempted => pb::FailureKind::Preempted,
+        FailureCode::ComputeLost => pb::FailureKind::ComputeLost,
+        FailureCode::NodeFault => pb::FailureKind::NodeFault,
+        FailureCode::StoreError => pb::FailureKind::StoreError,
+        FailureCode::OutOfMemory => pb::FailureKind::OutOfMemory,
+        FailureCode::NonFiniteWeights
+        | FailureCode::NonFiniteScores
+        | FailureCode::BadCheckpoint
+        | FailureCode::ModelChanged
+        | FailureCode::BadInputs
+        | FailureCode::DigestMismatch
+        | FailureCode::Internal => pb::FailureKind::CellError,
+    }
+}
+
+/// A shard that is held.
+#[derive(Clone, Debug)]
+struct Held {
+    order: Order,
+    /// The last answer named it with cells to do.
+    wanted: bool,
+    phase: pb::Phase,
+    done: BTreeSet<CellKey>,
+    begun: Option<CellKey>,
+    progress: (u64, u64),
+    variant_done: bool,
+    failures: Vec<Failed>,
+}
+
+impl Held {
+    /// The first cell that is neither done nor failed.
+    fn next_cell(&self) -> Option<(CellKey, InputsDigest)> {
+        let failed = |key: Digest| self.failures.iter().any(|f| f.key == key);
+        if !self.wanted || failed(self.order.key.0) {
+            return None;
+        }
+        self.order
+            .cells
+            .iter()
+            .find(|(key, _)| !self.done.contains(key) && !failed(key.0))
+            .copied()
+    }
+}
+
+/// All shards that are held, by attempt.
+#[derive(Debug, Default)]
+pub struct Board {
+    shards: BTreeMap<AttemptId, Held>,
+    running: Option<AttemptId>,
+    draining: bool,
+}
+
+impl Board {
+    /// Takes an answer's orders: they are whole, so a held attempt that is not among them is stopped, and forgotten unless it
+    /// is running.
+    pub fn apply(&mut self, orders: Vec<Order>) {
+        for held in self.shards.values_mut() {
+            held.wanted = false;
+        }
+        for order in orders {
+            let wanted = !order.cells.is_empty();
+            match self.shards.get_mut(&order.attempt) {
+                Some(held) => {
+                    held.wanted = wanted;
+                    held.order.cells = order.cells;
+                }
+                // Nothing is begun while leaving; the coordinator sees that the attempt is not held.
+                None if wanted && !self.draining => {
+                    let attempt = order.attempt.clone();
+                    let held = Held {
+                        order,
+                        wanted,
+                        phase: pb::Phase::Loading,
+                        done: BTreeSet::new(),
+                        begun: None,
+                        progress: (0, 0),
+                        variant_done: false,
+                        failures: Vec::new(),
+                    };
+                    self.shards.insert(attempt, held);
+                }
+                None => {}
+            }
+        }
+        let running = self.running.clone();
+        self.shards
+            .retain(|attempt, held| held.wanted || Some(attempt) == running.as_ref());
+    }
+
+    /// Every held shard, for the next call.
+    pub fn report(&self) -> Vec<pb::ShardReport> {
+        let report = |held: &Held| {
+            let failure = |f: &Failed| pb::Failure {
+                key: f.key.to_string(),
+                kind: kind(f.code).into(),
+                code: f.code.as_str().to_owned(),
+                message: f.message.clone(),
+            };
+            let finished = held.begun.is_none() && held.wanted && held.next_cell().is_none();
+            pb::ShardReport {
+                variant_key: held.order.key.to_string(),
+                attempt: held.order.attempt.to_string(),
+                phase: if finished { pb::Phase::Finished } else { held.phase }.into(),
+                cells_done: held.done.iter().map(ToString::to_string).collect(),
+                cells_begun: held.begun.iter().map(ToString::to_string).collect(),
+                progress_done: held.progress.0,
+                progress_total: held.progress.1,
+                variant_done: held.variant_done,
+                failures: held.failures.iter().map(failure).collect(),
+            }
+        };
+        self.shards.values().map(report).collect()
+    }
+
+    /// Takes the next shard with work in hand; `None` if there is none or the worker is leaving.
+    pub fn begin(&mut self) -> Option<Order> {
+        if self.draining {
+            return None;
+        }
+        let order = self
+            .shards
+            .values()
+            .find(|held| held.next_cell().is_some())?
+            .order
+            .clone();
+        self.running = Some(order.attempt.clone());
+        Some(order)
+    }
+
+    /// Lays the running shard down.
+    pub fn end(&mut self) {
+        if let Some(attempt) = self.running.take()
+            && self.shards.get(&attempt).is_some_and(|held| !held.wanted)
+        {
+            self.shards.remove(&attempt);
+        }
+    }
+
+    /// True while work on this attempt that has not begun a cell should go on.
+    pub fn goes_on(&self, attempt: &AttemptId) -> bool {
+        !self.draining
+            && self
+                .shards
+                .get(attempt)
+                .is_some_and(|held| held.next_cell().is_some())
+    }
+
+    /// Begins the next cell of an attempt that is still wanted.
+    pub fn begin_cell(&mut self, attempt: &AttemptId) -> Option<(CellKey, InputsDigest)> {
+        if !self.goes_on(attempt) {
+            return None;
+        }
+        let held = self.shards.get_mut(attempt)?;
+        let cell = held.next_cell()?;
+        held.begun = Some(cell.0);
+        (held.phase, held.progress) = (pb::Phase::Evaluating, (0, 0));
+        Some(cell)
+    }
+
+    /// The begun cell is in the bucket.
+    pub fn cell_done(&mut self, attempt: &AttemptId, cell: CellKey) {
+        if let Some(held) = self.shards.get_mut(attempt) {
+            held.begun = None;
+            held.done.insert(cell);
+        }
+    }
+
+    /// The variant's record is in the bucket.
+    pub fn variant_done(&mut self, attempt: &AttemptId) {
+        if let Some(held) = self.shards.get_mut(attempt) {
+            held.variant_done = true;
+        }
+    }
+
+    /// Variant or cell failed; the other cells go on if it was a cell.
+    pub fn failed(&mut self, attempt: &AttemptId, failed: Failed) {
+        if let Some(held) = self.shards.get_mut(attempt) {
+            held.begun = None;
+            held.failures.push(failed);
+        }
+    }
+
+    /// Where the attempt is.
+    pub fn phase(&mut self, attempt: &AttemptId, phase: pb::Phase) {
+        if let Some(held) = self.shards.get_mut(attempt) {
+            (held.phase, held.progress) = (phase, (0, 0));
+        }
+    }
+
+    /// How far its phase is.
+    pub fn progress(&mut self, attempt: &AttemptId, done: u64, total: u64) {
+        if let Some(held) = self.shards.get_mut(attempt) {
+            held.progress = (done, total);
+        }
+    }
+
+    /// The worker leaves: nothing more is begun. What is held and unfinished goes back, blamed on nobody.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
+    /// Gives back what is held and not running, once leaving; a shard that was given back has no work left.
+    pub fn give_back(&mut self) {
+        for (attempt, held) in &mut self.shards {
+            let unfinished = held.next_cell().is_some();
+            if self.running.as_ref() != Some(attempt) && unfinished {
+                let message = "the worker was told to leave".to_owned();
+                held.failures.push(Failed {
+                    key: held.order.key.0,
+                    code: FailureCode::Preempted,
+                    message,
+                });
+            }
+        }
+    }
+
+    /// The worker takes no new shard.
+    pub fn draining(&self) -> bool {
+        self.draining
+    }
+
+    /// No shard has work left.
+    pub fn idle(&self) -> bool {
+        self.running.is_none() && self.shards.values().all(|held| held.next_cell().is_none())
+    }
+
+    /// The worker takes no new shard and executes none.
+    pub fn leaves(&self) -> bool {
+        self.draining && self.running.is_none()
+    }
+
+    /// Nothing is held.
+    pub fn empty(&self) -> bool {
+        self.shards.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::ids::ModelDigest;
+    use espalier_proto::recipe::{Backend, Dtype};
+
+    pub(crate) fn order(attempt: &str, inputs: &[&str]) -> Order {
+        let spec = VariantSpec {
+            model: ModelDigest(Digest::of(b"m")),
+            method: "dense".to_owned(),
+            params: BTreeMap::new(),
+            targets: BTreeMap::new(),
+            calibration: None,
+            dtype: Dtype::Float32,
+            backend: Backend::Cpu,
+            threads: Some(2),
+            device_kind: None,
+        };
+        let key = keys::variant_key(&spec);
+        let cell = |name: &&str| {
+            let inputs = InputsDigest(Digest::of(name.as_bytes()));
+            (keys::cell_key(key, inputs), inputs)
+        };
+        let cells = inputs.iter().map(cell).collect();
+        Order {
+            attempt: attempt.parse().unwrap(),
+            key,
+            spec,
+            folder: PathBuf::new(),
+            cells,
+        }
+    }
+
+    #[test]
+    fn cells_are_done_in_order_and_a_finished_shard_is_held_until_an_answer_drops_it() {
+        let mut board = Board::default();
+        let o = order("main-1-1", &["a", "b"]);
+        board.apply(vec![o.clone()]);
+        let attempt = board.begin().unwrap().attempt;
+        for expected in &o.cells {
+            let cell = board.begin_cell(&attempt).unwrap();
+            assert_eq!(&cell, expected);
+            assert_eq!(board.report()[0].cells_begun, [cell.0.to_string()]);
+            board.cell_done(&attempt, cell.0);
+        }
+        board.end();
+        assert!(board.begin_cell(&attempt).is_none() && board.begin().is_none());
+        assert_eq!(board.report()[0].phase(), pb::Phase::Finished);
+        board.apply(vec![]);
+        assert!(board.empty());
+    }
+
+    #[test]
+    fn a_shard_that_grows_is_taken_up_again_and_one_that_shrinks_stops() {
+        let mut board = Board::default();
+        board.apply(vec![order("main-1-1", &["a"])]);
+        let attempt = board.begin().unwrap().attempt;
+        let a = board.begin_cell(&attempt).unwrap();
+        board.apply(vec![order("main-1-1", &["a", "b"])]);
+        board.cell_done(&attempt, a.0);
+        assert!(board.goes_on(&attempt));
+        board.apply(vec![order("main-1-1", &[])]);
+        assert!(board.begin_cell(&attempt).is_none());
+        board.end();
+        assert!(board.empty(), "an empty list is stop");
+    }
+
+    #[test]
+    fn a_begun_cell_is_finished_though_its_attempt_is_no_longer_named() {
+        let mut board = Board::default();
+        board.apply(vec![order("main-1-1", &["a", "b"])]);
+        let attempt = board.begin().unwrap().attempt;
+        let a = board.begin_cell(&attempt).unwrap();
+        board.apply(vec![]);
+        assert_eq!(board.report()[0].cells_begun, [a.0.to_string()], "still told");
+        board.cell_done(&attempt, a.0);
+        assert!(!board.goes_on(&attempt));
+        board.end();
+        assert!(board.empty());
+    }
+
+    #[test]
+    fn a_failed_cell_leaves_its_siblings_and_a_failed_variant_does_not() {
+        let mut board = Board::default();
+        board.apply(vec![order("main-1-1", &["a", "b"])]);
+        let order = board.begin().unwrap();
+        let failed = |key| Failed {
+            key,
+            code: FailureCode::NonFiniteScores,
+            message: String::new(),
+        };
+        let (a, _) = board.begin_cell(&order.attempt).unwrap();
+        board.failed(&order.attempt, failed(a.0));
+        assert_eq!(board.begin_cell(&order.attempt), Some(order.cells[1]));
+        board.failed(&order.attempt, failed(order.key.0));
+        assert!(board.begin_cell(&order.attempt).is_none());
+        assert_eq!(board.report()[0].phase(), pb::Phase::Finished);
+    }
+
+    #[test]
+    fn leaving_gives_back_unfinished_shards_as_preempted_and_begins_nothing() {
+        let mut board = Board::default();
+        board.apply(vec![order("main-1-1", &["a"])]);
+        board.drain();
+        assert!(board.begin().is_none());
+        board.give_back();
+        board.apply(vec![order("main-1-1", &["a"]), order("main-1-2", &["a"])]);
+        let report = board.report();
+        assert_eq!(report.len(), 1, "no new shard is taken");
+        assert_eq!(report[0].failures[0].kind(), pb::FailureKind::Preempted);
+    }
+}

@@ -1,0 +1,297 @@
+//! The supervisor's life with the coordinator: calls `Sync`, takes orders, tells what is held. Holds no tensor.
+//!
+//! It never stops work because the coordinator is silent: it goes on, commits to the bucket, and keeps calling. It stops on
+//! SIGTERM or SIGINT (finishing the cell that has begun), or when the coordinator says drain.
+
+pub mod board;
+mod shared;
+
+pub use shared::Shared;
+
+use crate::compute::protocol::DeviceInfo;
+use crate::execute::Executor;
+use board::Order;
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::Name;
+use espalier_proto::messages as pb;
+use espalier_proto::messages::worker_api_client::WorkerApiClient;
+use espalier_proto::recipe::Backend;
+use espalier_proto::{layout, methods};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tonic::transport::{Channel, Endpoint};
+
+/// Longest time that a call is waited for: a held-open one lasts 25 s.
+const CALL: Duration = Duration::from_secs(40);
+/// First and longest pause between calls that fail.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+/// An open call is given this long to answer once there is news.
+const GRACE: Duration = Duration::from_millis(200);
+/// How long a leaving worker tries to be heard.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Why a session ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The coordinator's address is none.
+    #[error("coordinator {url:?}: {why}; expected http://HOST:PORT")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The bucket cannot be opened.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// This worker sees another bucket than the coordinator.
+    #[error(
+        "bucket {url}: {path} holds {found:?}, the coordinator left {expected:?} there: this worker does not share its bucket"
+    )]
+    ForeignBucket {
+        /// The bucket.
+        url: String,
+        /// The probe.
+        path: String,
+        /// What was found.
+        found: Option<String>,
+        /// What the coordinator says.
+        expected: String,
+    },
+    /// An answer makes no sense.
+    #[error("coordinator's answer: {why}")]
+    Answer {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A bucket that was probed, and by what.
+#[derive(Clone, Debug)]
+struct Probed {
+    bucket: Bucket,
+    epoch: u64,
+    nonce: String,
+}
+
+/// What calling and executing share besides the board.
+#[derive(Debug)]
+struct Session {
+    shared: Shared,
+    bucket: tokio::sync::watch::Sender<Option<Probed>>,
+    models: Mutex<Vec<String>>,
+    worker_id: String,
+    info: pb::WorkerInfo,
+}
+
+/// What a worker says of itself.
+pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::WorkerInfo {
+    let backend = match device.backend {
+        Backend::Cpu => pb::Backend::Cpu,
+        Backend::Cuda => pb::Backend::Cuda,
+    };
+    pb::WorkerInfo {
+        host,
+        pid: std::process::id(),
+        backend: backend.into(),
+        device_name: device.name.clone(),
+        device_index: device.index,
+        memory_bytes,
+        fingerprint: device.fingerprint.clone(),
+        stage_versions: methods::stage_versions().into_iter().collect(),
+        threads: device.threads,
+        models: Vec::new(),
+    }
+}
+
+/// Works for the coordinator at `url` until told to leave. `leave` completes on the first SIGTERM or SIGINT.
+pub async fn serve(
+    url: &str,
+    info: pb::WorkerInfo,
+    device: DeviceInfo,
+    executor: Executor,
+    leave: impl Future<Output = ()>,
+) -> Result<(), SessionError> {
+    let bad = |e: tonic::transport::Error| SessionError::Url {
+        url: url.to_owned(),
+        why: e.to_string(),
+    };
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
+    let channel = endpoint
+        .connect_timeout(Duration::from_secs(5))
+        .tcp_nodelay(true)
+        .connect_lazy();
+    let worker_id = format!("{}-{}-{:x}", info.host, info.pid, crate::clock::micros());
+    let session = Arc::new(Session {
+        shared: Shared::default(),
+        bucket: tokio::sync::watch::Sender::new(None),
+        models: Mutex::default(),
+        worker_id,
+        info,
+    });
+    let leaving = async {
+        leave.await;
+        tracing::info!("leaving: the cell that has begun is finished, the rest goes back");
+        session.shared.drain();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        result = call(&session, channel) => result,
+        () = execute(&session, executor, device) => Ok(()),
+        () = leaving => Ok(()),
+    }
+}
+
+/// Executes what is held, one shard after another, for ever.
+async fn execute(session: &Session, mut executor: Executor, device: DeviceInfo) {
+    let mut probed = session.bucket.subscribe();
+    loop {
+        session
+            .shared
+            .until(|board| !board.draining() && !board.idle())
+            .await;
+        let bucket = match probed.wait_for(Option::is_some).await {
+            Ok(found) => found.as_ref().expect("waited for one").bucket.clone(),
+            Err(_) => return,
+        };
+        let Some(order) = session.shared.with(|board| board.begin()) else {
+            continue;
+        };
+        executor.run(&order, &bucket, &device, &session.shared).await;
+        let models = executor.models.iter().map(ToString::to_string).collect();
+        *session
+            .models
+            .lock()
+            .expect("nothing panics while it holds the list") = models;
+        session.shared.update(|board| board.end());
+    }
+}
+
+/// Calls the coordinator until it is time to leave.
+async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
+    let mut client = WorkerApiClient::new(channel);
+    let mut news = session.shared.news();
+    let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
+    let mut farewell = None;
+    loop {
+        news.borrow_and_update();
+        if told_to_end && session.shared.with(|board| board.idle()) {
+            session.shared.with(|board| board.drain());
+        }
+        if session.shared.with(|board| board.leaves()) {
+            session.shared.with(|board| board.give_back());
+            let since = *farewell.get_or_insert_with(tokio::time::Instant::now);
+            if session.shared.with(|board| board.empty()) || since.elapsed() > FAREWELL {
+                return Ok(());
+            }
+        }
+        let request = session.request(epoch_seen);
+        let limit = if farewell.is_some() { FAREWELL } else { CALL };
+        let sync = tokio::time::timeout(limit, client.sync(request));
+        tokio::pin!(sync);
+        let answer = tokio::select! {
+            answer = &mut sync => Some(answer),
+            () = async { let _ = news.changed().await; tokio::time::sleep(GRACE).await } => None,
+        };
+        let pause = match answer {
+            // There is news: the open call is let go and made anew. The call is idempotent.
+            None => Duration::ZERO,
+            Some(Ok(Ok(answer))) => {
+                back_off = BACK_OFF.0;
+                let answer = answer.into_inner();
+                let pause = Duration::from_millis(u64::from(answer.call_again_ms));
+                epoch_seen = epoch_seen.max(answer.epoch);
+                told_to_end |= answer.drain;
+                match session.take(answer).await {
+                    Ok(()) => pause,
+                    // A store that does not answer now may answer later.
+                    Err(SessionError::Bucket(error @ BucketError::Store { .. })) => {
+                        tracing::warn!(%error, "bucket cannot be probed");
+                        pause.max(BACK_OFF.0)
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Some(failed) => {
+                let why = match failed {
+                    Ok(Err(status)) => format!("{}: {}", status.code(), status.message()),
+                    _ => format!("no answer in {} s", limit.as_secs()),
+                };
+                tracing::warn!(why, "coordinator is silent; work goes on");
+                let pause = back_off;
+                back_off = (back_off * 2).min(BACK_OFF.1);
+                pause
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            _ = news.changed() => {}
+        }
+    }
+}
+
+impl Session {
+    fn request(&self, epoch_seen: u64) -> pb::SyncRequest {
+        let mut info = self.info.clone();
+        info.models = self
+            .models
+            .lock()
+            .expect("nothing panics while it holds the list")
+            .clone();
+        let (shards, draining) = self.shared.with(|board| (board.report(), board.draining()));
+        pb::SyncRequest {
+            worker_id: self.worker_id.clone(),
+            info: Some(info),
+            epoch_seen,
+            shards,
+            draining,
+        }
+    }
+
+    /// Takes an answer, once its bucket is known to be ours.
+    async fn take(&self, answer: pb::SyncResponse) -> Result<(), SessionError> {
+        let known = self.bucket.borrow().clone();
+        let same = known.is_some_and(|k| k.nonce == answer.probe_nonce && k.epoch == answer.epoch);
+        if !same {
+            let probed = probe(&answer).await?;
+            self.bucket.send_replace(Some(probed));
+        }
+        let mut orders = Vec::with_capacity(answer.shards.len());
+        for order in &answer.shards {
+            match Order::try_from(order) {
+                Ok(order) => orders.push(order),
+                // Another version's coordinator: its shard is left to workers that agree with it.
+                Err(error) => tracing::error!(%error, attempt = order.attempt, "order cannot be taken"),
+            }
+        }
+        self.shared.order(orders);
+        Ok(())
+    }
+}
+
+/// Opens the coordinator's bucket and looks for what its probe left there.
+async fn probe(answer: &pb::SyncResponse) -> Result<Probed, SessionError> {
+    let instance: Name = answer.instance.parse().map_err(|e| SessionError::Answer {
+        why: format!("instance: {e}"),
+    })?;
+    let bucket = Bucket::open(&answer.bucket_url)?;
+    let path = layout::probe(&instance, answer.epoch);
+    let found = bucket
+        .read(&path)
+        .await?
+        .map(|b| String::from_utf8_lossy(&b).into_owned());
+    if found.as_ref() != Some(&answer.probe_nonce) {
+        return Err(SessionError::ForeignBucket {
+            url: answer.bucket_url.clone(),
+            path: path.to_string(),
+            found,
+            expected: answer.probe_nonce.clone(),
+        });
+    }
+    tracing::info!(bucket = answer.bucket_url, instance = %instance, epoch = answer.epoch, "bucket is shared");
+    Ok(Probed {
+        bucket,
+        epoch: answer.epoch,
+        nonce: answer.probe_nonce.clone(),
+    })
+}
