@@ -67,6 +67,15 @@ pub enum Failure {
     /// A sweep's log.
     #[error(transparent)]
     Log(#[from] crate::serve::log::LogError),
+    /// Models or datasets are not on this machine.
+    #[error("{}", lines(wanted))]
+    Wanted {
+        /// At least one.
+        wanted: Vec<crate::inputs::InputsError>,
+    },
+    /// Records in the bucket.
+    #[error(transparent)]
+    Records(#[from] crate::records::RecordsError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -79,9 +88,8 @@ impl Failure {
             Self::Usage { .. } => Exit::Usage,
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
-            Self::Spec(_) => Exit::BadInput,
-            Self::Inputs(crate::inputs::InputsError::Bucket(_)) => Exit::Bucket,
-            Self::Inputs(_) => Exit::BadInput,
+            Self::Inputs(crate::inputs::InputsError::Bucket(_)) | Self::Records(_) => Exit::Bucket,
+            Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } => Exit::BadInput,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
             Self::Bucket(_) => Exit::Bucket,
@@ -108,6 +116,14 @@ fn log(error: &LogError) -> Exit {
         LogError::Bucket(_) | LogError::Format { .. } => Exit::Bucket,
         LogError::Owned { .. } => Exit::Usage,
     }
+}
+
+fn lines(errors: &[crate::inputs::InputsError]) -> String {
+    errors
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Tells the user how the command ended and gives the process its code.

@@ -3,6 +3,8 @@
 mod argv;
 pub mod bars;
 pub mod catalog;
+pub mod plan;
+pub mod prepare;
 pub mod print;
 pub mod run;
 pub mod schema;
@@ -58,6 +60,7 @@ pub struct BucketArg {
 #[expect(missing_docs, reason = "each command's own struct says what it does")]
 pub enum Command {
     Run(run::Run),
+    Plan(plan::Plan),
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
 }
@@ -66,6 +69,7 @@ pub enum Command {
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(command) => run::run(&command, cli.output).await,
+        Command::Plan(command) => plan::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
         Command::Catalog(command) => catalog::run(&command, cli.output),
     }

@@ -1,6 +1,7 @@
 //! `espalier run`: a sweep file → a report, on this machine: coordinator in this process, one worker process a device.
 
 use super::bars::{Bars, say};
+use super::prepare::sources_are_here;
 use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
@@ -85,6 +86,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
         None => command.work.backend(file.backend)?,
     };
     let options = resolve_options(backend, command.sweep.limit);
+    sources_are_here(&file, &options.hub)?;
     let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
     let only = chosen(&sweep, &command.sweep.only());
     let run = LocalRun {
@@ -108,7 +110,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
 }
 
 /// `auto` stays what the sweep's first submission made of it.
-async fn first_backend(bucket: &Bucket, file: &SweepFile, update: bool) -> Result<Option<Backend>, Failure> {
+pub async fn first_backend(bucket: &Bucket, file: &SweepFile, update: bool) -> Result<Option<Backend>, Failure> {
     if file.backend != BackendChoice::Auto || update {
         return Ok(None);
     }

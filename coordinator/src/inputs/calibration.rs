@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The split that is read where nothing is said.
-const DEFAULT_SPLIT: &str = "train";
+pub(super) const DEFAULT_SPLIT: &str = "train";
 /// The field of records that is read where nothing is said.
 const DEFAULT_FIELD: &str = "text";
 
@@ -132,7 +132,8 @@ fn first(
     Ok(windows)
 }
 
-fn files(
+/// The files that a calibration reads.
+pub(super) fn files(
     decl: &CalibrationDecl,
     split: &str,
     hub: &HubCache,

@@ -18,6 +18,7 @@ pub mod resolve;
 pub mod sources;
 pub mod task;
 pub mod tokenize;
+pub mod wanted;
 pub mod windows;
 
 pub use error::InputsError;

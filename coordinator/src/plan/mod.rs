@@ -8,3 +8,4 @@ pub mod cost;
 pub mod load;
 pub mod order;
 pub mod speed;
+pub mod summary;

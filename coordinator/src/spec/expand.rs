@@ -85,6 +85,16 @@ pub fn expand<E: From<SpecError>>(
     }
 }
 
+/// Variants of one model at most, from the file alone: what is known before the model is.
+pub fn at_most(file: &SweepFile, model: &str) -> usize {
+    1 + file
+        .recipes
+        .iter()
+        .filter(|recipe| applies(recipe, model))
+        .map(|recipe| points(recipe).len())
+        .sum::<usize>()
+}
+
 /// True if the recipe is for this model.
 pub fn applies(recipe: &RecipeDecl, model: &str) -> bool {
     recipe
