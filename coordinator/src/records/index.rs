@@ -2,7 +2,7 @@
 
 use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::records::{CellRecord, VariantRecord};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Records of variants, and of cells that were measured on the weights that their variant's record names.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +11,8 @@ pub struct Committed {
     pub variants: BTreeMap<VariantKey, VariantRecord>,
     /// By key.
     pub cells: BTreeMap<CellKey, CellRecord>,
+    /// Cells whose record names other weights than their variant's record: measured on a checkpoint that is no more.
+    pub stale: BTreeSet<CellKey>,
 }
 
 impl Committed {
@@ -20,15 +22,15 @@ impl Committed {
         cells: impl IntoIterator<Item = (CellKey, CellRecord)>,
     ) -> Self {
         let variants: BTreeMap<_, _> = variants.into_iter().collect();
-        let cells = cells
-            .into_iter()
-            .filter(|(_, cell)| {
-                variants
-                    .get(&cell.variant)
-                    .is_some_and(|v: &VariantRecord| v.weights == cell.weights)
-            })
-            .collect();
-        Self { variants, cells }
+        let mut there = Self { variants, ..Self::default() };
+        for (key, cell) in cells {
+            match there.variants.get(&cell.variant) {
+                Some(variant) if variant.weights == cell.weights => drop(there.cells.insert(key, cell)),
+                Some(_) => drop(there.stale.insert(key)),
+                None => {}
+            }
+        }
+        there
     }
 }
 
@@ -103,11 +105,13 @@ mod tests {
     #[test]
     fn a_cell_measured_on_other_weights_than_its_variant_records_is_missing() {
         assert_eq!(Committed::new([variant(b"w")], [cell(b"w")]).cells.len(), 1);
-        assert!(Committed::new([variant(b"w")], [cell(b"other")]).cells.is_empty());
+        let there = Committed::new([variant(b"w")], [cell(b"other")]);
+        assert!(there.cells.is_empty() && there.stale.len() == 1);
     }
 
     #[test]
     fn a_cell_whose_variant_has_no_record_is_missing() {
-        assert!(Committed::new([], [cell(b"w")]).cells.is_empty());
+        let there = Committed::new([], [cell(b"w")]);
+        assert!(there.cells.is_empty() && there.stale.is_empty());
     }
 }

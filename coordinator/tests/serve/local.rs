@@ -3,7 +3,8 @@
 use crate::harness::{Habits, bucket, sweep, work};
 use espalier::serve::{Devices, LocalError, LocalRun, Outcome, epoch, local, log};
 use espalier_proto::bucket::Bucket;
-use espalier_proto::records::FailureCode;
+use espalier_proto::ids::Digest;
+use espalier_proto::records::{CellRecord, FailureCode};
 use espalier_proto::sweep::ResolvedSweep;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -143,6 +144,20 @@ async fn a_failing_task_leaves_holes_with_their_reason_and_a_second_run_tries_it
     assert_eq!(log::read(&bucket, &sweep.name).await.unwrap().given_up.len(), 2);
     let mended = worker_script(folder.path(), "");
     assert!(run(&bucket, &sweep, &mended).await.unwrap().whole());
+}
+
+#[tokio::test]
+async fn a_cell_measured_on_other_weights_than_its_variant_records_is_measured_again() {
+    let (folder, bucket) = bucket();
+    let sweep = sweep(&bucket, 2, 2).await;
+    let script = worker_script(folder.path(), "");
+    run(&bucket, &sweep, &script).await.unwrap();
+    let path = espalier_proto::layout::cell_record(sweep.cells[0].key);
+    let mut record: CellRecord = bucket.read_json(&path).await.unwrap().unwrap();
+    record.weights = Digest::of(b"of a checkpoint that is no more");
+    bucket.put(&path, espalier_proto::bucket::json_bytes(&record)).await.unwrap();
+    let outcome = run(&bucket, &sweep, &script).await.unwrap();
+    assert_eq!((outcome.before, outcome.done), (3, 4));
 }
 
 #[tokio::test]

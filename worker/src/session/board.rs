@@ -22,6 +22,8 @@ pub struct Order {
     pub folder: PathBuf,
     /// The cells, in order, with their inputs.
     pub cells: Vec<(CellKey, InputsDigest)>,
+    /// The variant's own record is wanted, even where there is no cell.
+    pub variant_wanted: bool,
 }
 
 /// An order that cannot be read.
@@ -77,6 +79,7 @@ impl TryFrom<&pb::ShardOrder> for Order {
             spec,
             folder: PathBuf::from(&order.model_folder),
             cells,
+            variant_wanted: order.variant_wanted,
         })
     }
 }
@@ -114,7 +117,7 @@ fn kind(code: FailureCode) -> pb::FailureKind {
 #[derive(Clone, Debug)]
 struct Held {
     order: Order,
-    /// The last answer named it with cells to do.
+    /// The last answer named it with something to do.
     wanted: bool,
     phase: pb::Phase,
     done: BTreeSet<CellKey>,
@@ -137,6 +140,13 @@ impl Held {
             .find(|(key, _)| !self.done.contains(key) && !failed(key.0))
             .copied()
     }
+
+    /// Something is left to do: a cell, or the variant itself.
+    fn has_work(&self) -> bool {
+        let failed = self.failures.iter().any(|f| f.key == self.order.key.0);
+        let owes_variant = self.wanted && self.order.variant_wanted && !self.variant_done && !failed;
+        owes_variant || self.next_cell().is_some()
+    }
 }
 
 /// All shards that are held, by attempt.
@@ -155,11 +165,12 @@ impl Board {
             held.wanted = false;
         }
         for order in orders {
-            let wanted = !order.cells.is_empty();
+            let wanted = !order.cells.is_empty() || order.variant_wanted;
             match self.shards.get_mut(&order.attempt) {
                 Some(held) => {
                     held.wanted = wanted;
                     held.order.cells = order.cells;
+                    held.order.variant_wanted = order.variant_wanted;
                 }
                 // Nothing is begun while leaving; the coordinator sees that the attempt is not held.
                 None if wanted && !self.draining => {
@@ -193,7 +204,7 @@ impl Board {
                 code: f.code.as_str().to_owned(),
                 message: f.message.clone(),
             };
-            let finished = held.begun.is_none() && held.wanted && held.next_cell().is_none();
+            let finished = held.begun.is_none() && held.wanted && !held.has_work();
             pb::ShardReport {
                 variant_key: held.order.key.to_string(),
                 attempt: held.order.attempt.to_string(),
@@ -217,7 +228,7 @@ impl Board {
         let order = self
             .shards
             .values()
-            .find(|held| held.next_cell().is_some())?
+            .find(|held| held.has_work())?
             .order
             .clone();
         self.running = Some(order.attempt.clone());
@@ -239,7 +250,7 @@ impl Board {
             && self
                 .shards
                 .get(attempt)
-                .is_some_and(|held| held.next_cell().is_some())
+                .is_some_and(Held::has_work)
     }
 
     /// Begins the next cell of an attempt that is still wanted.
@@ -299,7 +310,7 @@ impl Board {
     /// Gives back what is held and not running, once leaving; a shard that was given back has no work left.
     pub fn give_back(&mut self) {
         for (attempt, held) in &mut self.shards {
-            let unfinished = held.next_cell().is_some();
+            let unfinished = held.has_work();
             if self.running.as_ref() != Some(attempt) && unfinished {
                 let message = "the worker was told to leave".to_owned();
                 held.failures.push(Failed {
@@ -318,7 +329,7 @@ impl Board {
 
     /// No shard has work left.
     pub fn idle(&self) -> bool {
-        self.running.is_none() && self.shards.values().all(|held| held.next_cell().is_none())
+        self.running.is_none() && !self.shards.values().any(Held::has_work)
     }
 
     /// The worker takes no new shard and executes none.
@@ -362,6 +373,7 @@ mod tests {
             spec,
             folder: PathBuf::new(),
             cells,
+            variant_wanted: false,
         }
     }
 
@@ -411,6 +423,20 @@ mod tests {
         assert!(!board.goes_on(&attempt));
         board.end();
         assert!(board.empty());
+    }
+
+    #[test]
+    fn a_variant_that_is_wanted_without_cells_is_work_until_its_record_is_there() {
+        let mut board = Board::default();
+        let wanted = Order { variant_wanted: true, ..order("main-1-1", &[]) };
+        board.apply(vec![wanted.clone()]);
+        let attempt = board.begin().unwrap().attempt;
+        assert!(board.goes_on(&attempt) && board.begin_cell(&attempt).is_none());
+        board.apply(vec![wanted]);
+        board.variant_done(&attempt);
+        board.end();
+        assert!(board.idle());
+        assert_eq!(board.report()[0].phase(), pb::Phase::Finished);
     }
 
     #[test]
