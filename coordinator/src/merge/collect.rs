@@ -1,0 +1,216 @@
+//! What the bucket holds of a sweep: its current spec, the records of its grid, quarantines and failures. Reads, decides nothing.
+//!
+//! In: a bucket and a sweep's name. Out: [`Found`]. The order in which the store answers shows nowhere: everything is kept by key.
+
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
+use espalier_proto::layout;
+use espalier_proto::records::{CellRecord, FailureCode, FailureRecord, RECORD_FORMAT, VariantRecord};
+use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep, SWEEP_FORMAT};
+use futures::{StreamExt, TryStreamExt, stream};
+use object_store::path::Path;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Objects read at once.
+const READS_AT_ONCE: usize = 32;
+
+/// Why a sweep's results cannot be collected.
+#[derive(Debug, thiserror::Error)]
+pub enum CollectError {
+    /// The bucket failed or holds something unreadable.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// Nobody submitted it here.
+    #[error("bucket {bucket} holds no sweep {sweep:?}; it holds: {known}")]
+    UnknownSweep {
+        /// The bucket.
+        bucket: String,
+        /// The name asked for.
+        sweep: String,
+        /// The sweeps that are there, for people.
+        known: String,
+    },
+    /// Written by another version.
+    #[error("{path} has format {format}, and this version reads format {expected}")]
+    Format {
+        /// The object.
+        path: String,
+        /// Its format.
+        format: u32,
+        /// Ours.
+        expected: u32,
+    },
+}
+
+/// What the bucket holds of a sweep.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The grid: the spec of the latest submission.
+    pub sweep: ResolvedSweep,
+    /// Records of variants of the grid.
+    pub variants: BTreeMap<VariantKey, VariantRecord>,
+    /// Records of cells of the grid.
+    pub cells: BTreeMap<CellKey, CellRecord>,
+    /// Variants and cells given up, by the sweep's log.
+    pub given_up: BTreeMap<Digest, FailureCode>,
+    /// True if the latest word of the log about running is a cancel.
+    pub cancelled: bool,
+    /// Failed attempts of variants and cells of the grid; shown in costs only.
+    pub failures: Vec<FailureRecord>,
+}
+
+impl Found {
+    /// A grid of which nothing is measured yet.
+    pub fn empty(sweep: ResolvedSweep) -> Self {
+        Self {
+            sweep,
+            variants: BTreeMap::new(),
+            cells: BTreeMap::new(),
+            given_up: BTreeMap::new(),
+            cancelled: false,
+            failures: Vec::new(),
+        }
+    }
+}
+
+/// Reads what `bucket` holds of the sweep called `name`.
+pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError> {
+    let log = read_log(bucket, name).await?;
+    let submitted = log.iter().rev().find_map(|entry| match entry.event {
+        LogEvent::Submit { spec, .. } => Some(spec),
+        _ => None,
+    });
+    let Some(digest) = submitted else {
+        return Err(unknown(bucket, name).await?);
+    };
+    let path = layout::spec(name, digest);
+    let sweep: ResolvedSweep = bucket
+        .read_json(&path)
+        .await?
+        .ok_or_else(|| BucketError::Corrupt {
+            path: path.to_string(),
+            why: "it is absent, but the sweep's log names it".to_owned(),
+        })?;
+    check_format(&path, sweep.format, SWEEP_FORMAT)?;
+    let mut found = collect_of(bucket, sweep).await?;
+    fold(&log, &mut found);
+    Ok(found)
+}
+
+/// Reads what `bucket` holds of this grid, without a log: nothing is given up.
+pub async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
+    let mut found = Found::empty(sweep);
+    let variants: BTreeSet<VariantKey> = found.sweep.variants.iter().map(|v| v.key).collect();
+    let cells: BTreeSet<CellKey> = found.sweep.cells.iter().map(|c| c.key).collect();
+    let paths = variants.iter().map(|&key| layout::variant_record(key));
+    for record in read_all::<VariantRecord>(bucket, paths).await? {
+        check_format(&layout::variant_record(record.key), record.format, RECORD_FORMAT)?;
+        found.variants.insert(record.key, record);
+    }
+    let paths = cells.iter().map(|&key| layout::cell_record(key));
+    for record in read_all::<CellRecord>(bucket, paths).await? {
+        check_format(&layout::cell_record(record.key), record.format, RECORD_FORMAT)?;
+        found.cells.insert(record.key, record);
+    }
+    let keys: BTreeSet<Digest> = variants
+        .iter()
+        .map(|k| k.0)
+        .chain(cells.iter().map(|k| k.0))
+        .collect();
+    let folders = bucket.list(&Path::from("failures")).await?;
+    let of_grid = folders.into_iter().filter(|path| {
+        path.parts()
+            .nth(1)
+            .and_then(|key| key.as_ref().parse().ok())
+            .is_some_and(|key| keys.contains(&key))
+    });
+    found.failures = read_all(bucket, of_grid).await?;
+    found
+        .failures
+        .sort_by(|a, b| (a.key, &a.at, &a.attempt).cmp(&(b.key, &b.at, &b.attempt)));
+    Ok(found)
+}
+
+/// The names of sweeps that the bucket holds.
+pub async fn sweeps(bucket: &Bucket) -> Result<BTreeSet<String>, BucketError> {
+    let paths = bucket.list(&layout::sweeps()).await?;
+    Ok(paths
+        .iter()
+        .filter_map(|path| path.parts().nth(1).map(|part| part.as_ref().to_owned()))
+        .collect())
+}
+
+async fn unknown(bucket: &Bucket, name: &Name) -> Result<CollectError, BucketError> {
+    let known: Vec<String> = sweeps(bucket).await?.into_iter().collect();
+    Ok(CollectError::UnknownSweep {
+        bucket: bucket.url().to_owned(),
+        sweep: name.to_string(),
+        known: if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        },
+    })
+}
+
+async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, CollectError> {
+    let mut numbered: Vec<(u64, Path)> = bucket
+        .list(&layout::log_folder(name))
+        .await?
+        .into_iter()
+        .filter_map(|path| Some((layout::parse_log_entry(&path)?, path)))
+        .collect();
+    numbered.sort();
+    let mut log = Vec::new();
+    for (_, path) in numbered {
+        if let Some(entry) = bucket.read_json::<LogEntry>(&path).await? {
+            check_format(&path, entry.format, SWEEP_FORMAT)?;
+            log.push(entry);
+        }
+    }
+    Ok(log)
+}
+
+/// What the log says about giving up: quarantines since a key's last retry, none from an epoch that was over by then.
+fn fold(log: &[LogEntry], found: &mut Found) {
+    let mut epochs: BTreeMap<&Name, u64> = BTreeMap::new();
+    for entry in log {
+        let epoch = epochs.entry(&entry.instance).or_default();
+        *epoch = entry.epoch.max(*epoch);
+        match &entry.event {
+            LogEvent::Submit { .. } => found.cancelled = false,
+            LogEvent::Cancel => found.cancelled = true,
+            LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
+            LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
+            LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),
+            LogEvent::Retry { keys } => found.given_up.retain(|key, _| !keys.contains(key)),
+        }
+    }
+}
+
+fn check_format(path: &Path, format: u32, expected: u32) -> Result<(), CollectError> {
+    if format == expected {
+        return Ok(());
+    }
+    Err(CollectError::Format {
+        path: path.to_string(),
+        format,
+        expected,
+    })
+}
+
+async fn read_all<T: DeserializeOwned>(
+    bucket: &Bucket,
+    paths: impl Iterator<Item = Path>,
+) -> Result<Vec<T>, BucketError> {
+    // Collected first: a stream over a borrowing iterator would tie the future to it.
+    let reads: Vec<_> = paths
+        .map(|path| async move { bucket.read_json::<T>(&path).await })
+        .collect();
+    stream::iter(reads)
+        .buffered(READS_AT_ONCE)
+        .try_filter_map(async |found| Ok(found))
+        .try_collect()
+        .await
+}
