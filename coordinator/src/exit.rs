@@ -76,6 +76,9 @@ pub enum Failure {
     /// Records in the bucket.
     #[error(transparent)]
     Records(#[from] crate::records::RecordsError),
+    /// A sweep's results cannot be collected.
+    #[error(transparent)]
+    Collect(crate::merge::collect::CollectError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -92,6 +95,8 @@ impl Failure {
             Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } => Exit::BadInput,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
+            Self::Spec(_) => Exit::BadInput,
+            Self::Collect(_) => Exit::BadInput,
             Self::Bucket(_) => Exit::Bucket,
         }
     }

@@ -6,6 +6,7 @@ pub mod catalog;
 pub mod plan;
 pub mod prepare;
 pub mod print;
+pub mod report;
 pub mod run;
 pub mod schema;
 pub mod sweep_args;
@@ -63,6 +64,7 @@ pub enum Command {
     Plan(plan::Plan),
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
+    Report(report::Report),
 }
 
 /// Carries out the command.
@@ -72,5 +74,6 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Plan(command) => plan::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
         Command::Catalog(command) => catalog::run(&command, cli.output),
+        Command::Report(command) => report::run(&command, cli.output).await,
     }
 }
