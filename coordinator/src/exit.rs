@@ -95,7 +95,6 @@ impl Failure {
             Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } => Exit::BadInput,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
-            Self::Spec(_) => Exit::BadInput,
             Self::Collect(_) => Exit::BadInput,
             Self::Bucket(_) => Exit::Bucket,
         }

@@ -6,7 +6,9 @@ use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::{ResolveOptions, resolve, sources::HubCache};
+use crate::merge::collect::collect;
 use crate::plan::cells::chosen;
+use crate::report::write;
 use crate::serve::progress::spoken;
 use crate::serve::{Devices, LocalRun, Outcome, local, log, machine, workers};
 use crate::spec::file::{BackendChoice, SweepFile};
@@ -173,6 +175,6 @@ fn as_json(sweep: &ResolvedSweep, outcome: &Outcome, report: &str) -> serde_json
 
 /// Writes the sweep's report; gives where it is.
 pub async fn write_report(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<String, Failure> {
-    let _ = sweep;
-    Ok(bucket.url().to_owned())
+    let found = collect(bucket, &sweep.name).await?;
+    Ok(write::write_report(bucket, &sweep.name, &write::Report::new(&found)).await?)
 }

@@ -12,7 +12,7 @@ pub fn draw(view: &View) -> Vec<Figure> {
         let chance = view.table.tasks[column.task].chance?;
         Some((chance, format!("chance {}", numbers::mark("acc", chance))))
     };
-    shares(view, Family::Accuracy, "Accuracy, %", &chance)
+    shares(view, Family::Accuracy, "accuracy, %", &chance)
 }
 
 /// Panels of metrics that are shares of one, all on axes from 0.
