@@ -51,7 +51,10 @@ impl Calibrations {
         };
         let seqlen = model.seqlen(decl.seqlen);
         if seqlen as usize > model.arch.max_positions {
-            let expected = format!("at most {}, the limit of model {}", model.arch.max_positions, model.entry.id);
+            let expected = format!(
+                "at most {}, the limit of model {}",
+                model.arch.max_positions, model.entry.id
+            );
             return Err(declared("seqlen", seqlen.to_string(), expected));
         }
         let field = decl.field.as_deref().unwrap_or(DEFAULT_FIELD);
@@ -73,13 +76,19 @@ impl Calibrations {
         let length = seqlen as usize;
         let drawn = match (texts, decl.sampler) {
             (Texts::Rows(rows), _) if rows.iter().all(|r| r.trim().is_empty()) => {
-                return Err(InputsError::data(Path::new(&decl.data), "no text", "text to calibrate on"));
+                return Err(InputsError::data(
+                    Path::new(&decl.data),
+                    "no text",
+                    "text to calibrate on",
+                ));
             }
             (Texts::Rows(rows), Sampler::Concat) => {
                 let key = (model.entry.id.clone(), source.clone());
                 let tokens = match self.tokens.entry(key) {
                     std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-                    std::collections::btree_map::Entry::Vacant(new) => new.insert(model.tokenizer.encode(&rows.join(" "))?),
+                    std::collections::btree_map::Entry::Vacant(new) => {
+                        new.insert(model.tokenizer.encode(&rows.join(" "))?)
+                    }
                 };
                 windows::concat(tokens, decl.nsamples, length, seed).ok_or_else(|| short(tokens.len()))?
             }
@@ -90,7 +99,8 @@ impl Calibrations {
                     longest = longest.max(tokens.len());
                     Ok(tokens)
                 };
-                windows::document(rows.len(), decl.nsamples, length, seed, tokens_of)?.ok_or_else(|| short(longest))?
+                windows::document(rows.len(), decl.nsamples, length, seed, tokens_of)?
+                    .ok_or_else(|| short(longest))?
             }
             (Texts::Rows(rows), Sampler::Windows) => {
                 let tokens = rows.iter().map(|row| model.tokenizer.encode(row));
@@ -127,7 +137,11 @@ fn first(
     }
     if windows.len() < decl.nsamples as usize {
         let path = Path::new(&decl.data);
-        return Err(InputsError::data(path, format!("{} records", windows.len()), format!("{}, one a window", decl.nsamples)));
+        return Err(InputsError::data(
+            path,
+            format!("{} records", windows.len()),
+            format!("{}, one a window", decl.nsamples),
+        ));
     }
     Ok(windows)
 }
@@ -146,11 +160,19 @@ pub(super) fn files(
         data_files(Path::new(&decl.data), None)?
     } else {
         let Some(task) = catalog::task(&decl.data).filter(|t| !t.text.is_empty()) else {
-            let texts: Vec<&str> =
-                catalog::tasks().iter().filter(|t| !t.text.is_empty()).map(|t| t.name.as_str()).collect();
-            return Err(declared("data", decl.data.clone(), format!("{} or a file written ./file", texts.join(", "))));
+            let texts: Vec<&str> = catalog::tasks()
+                .iter()
+                .filter(|t| !t.text.is_empty())
+                .map(|t| t.name.as_str())
+                .collect();
+            return Err(declared(
+                "data",
+                decl.data.clone(),
+                format!("{} or a file written ./file", texts.join(", ")),
+            ));
         };
-        hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?.1
+        hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?
+            .1
     };
     match of_split(&data, split) {
         Some(found) => Ok(found.files),

@@ -22,7 +22,12 @@ pub struct Asked<'a> {
 }
 
 /// Resolves items for one tokenizer and one length limit.
-pub fn choices(asked: Asked<'_>, items: &[Item], tokenizer: &TextTokenizer, room: Room) -> Result<Choices, InputsError> {
+pub fn choices(
+    asked: Asked<'_>,
+    items: &[Item],
+    tokenizer: &TextTokenizer,
+    room: Room,
+) -> Result<Choices, InputsError> {
     let renderer = Renderer::new(asked.style);
     let (mut resolved, mut rows) = (Vec::new(), Vec::new());
     for (i, item) in items.iter().enumerate() {
@@ -33,24 +38,39 @@ pub fn choices(asked: Asked<'_>, items: &[Item], tokenizer: &TextTokenizer, room
             let pair = encode_pair(tokenizer, &context, &format!("{}{option}", asked.style.delimiter))?;
             pairs.push((pair, option.chars().count() as u32));
         }
-        let laid = item_rows(i as u32, pairs, room).map_err(|(option, found, expected)| InputsError::Item {
-            task: asked.label.to_owned(),
-            item: id.clone(),
-            field: format!("option {}", option + 1),
-            found,
-            expected,
-        })?;
+        let laid =
+            item_rows(i as u32, pairs, room).map_err(|(option, found, expected)| InputsError::Item {
+                task: asked.label.to_owned(),
+                item: id.clone(),
+                field: format!("option {}", option + 1),
+                found,
+                expected,
+            })?;
         let doc_sha256 = Digest::of(canonical(&Value::Object(item.document.clone())).as_bytes());
-        resolved.push(ChoiceItem { id, doc_sha256, gold, options: laid.options });
+        resolved.push(ChoiceItem {
+            id,
+            doc_sha256,
+            gold,
+            options: laid.options,
+        });
         rows.extend(laid.rows);
     }
     // Longest first keeps padding low; stable, so that equal lengths stay in the data's order.
     rows.sort_by_key(|row| std::cmp::Reverse(row.fed_tokens()));
     let lengths: Vec<usize> = rows.iter().map(|r| r.fed_tokens()).collect();
-    Ok(Choices { items: resolved, rows, batches: compose_batches(&lengths), max_len: room.max_len as u32 })
+    Ok(Choices {
+        items: resolved,
+        rows,
+        batches: compose_batches(&lengths),
+        max_len: room.max_len as u32,
+    })
 }
 
-fn rendered(asked: Asked<'_>, renderer: &Renderer<'_>, item: &Item) -> Result<(u32, String, Vec<String>), InputsError> {
+fn rendered(
+    asked: Asked<'_>,
+    renderer: &Renderer<'_>,
+    item: &Item,
+) -> Result<(u32, String, Vec<String>), InputsError> {
     let record = &item.record;
     let answer = asked.task.answer.as_deref();
     let outside = |n: &str| {
@@ -72,10 +92,18 @@ fn rendered(asked: Asked<'_>, renderer: &Renderer<'_>, item: &Item) -> Result<(u
         }
     };
     if got.choices.len() < 2 {
-        return Err(record.bad("doc_to_choice", format!("{} options", got.choices.len()), "at least two"));
+        return Err(record.bad(
+            "doc_to_choice",
+            format!("{} options", got.choices.len()),
+            "at least two",
+        ));
     }
     if let Some(i) = got.choices.iter().position(|c| c.trim().is_empty()) {
-        return Err(record.bad("doc_to_choice", format!("nothing as option {}", i + 1), "text of every option"));
+        return Err(record.bad(
+            "doc_to_choice",
+            format!("nothing as option {}", i + 1),
+            "text of every option",
+        ));
     }
     match got.gold {
         Some(gold) => Ok((gold as u32, got.context, got.choices)),
@@ -92,7 +120,12 @@ fn id_of(task: &Task, item: &Item, index: usize) -> String {
 
 /// Accuracy of a uniform guess.
 pub fn chance(choices: &Choices) -> f64 {
-    choices.items.iter().map(|i| 1.0 / i.options.len() as f64).sum::<f64>() / choices.items.len() as f64
+    choices
+        .items
+        .iter()
+        .map(|i| 1.0 / i.options.len() as f64)
+        .sum::<f64>()
+        / choices.items.len() as f64
 }
 
 /// JSON with sorted keys and no blanks: the same for the same content, whatever file it came from.
@@ -100,7 +133,9 @@ fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
-            let parts = sorted.iter().map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)));
+            let parts = sorted
+                .iter()
+                .map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)));
             format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),

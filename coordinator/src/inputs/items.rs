@@ -34,7 +34,10 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
     let (folder, files) = match data {
         Some(data) => match lone_file(data)? {
             Some(only) => return Ok(vec![only]),
-            None => (PathBuf::from(data), data_files(Path::new(data), task.config.as_deref())?),
+            None => (
+                PathBuf::from(data),
+                data_files(Path::new(data), task.config.as_deref())?,
+            ),
         },
         None if task.datasets.is_empty() => {
             return Err(InputsError::Task {
@@ -45,17 +48,28 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
             });
         }
         None => {
-            let (located, files) = hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?;
+            let (located, files) =
+                hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?;
             (located.folder, files)
         }
     };
-    let found: Vec<SplitFiles> = ["test", "validation"].iter().filter_map(|s| of_split(&files, s)).collect();
+    let found: Vec<SplitFiles> = ["test", "validation"]
+        .iter()
+        .filter_map(|s| of_split(&files, s))
+        .collect();
     if !found.is_empty() {
         return Ok(found);
     }
     match &files.others[..] {
-        [only] if files.splits.is_empty() => Ok(vec![SplitFiles { split: WHOLE_FILE.to_owned(), files: vec![only.clone()] }]),
-        _ => Err(InputsError::data(&folder, files.names(), "a file of the test or validation split, or one data file alone")),
+        [only] if files.splits.is_empty() => Ok(vec![SplitFiles {
+            split: WHOLE_FILE.to_owned(),
+            files: vec![only.clone()],
+        }]),
+        _ => Err(InputsError::data(
+            &folder,
+            files.names(),
+            "a file of the test or validation split, or one data file alone",
+        )),
     }
 }
 
@@ -67,12 +81,18 @@ pub fn lone_file(data: &str) -> Result<Option<SplitFiles>, InputsError> {
         return Ok(None);
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Some(SplitFiles { split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(), files: vec![path] }))
+    Ok(Some(SplitFiles {
+        split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(),
+        files: vec![path],
+    }))
 }
 
 /// The files of one split.
 pub fn of_split(files: &DataFiles, split: &str) -> Option<SplitFiles> {
-    files.splits.get(split).map(|files| SplitFiles { split: split.to_owned(), files: files.clone() })
+    files.splits.get(split).map(|files| SplitFiles {
+        split: split.to_owned(),
+        files: files.clone(),
+    })
 }
 
 /// The items of a multiple-choice task: of the first split in which every item has an answer.
@@ -94,25 +114,38 @@ pub fn task_items(task: &Task, candidates: &[SplitFiles]) -> Result<(String, Vec
             }
         }
     }
-    Err(first_lack.unwrap_or_else(|| InputsError::data(Path::new(&task.file), "no data files", "at least one")))
+    Err(first_lack
+        .unwrap_or_else(|| InputsError::data(Path::new(&task.file), "no data files", "at least one")))
 }
 
 /// Every item of a file.
 pub fn read_items(task: &Task, file: &Path) -> Result<Vec<Item>, InputsError> {
     let (records, reader) = records_and_reader(task, file)?;
-    records.into_iter().map(|record| item(task, reader, record)).collect()
+    records
+        .into_iter()
+        .map(|record| item(task, reader, record))
+        .collect()
 }
 
 /// The records of a file and the native form that its first record has; no form: records are documents as they are.
-fn records_and_reader<'t>(task: &'t Task, file: &Path) -> Result<(Vec<Record>, Option<&'t Reader>), InputsError> {
+fn records_and_reader<'t>(
+    task: &'t Task,
+    file: &Path,
+) -> Result<(Vec<Record>, Option<&'t Reader>), InputsError> {
     if extension(file) == "txt" {
         let Some(reader) = task.readers.iter().find(|r| r.blocks) else {
-            return Err(InputsError::data(file, "plain text", format!("records of {}: JSONL, JSON, CSV or Parquet", task.name)));
+            return Err(InputsError::data(
+                file,
+                "plain text",
+                format!("records of {}: JSONL, JSON, CSV or Parquet", task.name),
+            ));
         };
         return Ok((logiqa::read_blocks(file)?, Some(reader)));
     }
     let records = read_records(file)?;
-    let Some(first) = records.first() else { return Ok((records, None)) };
+    let Some(first) = records.first() else {
+        return Ok((records, None));
+    };
     // The form that fits; where none does the nearest one, whose complaint names what is missing.
     let reader = task.readers.iter().filter(|r| !r.blocks).rev().max_by_key(|r| {
         let (has, all) = r.fit(first, &task.fields);
@@ -123,8 +156,13 @@ fn records_and_reader<'t>(task: &'t Task, file: &Path) -> Result<(Vec<Record>, O
 
 /// True if the file's first record has one of the task's native forms.
 pub fn is_of(task: &Task, file: &Path) -> bool {
-    let Ok((records, Some(reader))) = records_and_reader(task, file) else { return false };
-    records.into_iter().next().is_some_and(|first| item(task, Some(reader), first).is_ok())
+    let Ok((records, Some(reader))) = records_and_reader(task, file) else {
+        return false;
+    };
+    records
+        .into_iter()
+        .next()
+        .is_some_and(|first| item(task, Some(reader), first).is_ok())
 }
 
 fn item(task: &Task, reader: Option<&Reader>, record: Record) -> Result<Item, InputsError> {
@@ -134,9 +172,15 @@ fn item(task: &Task, reader: Option<&Reader>, record: Record) -> Result<Item, In
     };
     if let Some((low, high)) = task.options {
         for field in task.fields.iter().filter(|f| f.kind == Kind::Texts) {
-            let n = at(&document, &field.path).and_then(Value::as_array).map_or(0, Vec::len);
+            let n = at(&document, &field.path)
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len);
             if n < low || n > high {
-                let expected = if low == high { format!("{low}") } else { format!("{low} to {high}") };
+                let expected = if low == high {
+                    format!("{low}")
+                } else {
+                    format!("{low} to {high}")
+                };
                 return Err(record.bad(&field.path, format!("{n} options"), expected));
             }
         }

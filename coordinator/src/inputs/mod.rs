@@ -7,6 +7,8 @@ pub mod calibration;
 pub mod catalog;
 pub mod choices;
 pub mod error;
+#[cfg(test)]
+mod goldens;
 pub mod grid;
 pub mod items;
 pub mod model;
@@ -15,8 +17,11 @@ pub mod pairs;
 pub mod read;
 pub mod render;
 pub mod resolve;
+#[cfg(test)]
+mod resolve_tests;
 pub mod sources;
 pub mod task;
+pub mod task_file;
 pub mod tokenize;
 pub mod wanted;
 pub mod windows;

@@ -4,12 +4,12 @@ use super::error::InputsError;
 use super::sources::HubCache;
 use super::tokenize::TextTokenizer;
 use crate::spec::file::{DtypeChoice, ModelDecl};
+use espalier_proto::arch::Arch;
 use espalier_proto::inputs::Inputs;
 use espalier_proto::model_files::ModelFiles;
 use espalier_proto::model_folder::folder_digest;
 use espalier_proto::recipe::{Backend, Dtype};
 use espalier_proto::sweep::ModelEntry;
-use espalier_proto::arch::Arch;
 use std::path::Path;
 
 /// Longest window where the sweep says nothing.
@@ -36,7 +36,10 @@ pub fn open(
     digests: Option<&Path>,
 ) -> Result<Model, InputsError> {
     let located = hub.model(&decl.source)?;
-    let bad = |why: String| InputsError::Model { model: decl.id.clone(), why };
+    let bad = |why: String| InputsError::Model {
+        model: decl.id.clone(),
+        why,
+    };
     let files = ModelFiles::open(&located.folder).map_err(|e| bad(with_causes(&e)))?;
     let digest = folder_digest(&located.folder, digests).map_err(|e| bad(with_causes(&e)))?;
     let tokenizer = TextTokenizer::open(&located.folder, decl.add_bos)?;
@@ -61,7 +64,12 @@ pub fn open(
         prunable: arch.prunable(),
         blocks: arch.blocks as u32,
     };
-    Ok(Model { entry, tensor_bytes: files.tensor_bytes(), arch, tokenizer })
+    Ok(Model {
+        entry,
+        tensor_bytes: files.tensor_bytes(),
+        arch,
+        tokenizer,
+    })
 }
 
 impl Model {

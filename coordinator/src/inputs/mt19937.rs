@@ -54,8 +54,9 @@ impl Mt19937 {
         let mut state = [0u32; N];
         state[0] = seed;
         for i in 1..N {
-            state[i] =
-                1_812_433_253u32.wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30)).wrapping_add(i as u32);
+            state[i] = 1_812_433_253u32
+                .wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30))
+                .wrapping_add(i as u32);
         }
         Self { state, index: N }
     }
@@ -84,16 +85,25 @@ impl Mt19937 {
     /// As `random.randint(0, below - 1)`: uniform in `0..below`.
     ///
     /// # Panics
-    /// If `below` is 0 or 2³² and above: a bug in the caller, who knows how much data there is.
+    /// If `below` is 0: a bug in the caller, who knows how much data there is.
     pub(super) fn below(&mut self, below: usize) -> usize {
-        assert!(below > 0 && (below as u64) < 1 << 32, "nothing can be drawn below {below}");
+        assert!(below > 0, "nothing can be drawn below 0");
         let bits = usize::BITS - below.leading_zeros();
         loop {
-            let drawn = (self.next_u32() >> (32 - bits)) as usize;
-            if drawn < below {
-                return drawn;
+            let drawn = self.bits(bits);
+            if drawn < below as u64 {
+                return drawn as usize;
             }
         }
+    }
+
+    /// As `random.getrandbits(bits)` for 1 to 64 bits: the first word is the lowest.
+    fn bits(&mut self, bits: u32) -> u64 {
+        if bits <= 32 {
+            return u64::from(self.next_u32() >> (32 - bits));
+        }
+        let low = u64::from(self.next_u32());
+        low | u64::from(self.next_u32() >> (64 - bits)) << 32
     }
 }
 
@@ -109,8 +119,14 @@ mod tests {
     #[test]
     fn draws_equal_cpythons_randint() {
         // Oracle: CPython 3.11, random.seed(s); random.randint(0, L - seqlen - 1).
-        assert_eq!(draws(0, 341_469 - 2048, 5), [201_979, 220_500, 21_225, 135_746, 268_055]);
-        assert_eq!(draws(0, 2_500_000 - 2048, 5), [1_615_835, 1_764_005, 169_803, 1_085_975, 2_144_441]);
+        assert_eq!(
+            draws(0, 341_469 - 2048, 5),
+            [201_979, 220_500, 21_225, 135_746, 268_055]
+        );
+        assert_eq!(
+            draws(0, 2_500_000 - 2048, 5),
+            [1_615_835, 1_764_005, 169_803, 1_085_975, 2_144_441]
+        );
         assert_eq!(draws(42, 2_500_000 - 2048, 3), [466_956, 104_902, 1_153_556]);
     }
 
@@ -119,5 +135,4 @@ mod tests {
         // Oracle: CPython 3.11, random.seed(2**40 + 7); [random.randint(0, 999) for _ in range(4)].
         assert_eq!(draws((1 << 40) + 7, 1000, 4), [628, 765, 834, 960]);
     }
-
 }

@@ -4,7 +4,8 @@ use super::records::{Place, Record};
 use crate::inputs::error::InputsError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+    Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, UInt8Type, UInt16Type, UInt32Type,
+    UInt64Type,
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
@@ -16,7 +17,8 @@ use std::path::Path;
 /// Every row of a Parquet file.
 pub(super) fn read_parquet(file: &Path) -> Result<Vec<Record>, InputsError> {
     let opened = File::open(file).map_err(|e| InputsError::io(file, e))?;
-    let broken = |why: String| InputsError::data(file, format!("no readable Parquet ({why})"), "a Parquet table");
+    let broken =
+        |why: String| InputsError::data(file, format!("no readable Parquet ({why})"), "a Parquet table");
     let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
         .and_then(|b| b.build())
         .map_err(|e| broken(e.to_string()))?;
@@ -27,11 +29,17 @@ pub(super) fn read_parquet(file: &Path) -> Result<Vec<Record>, InputsError> {
         for row in 0..batch.num_rows() {
             let mut fields = Map::new();
             for (field, column) in schema.fields().iter().zip(batch.columns()) {
-                let value = value_at(column, row)
-                    .ok_or_else(|| broken(format!("column {} of type {}", field.name(), field.data_type())))?;
+                let value = value_at(column, row).ok_or_else(|| {
+                    broken(format!("column {} of type {}", field.name(), field.data_type()))
+                })?;
                 fields.insert(field.name().clone(), value);
             }
-            records.push(Record { file: file.to_owned(), place: Place::Row(records.len() + 1), fields, untyped: false });
+            records.push(Record {
+                file: file.to_owned(),
+                place: Place::Row(records.len() + 1),
+                fields,
+                untyped: false,
+            });
         }
     }
     Ok(records)
@@ -42,7 +50,12 @@ fn value_at(column: &ArrayRef, row: usize) -> Option<Value> {
     if column.is_null(row) {
         return Some(Value::Null);
     }
-    let list = |items: ArrayRef| (0..items.len()).map(|i| value_at(&items, i)).collect::<Option<Vec<_>>>().map(Value::Array);
+    let list = |items: ArrayRef| {
+        (0..items.len())
+            .map(|i| value_at(&items, i))
+            .collect::<Option<Vec<_>>>()
+            .map(Value::Array)
+    };
     Some(match column.data_type() {
         DataType::Null => Value::Null,
         DataType::Boolean => column.as_boolean().value(row).into(),
@@ -76,7 +89,11 @@ fn value_at(column: &ArrayRef, row: usize) -> Option<Value> {
             value_at(dictionary.values(), index as usize)?
         }
         // A type that we do not know in a column that nothing asks for must not make the file unreadable.
-        DataType::Binary | DataType::LargeBinary | DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Value::Null,
+        DataType::Binary
+        | DataType::LargeBinary
+        | DataType::Timestamp(..)
+        | DataType::Date32
+        | DataType::Date64 => Value::Null,
         _ => return None,
     })
 }

@@ -3,6 +3,7 @@
 mod columns;
 pub mod files;
 pub mod logiqa;
+pub mod recognise;
 pub mod records;
 pub mod schema;
 pub mod text;

@@ -56,7 +56,9 @@ pub const EXTENSIONS: &[&str] = &["jsonl", "ndjson", "json", "csv", "parquet"];
 
 /// Lower-case extension of a file.
 pub fn extension(file: &Path) -> String {
-    file.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
+    file.extension()
+        .map(|e| e.to_string_lossy().to_lowercase())
+        .unwrap_or_default()
 }
 
 /// Every record of a file, in order.
@@ -65,13 +67,19 @@ pub fn read_records(file: &Path) -> Result<Vec<Record>, InputsError> {
         "jsonl" | "ndjson" => json_lines(file, &read_text_file(file)?),
         "json" => {
             let text = read_text_file(file)?;
-            if text.trim_start().starts_with('[') { json_array(file, &text) } else { json_lines(file, &text) }
+            if text.trim_start().starts_with('[') {
+                json_array(file, &text)
+            } else {
+                json_lines(file, &text)
+            }
         }
         "csv" => csv_rows(file),
         "parquet" => columns::read_parquet(file),
-        other => {
-            Err(InputsError::data(file, format!("a file ending in {other:?}"), format!("one of {}", EXTENSIONS.join(", "))))
-        }
+        other => Err(InputsError::data(
+            file,
+            format!("a file ending in {other:?}"),
+            format!("one of {}", EXTENSIONS.join(", ")),
+        )),
     }
 }
 
@@ -80,7 +88,11 @@ pub fn read_text_file(file: &Path) -> Result<String, InputsError> {
     let bytes = std::fs::read(file).map_err(|e| InputsError::io(file, e))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        InputsError::data(file, format!("bytes that are not UTF-8 at byte {at}"), "UTF-8 text")
+        InputsError::data(
+            file,
+            format!("bytes that are not UTF-8 at byte {at}"),
+            "UTF-8 text",
+        )
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
@@ -98,7 +110,12 @@ fn record(file: &Path, place: Place, value: Value) -> Result<Record, InputsError
             });
         }
     };
-    Ok(Record { file: file.to_owned(), place, fields, untyped: false })
+    Ok(Record {
+        file: file.to_owned(),
+        place,
+        fields,
+        untyped: false,
+    })
 }
 
 fn json_lines(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
@@ -121,23 +138,40 @@ fn json_lines(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
 }
 
 fn json_array(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
-    let rows: Vec<Value> =
-        serde_json::from_str(text).map_err(|e| InputsError::data(file, format!("no JSON ({e})"), "a JSON array of objects"))?;
-    rows.into_iter().enumerate().map(|(i, value)| record(file, Place::Row(i + 1), value)).collect()
+    let rows: Vec<Value> = serde_json::from_str(text)
+        .map_err(|e| InputsError::data(file, format!("no JSON ({e})"), "a JSON array of objects"))?;
+    rows.into_iter()
+        .enumerate()
+        .map(|(i, value)| record(file, Place::Row(i + 1), value))
+        .collect()
 }
 
 fn csv_rows(file: &Path) -> Result<Vec<Record>, InputsError> {
     let text = read_text_file(file)?;
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
-    let broken = |e: csv::Error| InputsError::data(file, format!("no CSV ({e})"), "comma-separated values under a row of names");
+    let broken = |e: csv::Error| {
+        InputsError::data(
+            file,
+            format!("no CSV ({e})"),
+            "comma-separated values under a row of names",
+        )
+    };
     let names = reader.headers().map_err(broken)?.clone();
     let mut records = Vec::new();
     for row in reader.records() {
         let row = row.map_err(broken)?;
         let line = row.position().map_or(0, |p| p.line() as usize);
-        let fields =
-            names.iter().zip(row.iter()).map(|(name, value)| (name.to_owned(), Value::String(value.to_owned()))).collect();
-        records.push(Record { file: file.to_owned(), place: Place::Line(line), fields, untyped: true });
+        let fields = names
+            .iter()
+            .zip(row.iter())
+            .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
+            .collect();
+        records.push(Record {
+            file: file.to_owned(),
+            place: Place::Line(line),
+            fields,
+            untyped: true,
+        });
     }
     Ok(records)
 }

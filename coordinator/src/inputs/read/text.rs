@@ -40,7 +40,11 @@ pub fn read_texts(files: &[PathBuf], field: &str) -> Result<Texts, InputsError> 
         (true, false) => Ok(Texts::Ids(ids)),
         (false, false) => {
             let file = files.first().cloned().unwrap_or_default();
-            Err(InputsError::data(&file, format!("{} rows of text and {} of {IDS}", rows.len(), ids.len()), "one kind of row"))
+            Err(InputsError::data(
+                &file,
+                format!("{} rows of text and {} of {IDS}", rows.len(), ids.len()),
+                "one kind of row",
+            ))
         }
     }
 }
@@ -51,7 +55,11 @@ fn text(record: &Record, field: &str) -> Result<String, InputsError> {
         Some(other) => Err(record.bad(field, kind_of(other), "text")),
         None => {
             let names: Vec<&str> = record.fields.keys().map(String::as_str).collect();
-            Err(record.bad(field, format!("columns {}", names.join(", ")), "a column of text (field: names another)"))
+            Err(record.bad(
+                field,
+                format!("columns {}", names.join(", ")),
+                "a column of text (field: names another)",
+            ))
         }
     }
 }
@@ -84,13 +92,19 @@ mod tests {
     #[test]
     fn lines_are_rows_without_their_ends_and_empty_ones_stay() {
         let (_folder, files) = written("a.txt", "one\r\n\ntwo \n");
-        assert_eq!(read_texts(&files, "text").unwrap(), Texts::Rows(vec!["one".into(), String::new(), "two ".into()]));
+        assert_eq!(
+            read_texts(&files, "text").unwrap(),
+            Texts::Rows(vec!["one".into(), String::new(), "two ".into()])
+        );
     }
 
     #[test]
     fn a_record_is_a_row_as_it_is() {
         let (_folder, files) = written("a.jsonl", "{\"text\": \"one\\n\"}\n\n{\"text\": \"\"}\n");
-        assert_eq!(read_texts(&files, "text").unwrap(), Texts::Rows(vec!["one\n".into(), String::new()]));
+        assert_eq!(
+            read_texts(&files, "text").unwrap(),
+            Texts::Rows(vec!["one\n".into(), String::new()])
+        );
     }
 
     #[test]
@@ -106,6 +120,9 @@ mod tests {
     fn a_negative_token_id_is_refused() {
         let (_folder, files) = written("a.jsonl", "{\"input_ids\": [1, -2]}\n");
         let error = read_texts(&files, "text").unwrap_err().to_string();
-        assert!(error.ends_with("line 1: input_ids: found -2, expected token ids: whole numbers from 0"), "{error}");
+        assert!(
+            error.ends_with("line 1: input_ids: found -2, expected token ids: whole numbers from 0"),
+            "{error}"
+        );
     }
 }
