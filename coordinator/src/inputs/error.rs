@@ -64,6 +64,14 @@ pub enum InputsError {
         /// What to type.
         command: String,
     },
+    /// A task file is no YAML of data only.
+    #[error("{at}: {why}")]
+    TaskYaml {
+        /// `file:line:column`.
+        at: String,
+        /// What was found, what was expected.
+        why: String,
+    },
     /// A task file is not what it must be.
     #[error("{file}: {field}: found {found}, expected {expected}")]
     Task {

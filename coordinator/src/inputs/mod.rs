@@ -22,6 +22,7 @@ mod resolve_tests;
 pub mod sources;
 pub mod task;
 pub mod task_file;
+mod task_style;
 pub mod tokenize;
 pub mod wanted;
 pub mod windows;
