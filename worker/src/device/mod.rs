@@ -11,6 +11,8 @@ pub mod memory;
 mod native;
 mod nvidia;
 mod open;
+#[cfg(test)]
+mod tests;
 
 pub use fingerprint::fingerprint;
 pub use nvidia::{Energy, driver_is_there, gpu_count};

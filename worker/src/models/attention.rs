@@ -7,8 +7,8 @@ use super::{norm, rope};
 use espalier_proto::arch::{Arch, LinearRole};
 use tch::Tensor;
 
-/// `[B, T, H]` → `[B, T, H]`.
-pub(super) fn forward(
+/// What the output projection is given, after the tap has seen it: `[B, T, H]` → `[B, T, N·D]`.
+pub(super) fn joined(
     arch: &Arch,
     weights: &BlockWeights,
     x_bth: &Tensor,
@@ -37,14 +37,11 @@ pub(super) fn forward(
         false,
     );
     let (rows, width) = (x_bth.size()[0], x_bth.size()[1]);
-    let joined = mixed_bntd
-        .transpose(1, 2)
-        .reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
-    let out = weights.linear(LinearRole::Out);
+    let joined = mixed_bntd.transpose(1, 2).reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
     if let Some(tap) = tap {
-        tap.input(&[&out.linear.name], &joined);
+        tap.input(&[&weights.linear(LinearRole::Out).linear.name], &joined);
     }
-    out.apply(&joined)
+    joined
 }
 
 /// Queries `[B, T, N·D]`, keys and values `[B, T, G·D]`.

@@ -76,6 +76,11 @@ impl Decoder {
         block::forward(&self.arch, weights, h_bth, frame, tap)
     }
 
+    /// Shows `tap` every linear's input of one block, without the work that only the block's output needs.
+    pub fn see_inputs(&self, weights: &BlockWeights, h_bth: &Tensor, frame: &Frame, tap: &mut dyn Tap) {
+        block::see_inputs(&self.arch, weights, h_bth, frame, tap);
+    }
+
     /// Logits of chosen positions: `[N, H]` after the last block → `[N, V]` f32.
     pub fn logits(&self, head: &HeadWeights, h_nh: &Tensor) -> Tensor {
         let normed_nh = norm::apply(self.arch.norm, &head.norm, h_nh);

@@ -7,7 +7,7 @@ use super::{Layer, Method, PruneResult, methods};
 use crate::calibrate::SumOfSquares;
 use crate::error::EngineError;
 use crate::load::{self, Weights, kind_of};
-use crate::models::{BlockWeights, Decoder, Frame, RowShape, Tap};
+use crate::models::{BlockWeights, Decoder, Frame, RowShape};
 use espalier_proto::inputs::Windows;
 use espalier_proto::methods::{Statistics, method as declared};
 use espalier_proto::recipe::{Dtype, ParamValue, Pattern};
@@ -219,7 +219,7 @@ impl Walk<'_> {
             };
             let given = h_bth.to_device(device);
             match tap.as_deref_mut() {
-                Some(tap) => drop(decoder.block(block, &given, frame, Some(tap as &mut dyn Tap))),
+                Some(tap) => decoder.see_inputs(block, &given, frame, tap),
                 None => *h_bth = decoder.block(block, &given, frame, None).to_device(Device::Cpu),
             }
         }

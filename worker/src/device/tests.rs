@@ -1,0 +1,39 @@
+use super::*;
+use crate::error::EngineError;
+use espalier_proto::recipe::Backend;
+use tch::Device;
+
+#[test]
+fn a_device_that_is_not_there_is_refused_with_the_reason() {
+    let why = |name: &str| match open(name, 2, None) {
+        Err(EngineError::NoDevice { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    assert!(why("tpu").contains("expected cpu or cuda:N"));
+    assert!(why("cuda:x").contains("expected cpu or cuda:N"));
+    if !driver_is_there() {
+        assert!(why("cuda:0").contains("no NVIDIA driver"));
+        assert_eq!(gpu_count(), 0);
+    }
+    assert_eq!(open("cpu", 2, None).unwrap(), Device::Cpu);
+    assert!(open("cpu", 3, None).unwrap_err().to_string().contains("2 threads pinned"));
+}
+
+#[test]
+fn the_same_device_has_the_same_fingerprint() {
+    open("cpu", 2, None).unwrap();
+    let first = fingerprint(Device::Cpu);
+    assert_eq!(first, fingerprint(Device::Cpu));
+    assert!(first.starts_with("cpu-") && first.len() == 16, "{first}");
+}
+
+#[test]
+fn a_cpu_has_a_name_and_memory_and_no_allocator_figures() {
+    let description = describe(Device::Cpu);
+    assert_eq!(description.backend, Backend::Cpu);
+    assert!(!description.name.is_empty() && description.memory_bytes > 1 << 28, "{description:?}");
+    memory::reset_peaks(Device::Cpu);
+    assert!(memory::rss_mib() > 1.0);
+    assert_eq!(memory::peak_alloc_mib(Device::Cpu), None);
+    assert!(memory::DeviceWatch::start(Device::Cpu).is_none());
+}
