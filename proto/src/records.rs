@@ -199,4 +199,3 @@ pub struct FailureRecord {
     /// When, RFC 3339, UTC.
     pub at: String,
 }
-

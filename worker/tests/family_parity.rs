@@ -20,12 +20,7 @@ fn logits(weights: &Weights, ids_bt: &Tensor, shape: &RowShape, device: Device) 
     let frame = decoder.frame(shape);
     let mut h_bth = weights.embed(ids_bt, device, Dtype::Float32).unwrap();
     for i in 0..arch.blocks {
-        h_bth = decoder.block(
-            &weights.block(i, device, Dtype::Float32).unwrap(),
-            &h_bth,
-            &frame,
-            None,
-        );
+        h_bth = decoder.block(&weights.block(i, device, Dtype::Float32).unwrap(), &h_bth, &frame);
     }
     let size = ids_bt.size();
     let head = weights.head(device, Dtype::Float32).unwrap();
@@ -163,12 +158,7 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
     let frame = decoder.frame(&RowShape::causal(vec![width as usize; rows as usize], device));
     let mut h = weights.embed(&ids, device, Dtype::Float32).unwrap();
     for i in 0..decoder.arch().blocks {
-        h = decoder.block(
-            &weights.block(i, device, Dtype::Float32).unwrap(),
-            &h,
-            &frame,
-            None,
-        );
+        h = decoder.block(&weights.block(i, device, Dtype::Float32).unwrap(), &h, &frame);
     }
     let head = weights.head(device, Dtype::Float32).unwrap();
     let h_nh = h

@@ -220,12 +220,7 @@ fn logits(weights: &Weights, ids_bt: &Tensor, device: Device) -> Tensor {
     let frame = decoder.frame(&RowShape::causal(vec![width as usize; rows as usize], device));
     let mut h = weights.embed(ids_bt, device, Dtype::Float32).unwrap();
     for i in 0..decoder.arch().blocks {
-        h = decoder.block(
-            &weights.block(i, device, Dtype::Float32).unwrap(),
-            &h,
-            &frame,
-            None,
-        );
+        h = decoder.block(&weights.block(i, device, Dtype::Float32).unwrap(), &h, &frame);
     }
     let h_nh = h.view([rows * width, -1]);
     let logits = decoder.logits(&weights.head(device, Dtype::Float32).unwrap(), &h_nh);

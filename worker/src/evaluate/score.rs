@@ -62,7 +62,7 @@ impl Scorer<'_> {
             for i in 0..blocks {
                 let weights = (self.block)(i)?;
                 for g in &mut going {
-                    g.hidden_bth = self.decoder.block(&weights, &g.hidden_bth, &g.frame, None);
+                    g.hidden_bth = self.decoder.block(&weights, &g.hidden_bth, &g.frame);
                     done += 1;
                     (self.progress)(done, total);
                 }

@@ -37,7 +37,9 @@ pub(super) fn joined(
         false,
     );
     let (rows, width) = (x_bth.size()[0], x_bth.size()[1]);
-    let joined = mixed_bntd.transpose(1, 2).reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
+    let joined = mixed_bntd
+        .transpose(1, 2)
+        .reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
     if let Some(tap) = tap {
         tap.input(&[&weights.linear(LinearRole::Out).linear.name], &joined);
     }

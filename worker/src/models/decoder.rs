@@ -65,15 +65,9 @@ impl Decoder {
         }
     }
 
-    /// One block: `[B, T, H]` → `[B, T, H]`. `tap` sees every linear's input.
-    pub fn block(
-        &self,
-        weights: &BlockWeights,
-        h_bth: &Tensor,
-        frame: &Frame,
-        tap: Option<&mut dyn Tap>,
-    ) -> Tensor {
-        block::forward(&self.arch, weights, h_bth, frame, tap)
+    /// One block: `[B, T, H]` → `[B, T, H]`.
+    pub fn block(&self, weights: &BlockWeights, h_bth: &Tensor, frame: &Frame) -> Tensor {
+        block::forward(&self.arch, weights, h_bth, frame)
     }
 
     /// Shows `tap` every linear's input of one block, without the work that only the block's output needs.

@@ -6,12 +6,24 @@ use espalier_proto::arch::{Activation, LinearRole, Mlp, MlpKind};
 use tch::Tensor;
 
 /// `[B, T, H]` → `[B, T, H]`.
-pub(super) fn forward(mlp: Mlp, weights: &BlockWeights, x_bth: &Tensor, tap: &mut Option<&mut dyn Tap>) -> Tensor {
-    weights.linear(LinearRole::Down).apply(&inner(mlp, weights, x_bth, tap))
+pub(super) fn forward(
+    mlp: Mlp,
+    weights: &BlockWeights,
+    x_bth: &Tensor,
+    tap: &mut Option<&mut dyn Tap>,
+) -> Tensor {
+    weights
+        .linear(LinearRole::Down)
+        .apply(&inner(mlp, weights, x_bth, tap))
 }
 
 /// What the last linear is given, after the tap has seen it: `[B, T, H]` → `[B, T, M]`.
-pub(super) fn inner(mlp: Mlp, weights: &BlockWeights, x_bth: &Tensor, tap: &mut Option<&mut dyn Tap>) -> Tensor {
+pub(super) fn inner(
+    mlp: Mlp,
+    weights: &BlockWeights,
+    x_bth: &Tensor,
+    tap: &mut Option<&mut dyn Tap>,
+) -> Tensor {
     let see = |tap: &mut Option<&mut dyn Tap>, roles: &[LinearRole], x: &Tensor| {
         if let Some(tap) = tap {
             let names: Vec<&str> = roles

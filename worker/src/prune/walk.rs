@@ -220,7 +220,7 @@ impl Walk<'_> {
             let given = h_bth.to_device(device);
             match tap.as_deref_mut() {
                 Some(tap) => decoder.see_inputs(block, &given, frame, tap),
-                None => *h_bth = decoder.block(block, &given, frame, None).to_device(Device::Cpu),
+                None => *h_bth = decoder.block(block, &given, frame).to_device(Device::Cpu),
             }
         }
         self.spent("calibrate", started);

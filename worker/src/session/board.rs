@@ -225,12 +225,7 @@ impl Board {
         if self.draining {
             return None;
         }
-        let order = self
-            .shards
-            .values()
-            .find(|held| held.has_work())?
-            .order
-            .clone();
+        let order = self.shards.values().find(|held| held.has_work())?.order.clone();
         self.running = Some(order.attempt.clone());
         Some(order)
     }
@@ -246,11 +241,7 @@ impl Board {
 
     /// True while work on this attempt that has not begun a cell should go on.
     pub fn goes_on(&self, attempt: &AttemptId) -> bool {
-        !self.draining
-            && self
-                .shards
-                .get(attempt)
-                .is_some_and(Held::has_work)
+        !self.draining && self.shards.get(attempt).is_some_and(Held::has_work)
     }
 
     /// Begins the next cell of an attempt that is still wanted.
@@ -428,7 +419,10 @@ mod tests {
     #[test]
     fn a_variant_that_is_wanted_without_cells_is_work_until_its_record_is_there() {
         let mut board = Board::default();
-        let wanted = Order { variant_wanted: true, ..order("main-1-1", &[]) };
+        let wanted = Order {
+            variant_wanted: true,
+            ..order("main-1-1", &[])
+        };
         board.apply(vec![wanted.clone()]);
         let attempt = board.begin().unwrap().attempt;
         assert!(board.goes_on(&attempt) && board.begin_cell(&attempt).is_none());
