@@ -224,7 +224,7 @@ fn show(info: &DeviceInfo, output: Output) {
             println!("threads      {}", info.threads);
             println!("libtorch     {}", info.libtorch);
             println!("cuda         {}", info.no_cuda.as_deref().unwrap_or("yes"));
-            println!("GPUs         {}", info.gpus);
+            println!("GPUs         {}", info.gpus.len());
             println!("fingerprint  {}", info.fingerprint);
         }
     }

@@ -201,3 +201,164 @@ pub async fn leave_failure(bucket: &Bucket, record: &FailureRecord, attempt: &At
         tracing::warn!(%error, key = %record.key, "failure could not be recorded");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::checkpoint::Mask;
+    use espalier_proto::ids::ModelDigest;
+    use espalier_proto::recipe::{Backend, Dtype, VariantSpec};
+    use espalier_proto::records::{Measured, Outcome};
+
+    fn bucket() -> (tempfile::TempDir, Bucket) {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        (folder, bucket)
+    }
+
+    fn compact(kept: [u8; 2]) -> Compact {
+        let masks = [("a.fc".to_owned(), Mask::from_kept(1, 2, &kept))].into();
+        Compact {
+            model: ModelDigest(Digest::of(b"m")),
+            dtype: Dtype::Float32,
+            masks,
+        }
+    }
+
+    fn measured() -> Measured {
+        Measured {
+            fingerprint: "f".into(),
+            device: "d".into(),
+            seconds: Default::default(),
+            peak_alloc_mib: None,
+            peak_device_mib: None,
+            rss_mib: 1.0,
+            joules: None,
+            ended: clock_free(),
+        }
+    }
+
+    fn clock_free() -> String {
+        "2000-01-01T00:00:00Z".to_owned()
+    }
+
+    fn variant(attempt: &str, weights: Digest) -> VariantRecord {
+        let spec = VariantSpec {
+            model: ModelDigest(Digest::of(b"m")),
+            method: "wanda".to_owned(),
+            params: Default::default(),
+            targets: Default::default(),
+            calibration: None,
+            dtype: Dtype::Float32,
+            backend: Backend::Cpu,
+            threads: Some(2),
+            device_kind: None,
+        };
+        VariantRecord {
+            format: RECORD_FORMAT,
+            key: espalier_proto::keys::variant_key(&spec),
+            spec,
+            attempt: attempt.parse().unwrap(),
+            blobs: Vec::new(),
+            weights,
+            linears: Default::default(),
+            bytes: 0,
+            measured: measured(),
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_attempts_at_one_variant_the_later_gets_the_firsts_record_and_checkpoint() {
+        let (folder, bucket) = bucket();
+        let mut results = Vec::new();
+        for (attempt, kept) in [("main-1-1", [1, 0]), ("main-1-2", [0, 1])] {
+            let (compact, file) = (compact(kept), folder.path().join(attempt));
+            std::fs::write(&file, compact.encode()).unwrap();
+            let record = variant(attempt, compact.weights());
+            results.push(commit_variant(&bucket, record, Some(&file)).await.unwrap());
+        }
+        assert_eq!(results[0], Committed::Ours);
+        let Committed::Theirs(winner) = &results[1] else {
+            panic!("{results:?}")
+        };
+        assert_eq!(winner.attempt.to_string(), "main-1-1");
+        // What the loser has to measure instead of its own.
+        let file = folder.path().join("winner");
+        assert!(fetch_compact(&bucket, winner, &file).await.unwrap());
+        assert_eq!(
+            Compact::decode(&std::fs::read(file).unwrap()).unwrap(),
+            compact([1, 0])
+        );
+    }
+
+    #[tokio::test]
+    async fn of_sixteen_racing_attempts_at_one_cell_one_record_stays_with_its_own_blob() {
+        let (folder, bucket) = bucket();
+        let key = CellKey(Digest::of(b"c"));
+        let tries = (1..=16).map(|n| {
+            let (bucket, file) = (bucket.clone(), folder.path().join(format!("s{n}")));
+            std::fs::write(&file, format!("scores of {n}")).unwrap();
+            let record = CellRecord {
+                format: RECORD_FORMAT,
+                key,
+                variant: VariantKey(Digest::of(b"v")),
+                inputs: InputsDigest(Digest::of(b"i")),
+                weights: Digest::of(b"w"),
+                attempt: format!("main-1-{n}").parse().unwrap(),
+                blobs: Vec::new(),
+                outcome: Outcome::Perplexity {
+                    seqlen: 2,
+                    windows: 1,
+                    tokens: 1,
+                    window_nll: vec![f64::from(n)],
+                },
+                measured: measured(),
+            };
+            async move { commit_cell(&bucket, record, &file).await.unwrap() }
+        });
+        let results = futures::future::join_all(tries).await;
+        assert_eq!(results.iter().filter(|c| **c == Commit::Won).count(), 1);
+        let record: CellRecord = bucket
+            .read_json(&layout::cell_record(key))
+            .await
+            .unwrap()
+            .unwrap();
+        let blob = bucket
+            .read(&layout::cell_blob(key, &record.attempt, SCORES))
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(Digest::of(&blob), record.blobs[0].sha256);
+        assert_eq!(blob, format!("scores of {}", record.attempt.n));
+    }
+
+    #[tokio::test]
+    async fn an_altered_checkpoint_and_altered_inputs_are_refused() {
+        let (folder, bucket) = bucket();
+        let file = folder.path().join("f");
+        std::fs::write(&file, compact([1, 0]).encode()).unwrap();
+        let record = variant("main-1-1", compact([1, 0]).weights());
+        commit_variant(&bucket, record.clone(), Some(&file))
+            .await
+            .unwrap();
+        let record = variant_record(&bucket, record.key).await.unwrap().unwrap();
+        let path = layout::variant_blob(record.key, &record.attempt, FILE_NAME);
+        bucket.put(&path, compact([0, 1]).encode()).await.unwrap();
+        let error = fetch_compact(&bucket, &record, &file).await.unwrap_err();
+        assert!(
+            matches!(error, CommitError::Altered { .. }) && error.code() == FailureCode::StoreError,
+            "{error}"
+        );
+        bucket.delete(&path).await.unwrap();
+        let error = fetch_compact(&bucket, &record, &file)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("missing"), "{error}");
+        let missing = fetch_inputs(&bucket, InputsDigest(Digest::of(b"i")), &file)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(missing.contains("missing"), "{missing}");
+    }
+}

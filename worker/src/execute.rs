@@ -166,8 +166,7 @@ impl Executor {
         };
         tracing::info!(attempt = %order.attempt, variant = %order.key.0.short(), method = order.spec.method, "shard begun");
         let weights = match self.variant(&shard).await {
-            Ok(Some(weights)) => weights,
-            Ok(None) => return,
+            Ok(weights) => weights,
             Err(error) => return self.failed(&shard, order.key.0, &error).await,
         };
         while let Some((cell, inputs)) = shared.with(|board| board.begin_cell(&order.attempt)) {
@@ -213,16 +212,19 @@ impl Executor {
             .update(|board| board.failed(&shard.order.attempt, Failed { key, code, message }));
     }
 
-    /// Makes the variant current in the child and sees to its record. The weights' digest, or `None` if it is not wanted any more.
-    async fn variant(&mut self, shard: &Shard<'_>) -> Result<Option<Digest>, ShardError> {
+    /// Makes the variant current in the child and sees to its record. Gives the digest of the weights that the record names.
+    async fn variant(&mut self, shard: &Shard<'_>) -> Result<Digest, ShardError> {
         let order = shard.order;
         shard.check_fit()?;
         shard.phase(Phase::Loading);
         self.check_model(&order.folder, order.spec.model).await?;
         if let Some(record) = commit::variant_record(shard.bucket, order.key).await? {
             shard.shared.update(|board| board.variant_done(&order.attempt));
-            self.rebuild(shard, &record).await?;
-            return Ok(Some(record.weights));
+            // Where only the record was wanted there is nothing to measure.
+            if shard.goes_on() {
+                self.rebuild(shard, &record).await?;
+            }
+            return Ok(record.weights);
         }
         let mut seconds = self.open(shard).await?.seconds;
         shard.phase(Phase::Pruning);
@@ -273,12 +275,13 @@ impl Executor {
         let committed = commit::commit_variant(shard.bucket, record, file).await?;
         shard.shared.update(|board| board.variant_done(&order.attempt));
         match committed {
-            Committed::Theirs(winner) if winner.weights != weights => {
+            Committed::Theirs(winner) if winner.weights != weights && shard.goes_on() => {
                 tracing::info!(attempt = %order.attempt, winner = %winner.attempt, "another attempt's weights are measured");
                 self.rebuild(shard, &winner).await?;
-                Ok(Some(winner.weights))
+                Ok(winner.weights)
             }
-            _ => Ok(Some(weights)),
+            Committed::Theirs(winner) => Ok(winner.weights),
+            Committed::Ours => Ok(weights),
         }
     }
 
@@ -479,6 +482,10 @@ impl Shard<'_> {
         })
     }
 
+    fn goes_on(&self) -> bool {
+        self.shared.with(|board| board.goes_on(&self.order.attempt))
+    }
+
     fn phase(&self, phase: Phase) {
         self.shared
             .update(|board| board.phase(&self.order.attempt, phase));
@@ -492,7 +499,7 @@ impl Shard<'_> {
             peak_alloc_mib: spent.peak_alloc_mib,
             peak_device_mib: spent.peak_device_mib,
             rss_mib: spent.rss_mib,
-            joules: None,
+            joules: spent.joules,
             ended: clock::now_rfc3339(),
         }
     }

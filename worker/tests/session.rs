@@ -213,3 +213,124 @@ async fn no_compute_child_outlives_a_killed_supervisor() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_finishes_the_cell_that_has_begun_and_gives_the_rest_back() {
+    let (world, model) = (World::new().await, golden("families/llama"));
+    // Long enough to be caught in the middle.
+    let long = world.put(&Inputs::Perplexity(windows(1500, 24, VOCAB))).await;
+    let short = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
+    let cells = world.order("test-1-1", &dense(&model), &model, &[long, short]);
+    world.order(
+        "test-1-2",
+        &dense(&golden("families/phi")),
+        &golden("families/phi"),
+        &[short],
+    );
+    let mut worker = world.worker();
+    world
+        .until("a cell begins", |r| {
+            r.shards.iter().any(|s| !s.cells_begun.is_empty())
+        })
+        .await;
+    worker.signal(libc::SIGTERM);
+    assert!(worker.ended().await.success());
+    assert!(
+        world.cell(cells[0]).await.is_some(),
+        "the begun cell is in the bucket"
+    );
+    assert!(world.cell(cells[1]).await.is_none(), "no other was begun");
+    let last = world.state.lock().unwrap().last.clone().unwrap();
+    assert!(last.draining);
+    let preempted = |s: &espalier_proto::messages::ShardReport| {
+        s.failures.iter().any(|f| f.kind() == FailureKind::Preempted)
+    };
+    assert_eq!(last.shards.iter().filter(|s| preempted(s)).count(), 2, "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_little_memory_is_a_typed_failure_and_the_worker_stays_healthy() {
+    let (world, model) = (World::new().await, golden("families/phi"));
+    // A mask of a byte for each pair of 2,000,000 tokens: 4 TB.
+    let mut huge = choices(1, 2, VOCAB, true);
+    huge.rows[0].context = harness::ids(1, 2_000_000, VOCAB);
+    let huge = world.put(&Inputs::Choices(huge)).await;
+    let good = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
+    let cells = world.order("test-1-1", &dense(&model), &model, &[huge, good]);
+    let _worker = world.worker();
+    world
+        .until("the shard ends", |r| {
+            r.shards.iter().any(|s| s.phase() == Phase::Finished)
+        })
+        .await;
+    let report = world.state.lock().unwrap().last.clone().unwrap().shards.remove(0);
+    assert_eq!(report.failures[0].kind(), FailureKind::OutOfMemory, "{report:?}");
+    assert_eq!(report.cells_done, [cells[1].to_string()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nan_weights_are_a_typed_failure_that_names_the_tensor() {
+    let world = World::new().await;
+    let folder = tempfile::tempdir().unwrap();
+    let source = golden("families/llama");
+    std::fs::copy(source.join("config.json"), folder.path().join("config.json")).unwrap();
+    let mut bytes = std::fs::read(source.join("model.safetensors")).unwrap();
+    let name = "model.layers.1.mlp.down_proj.weight";
+    let (header, metadata) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let at = 8 + header + metadata.info(name).unwrap().data_offsets.0;
+    bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
+    let ppl = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
+    world.order("test-1-1", &dense(folder.path()), folder.path(), &[ppl]);
+    let _worker = world.worker();
+    world
+        .until("the variant fails", |r| {
+            r.shards.iter().any(|s| !s.failures.is_empty())
+        })
+        .await;
+    let failure = world
+        .state
+        .lock()
+        .unwrap()
+        .last
+        .clone()
+        .unwrap()
+        .shards
+        .remove(0)
+        .failures
+        .remove(0);
+    assert_eq!(
+        (failure.code.as_str(), failure.kind()),
+        ("non_finite_weights", FailureKind::CellError)
+    );
+    assert!(failure.message.contains(name), "{}", failure.message);
+}
+
+#[test]
+fn doctor_says_what_this_device_is_as_json() {
+    let worker = env!("CARGO_BIN_EXE_espalier-worker");
+    let output = std::process::Command::new(worker)
+        .args(["doctor", "--output", "json"])
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (info["backend"].as_str(), info["threads"].as_u64()),
+        (Some("cpu"), Some(2))
+    );
+    assert!(
+        info["fingerprint"]
+            .as_str()
+            .is_some_and(|f| f.starts_with("cpu-")),
+        "{info}"
+    );
+    assert!(
+        info["memory_bytes"].as_u64().is_some_and(|m| m > 1 << 30) && info["gpus"].is_array(),
+        "{info}"
+    );
+}

@@ -105,6 +105,8 @@ pub struct Spent {
     pub peak_device_mib: Option<f64>,
     /// Peak resident set of the compute process, MiB.
     pub rss_mib: f64,
+    /// Energy, J, where the device tells.
+    pub joules: Option<f64>,
 }
 
 /// A device as `doctor` shows it and `Sync` announces it.
@@ -124,8 +126,8 @@ pub struct DeviceInfo {
     pub threads: u32,
     /// Version of libtorch.
     pub libtorch: String,
-    /// GPUs of this host that its driver shows.
-    pub gpus: u32,
+    /// GPUs of this host that its driver shows, as `--device` takes them.
+    pub gpus: Vec<String>,
     /// Why it is not CUDA; `None` if it is.
     pub no_cuda: Option<String>,
 }

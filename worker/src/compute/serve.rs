@@ -61,15 +61,15 @@ pub fn main(options: &Options) -> ExitCode {
         return ExitCode::FAILURE;
     };
     std::panic::set_hook(Box::new(|info| {
-        let message = info
-            .payload_as_str()
-            .unwrap_or("a panic without a message")
-            .to_owned();
-        tracing::debug!(location = ?info.location().map(ToString::to_string), message, "caught a panic");
-        PANIC.set(format!(
-            "{message} ({})",
-            info.location().map(ToString::to_string).unwrap_or_default()
-        ));
+        let said = info.payload_as_str().unwrap_or("a panic without a message");
+        tracing::debug!(location = ?info.location().map(ToString::to_string), said, "caught a panic");
+        // Not libtorch's: then the place is what finds the bug.
+        PANIC.set(words_of_libtorch(said).unwrap_or_else(|| {
+            format!(
+                "{said} ({})",
+                info.location().map(ToString::to_string).unwrap_or_default()
+            )
+        }));
     }));
     let mut bench = None;
     for line in std::io::stdin().lock().lines() {
@@ -117,6 +117,17 @@ fn answer(bench: &mut Option<Workbench>, options: &Options, request: Request, an
     }
 }
 
+/// What libtorch said, without tch's wrapping and without its C++ stack. tch panics with its error's `Debug`, so line ends are
+/// escaped.
+fn words_of_libtorch(said: &str) -> Option<String> {
+    let (_, words) = said.split_once("Torch(\"")?;
+    let end = words
+        .find("\\n")
+        .or_else(|| words.find("\")"))
+        .unwrap_or(words.len());
+    Some(words[..end].replace("\\\"", "\"").trim().to_owned())
+}
+
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -149,5 +160,23 @@ fn take_stdout() -> Option<Answers> {
         }
         libc::fcntl(ours, libc::F_SETFD, libc::FD_CLOEXEC);
         Some(Answers(RefCell::new(File::from_raw_fd(ours))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_tensor_operation_is_told_in_libtorchs_words_alone() {
+        // As tch 0.24 panics.
+        let said = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. \
+                    DefaultCPUAllocator: can't allocate memory\\nframe #0: c10::Throw\\nframe #1: x\")";
+        let words = words_of_libtorch(said).unwrap();
+        assert!(
+            words.starts_with("[enforce fail") && words.ends_with("can't allocate memory"),
+            "{words}"
+        );
+        assert_eq!(words_of_libtorch("index out of bounds"), None);
     }
 }

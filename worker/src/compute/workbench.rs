@@ -339,7 +339,7 @@ fn device_info(options: &Options, device: Device) -> DeviceInfo {
         fingerprint: device::fingerprint(device),
         threads: options.threads,
         libtorch: LIBTORCH.to_owned(),
-        gpus: device::gpu_count() as u32,
+        gpus: (0..device::gpu_count()).map(|i| format!("cuda:{i}")).collect(),
         no_cuda: (!cuda).then(|| match device::driver_is_there() {
             true => "an NVIDIA driver is there; this worker was started for the CPU".to_owned(),
             false => "there is no NVIDIA driver".to_owned(),
@@ -355,6 +355,7 @@ struct Watch {
     device: Device,
     start: Instant,
     whole_device: Option<memory::DeviceWatch>,
+    energy: Option<device::Energy>,
 }
 
 impl Watch {
@@ -364,6 +365,10 @@ impl Watch {
             device,
             start: Instant::now(),
             whole_device: memory::DeviceWatch::start(device),
+            energy: match device {
+                Device::Cuda(index) => device::Energy::start(index),
+                Device::Cpu | Device::Mps | Device::Vulkan => None,
+            },
         }
     }
 
@@ -379,6 +384,7 @@ impl Watch {
             peak_alloc_mib: memory::peak_alloc_mib(self.device),
             peak_device_mib: self.whole_device.as_ref().map(memory::DeviceWatch::peak_mib),
             rss_mib: memory::rss_mib(),
+            joules: self.energy.as_ref().and_then(device::Energy::joules),
         }
     }
 }

@@ -144,6 +144,7 @@ impl World {
                 })
                 .collect(),
             lease_s: 60,
+            variant_wanted: false,
         };
         let mut state = self.state.lock().unwrap();
         state.orders.retain(|o| o.attempt != attempt);
