@@ -22,7 +22,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 def variants(model, tokenizer, only):
     yield ("dense", "0"), model
     texts = ref.rows(EXAMPLES / "smollm2/data/workshop.txt")
-    windows = ref.calibration_windows(tokenizer, texts, 32, 512, 0)
+    windows = ref.calibration_windows(tokenizer, texts, 16, 512, 0)
     for method, label, pattern in [
         ("wanda", "0.5", 0.5), ("wanda", "2:4", (2, 4)), ("magnitude", "0.5", 0.5),
     ]:
