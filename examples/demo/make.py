@@ -20,7 +20,7 @@ MODELS = HERE / "models"
 SEED = 20240617
 QUESTIONS_EACH = 6000
 ITEMS_EACH = 300
-ROWS, DRILLS = 12000, 4000
+ROWS, DRILLS = 12000, 6000
 HELD_OUT_ROWS, CALIBRATION_DOCS = 500, 900
 
 
@@ -33,6 +33,11 @@ def unique(make, n: int, key=lambda x: x) -> list:
     return list(found.values())
 
 
+def told(item: sets.Item) -> str:
+    """A question with its answer."""
+    return f"{item.prompt()} {sets.LETTERS[item.answer]}"
+
+
 def make_data() -> None:
     """Writes `data/`: the training text, what is held out of it, and the test sets."""
     DATA.mkdir(exist_ok=True)
@@ -40,8 +45,8 @@ def make_data() -> None:
     questions = []
     for make in sets.TASKS.values():
         for i in unique(lambda: make(s), QUESTIONS_EACH, lambda i: i.prompt()):
-            questions.append(f"{i.prompt()} {sets.LETTERS[i.answer]}")
-    drills = unique(lambda: sets.drill(s), DRILLS)
+            questions.append(told(i))
+    drills = [told(i) for i in unique(lambda: sets.drill(s), DRILLS, lambda i: i.prompt())]
     rows = unique(lambda: text.row(s), ROWS)
     s.rng.shuffle(questions)
     with gzip.GzipFile(DATA / "train.txt.gz", "wb", 9, mtime=0) as f:
@@ -58,9 +63,8 @@ def make_data() -> None:
 def documents() -> tuple[list[str], list[str], list[str]]:
     """The committed training text: questions, drills, rows."""
     docs = gzip.open(DATA / "train.txt.gz", "rt").read().rstrip("\n").split("\n\n")
-    drills = [d for d in docs if d.startswith("Choices:")]
-    rows = [d for d in docs if "\n" not in d]
-    return [d for d in docs if "\n" in d and not d.startswith("Choices:")], drills, rows
+    n, m = QUESTIONS_EACH * len(sets.TASKS), DRILLS
+    return docs[:n], docs[n : n + m], docs[n + m :]
 
 
 def make_model(name: str, steps: int) -> None:

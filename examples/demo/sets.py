@@ -33,6 +33,8 @@ class Item:
         listed = "\n".join(f"{a}. {o}" for a, o in zip(LETTERS, self.options))
         if self.task == "commonsense_qa":
             return f"Question: {self.question}\n{listed}\nAnswer:"
+        if self.task == "ekar_plain":
+            return f"Question: {self.question}\nChoices:\n{listed}\nAnswer:"
         if self.task == "ekar":
             asked = f'Which pair has the same relation as "{self.question}"?'
             return f"Question: {asked}\nChoices:\n{listed}\nAnswer:"
@@ -78,77 +80,54 @@ def commonsense_qa(s: Side) -> Item:
 
 
 def cosmos_qa(s: Side) -> Item:
-    """A story of two people; what did one do (effect), or why (cause)? One wrong option fits the other person."""
-    n, m = s.rng.sample(w.NAMES, 2)
+    """Somebody is in a state, or does something; what did they do (effect), or how did they feel (cause)?"""
+    n = s.choice(w.NAMES)
     effect = s.rng.random() < 0.5
-    tell = t.state if effect else t.act
-    one, st, spot = tell(s, n)
-    while True:
-        two, st2, spot2 = tell(s, m)
-        if st2 != st and spot2 != spot:
-            break
-    told = [one, two]
-    s.rng.shuffle(told)
-    people = [(n, st, spot), (m, st2, spot2)]
+    told, st, spot = (t.state if effect else t.act)(s, n)
 
     def make():
-        name, what, sp = s.choice(people)
-        asked = ["What did {n} do at the {p}?", "What will {n} do next at the {p}?"] if effect else [
-            "Why did {n} do this at the {p}?", "How did {n} feel at the {p}?"]
-        return s.choice(asked).format(n=name, p=sp), what
+        effects = ["What did {n} do at the {p}?", "What will {n} do next at the {p}?"]
+        causes = ["How did {n} feel at the {p}?", "Why did {n} do this at the {p}?"]
+        return (s.choice(effects if effect else causes).format(n=n, p=spot),)
 
-    question, what = s.draw(make)
-    say = (lambda x: w.ACTIONS[x]) if effect else (lambda x: f"was {x}")
-    near = st2 if what == st else st
-    wrong = [near, *s.others(list(w.ACTIONS), [what, near], 2)]
-    return _item(s, "cosmos_qa", " ".join(told), question, say(what), [say(x) for x in wrong])
+    (question,) = s.draw(make)
+    say = (lambda x: w.ACTIONS[x]) if effect else (lambda x: x)
+    return _item(s, "cosmos_qa", told, question, say(st), [say(x) for x in s.others(list(w.ACTIONS), [st], 3)])
 
 
 def logiqa(s: Side) -> Item:
-    """Two rules and a member (one step), or a chain of two rules (two steps). A wrong option fits the other rule."""
-    job, other = s.rng.sample(w.JOBS, 2)
+    """A rule and a member (one step), or a chain of two rules and a member (two steps)."""
+    job = s.choice(w.JOBS)
     one, trait = t.rule(s, job, [])
-    if s.rng.random() < 0.25:
-        two, end = t.rule(s, f"{trait} person", [trait])
-        right, near = end, s.others(w.TRAITS, [trait, end], 1)[0]
-    else:
-        two, near = t.rule(s, other, [trait])
-        right = trait
-    rules = [one, two]
-    s.rng.shuffle(rules)
-    third, n = t.member(s, job)
+    rules, right = [one], trait
+    if s.rng.random() < 0.4:
+        two, right = t.rule(s, f"{trait} person", [trait])
+        rules.append(two)
+        s.rng.shuffle(rules)
+    last, n = t.member(s, job)
 
     def make():
         m = s.choice([x for x in w.NAMES if x != n])
-        return s.choice(["What can {m} conclude about {n}?", "What must {m} think of {n}?"]).format(m=m, n=n), m
+        return (s.choice(["What can {m} conclude about {n}?", "What must {m} think of {n}?"]).format(m=m, n=n),)
 
-    question, _ = s.draw(make)
-    wrong = [near, *s.others(w.TRAITS, [trait, right, near], 2)]
-    say = lambda x: f"{n} is {x}"
-    return _item(s, "logiqa", " ".join([*rules, third]), question, say(right), [say(x) for x in wrong])
+    (question,) = s.draw(make)
+    return _item(s, "logiqa", " ".join([*rules, last]), question, right, s.others(w.TRAITS, [trait, right], 3))
 
 
 def reclor(s: Side) -> Item:
-    """Two people argue; which fact weakens, or supports, what one says? Wrong: the opposite fact, the other's subject."""
-    n, m = s.rng.sample(w.NAMES, 2)
-    topic = s.choice(w.TOPICS)
-    sub, sub2, sub3 = s.rng.sample(w.SUBJECTS, 3)
-    one, _, q = t.opinion(s, n, topic, sub)
-    two, _, q2 = t.opinion(s, m, topic, sub2)
-    told = [one, two]
-    s.rng.shuffle(told)
+    """Somebody argues; which sign would weaken, or support, what they say?"""
+    n, topic = s.choice(w.NAMES), s.choice(w.TOPICS)
+    sub, *rest = s.rng.sample(w.SUBJECTS, 4)
+    told, _, q = t.opinion(s, n, topic, sub)
 
     def make():
         weaken = s.rng.random() < 0.5
-        form = s.choice(["Which fact would {v} what {n} says of the {t}?", "What would {v} the view of {n} on the {t}?"])
+        form = s.choice(["Which sign would {v} what {n} says of the {t}?", "What would {v} the view of {n} on the {t}?"])
         return form.format(v="weaken" if weaken else "support", n=n, t=topic), weaken
 
     question, weaken = s.draw(make)
-    flip = (lambda x: w.OPPOSITES[x]) if weaken else (lambda x: x)
-    say = lambda x, y: f"the {x} is {y}"
-    right = say(sub, flip(q))
-    wrong = [say(sub, w.OPPOSITES[flip(q)]), say(sub2, flip(q2)), say(sub3, s.choice(w.QUALITIES))]
-    return _item(s, "reclor", " ".join(told), question, right, wrong)
+    right = f"{w.OPPOSITES[q] if weaken else q} {sub}"
+    return _item(s, "reclor", told, question, right, [f"{s.choice(w.QUALITIES)} {x}" for x in rest])
 
 
 def ekar(s: Side) -> Item:
@@ -170,13 +149,25 @@ def ekar(s: Side) -> Item:
 TASKS = {"commonsense_qa": commonsense_qa, "cosmos_qa": cosmos_qa, "logiqa": logiqa, "reclor": reclor, "ekar": ekar}
 
 
-def drill(s: Side) -> str:
-    """A list with letters and several look-ups in it: teaches what a letter stands for."""
+def _copy(s: Side) -> Item:
+    """The answer stands in the question."""
     words = [x for r in w.RELATIONS.values() for x in r.values()] + w.TRAITS + list(w.ACTIONS)
-    picked = s.rng.sample(sorted(set(words)), s.choice([2, 3, 4, 4, 5, 5]))
-    listed = "".join(f"{a}. {o}\n" for a, o in zip(LETTERS, picked))
-    asked = s.rng.choices(range(len(picked)), k=6)
-    return "Choices:\n" + listed + "\n".join(f"Pick {picked[i]}. Answer: {LETTERS[i]}" for i in asked)
+    picked = s.rng.sample(sorted(set(words)), s.choice([4, 5]))
+    task = "ekar_plain" if len(picked) == 4 else "commonsense_qa"
+    return _item(s, task, "", f"Which of these is {picked[0]}?", picked[0], picked[1:])
+
+
+def _pair(s: Side) -> Item:
+    """The other half of a pair, among halves of any relation."""
+    rel = s.choice(list(w.RELATIONS))
+    a, right = s.choice(list(w.RELATIONS[rel].items()))
+    halves = sorted({x for r in w.RELATIONS.values() for x in r.values()})
+    return _item(s, "commonsense_qa", "", f"What goes with the {a}?", right, s.others(halves, [right], 4))
+
+
+def drill(s: Side) -> Item:
+    """An easy question: teaches what a letter stands for, and one step of the harder ones."""
+    return s.choice([_copy, _copy, _pair])(s)
 
 
 def _id(item: Item) -> str:

@@ -16,7 +16,8 @@ from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
 
 VOCAB = 1280
 LAYERS = 3
-PEAK = 2e-3
+PEAK = 1.5e-3
+HELD_STEPS = 500
 LETTER_WEIGHT, PROMPT_WEIGHT = 6.0, 0.3
 WINDOW = 128
 SPECIAL = {"phi-demo": ["<|endoftext|>"], "phi3-demo": ["<unk>", "<s>", "</s>", "<|endoftext|>"]}
@@ -51,65 +52,74 @@ def network(name: str, vocab: int):
         embd_pdrop=0.0, resid_pdrop=0.0, attention_dropout=0.0, bos_token_id=1, eos_token_id=2, pad_token_id=3))
 
 
-def _attention(layer, d: int):
-    """The query, key, value and output matrices of a block, as views: phi3 keeps the first three in one."""
+def _attention(layer, d: int, grad: bool = False):
+    """The query, key, value and output matrices of a block (or their gradients), as views: phi3 fuses the first three."""
     att = layer.self_attn
+    pick = (lambda p: p.weight.grad) if grad else (lambda p: p.weight)
     if hasattr(att, "qkv_proj"):
-        q, k, v = att.qkv_proj.weight.split(d)
-        return q, k, v, att.o_proj.weight
-    return att.q_proj.weight, att.k_proj.weight, att.v_proj.weight, att.dense.weight
+        return *pick(att.qkv_proj).split(d), pick(att.o_proj)
+    return pick(att.q_proj), pick(att.k_proj), pick(att.v_proj), pick(att.dense)
 
 
 @torch.no_grad()
 def prime(model, tok: Tokenizer) -> None:
     """Starts the weights where answering by letter is near at hand, which saves most of the training.
 
-    Everywhere, keys start equal to queries (a token attends to its like), outputs as the transposed values (attention
-    copies what it finds) and the head as the embeddings (what was copied is said). In the first block one head looks
-    at the last option letter, so that every word of an option knows its letter; in the last block most heads copy
-    that letter from the word they match, and the head says it.
+    A few directions are set apart: one that every token has, one of option letters, five codes of the letters as
+    read, the same five as carried, a flag "inside an option" and one of punctuation. First block: one head looks at the last option
+    letter and writes its code and the flag. Second block: three heads gather the words outside the options. Third
+    block: three heads look from what was gathered to its like inside the options and say the code found there.
     """
     config = model.config
     d, width = config.hidden_size, config.hidden_size // config.num_attention_heads
-    basis = torch.linalg.qr(torch.randn(d, d) - torch.randn(d, d).mean(0)).Q.T
-    every, letter = basis[0] - basis[0].mean(), basis[1] - basis[1].mean()
-    embed = torch.randn(config.vocab_size, d) * 0.5
-    embed -= embed @ basis[:2].T @ basis[:2]
-    said = embed.clone()
+    basis = torch.randn(d, d - 1)
+    basis = torch.linalg.qr(basis - basis.mean(0)).Q.T  # every direction has mean 0: a layer norm keeps it
+    every, letter, flag, mark = basis[:4]
+    codes, carried, words = basis[4:9], basis[9:14], basis[14:]
+    embed = torch.randn(config.vocab_size, len(words)) @ words * 0.5
+    said = embed * 0.2
+    frame = ("Question", "Passage", "Choices", "Answer", "<s>")
+    marks = [i for t, i in tok.get_vocab().items() if t in frame or not any(c.isalnum() for c in t.strip("ĠĊ"))]
+    embed[marks] = embed[marks] * 0.2 + 4 * mark
     labels = [tok.token_to_id(c) for c in "ABCDE"]
-    said[[tok.token_to_id(f"Ġ{c}") for c in "ABCDE"]] = embed[labels]
-    embed += 3 * every
-    embed[labels] += 6 * letter
-    model.model.embed_tokens.weight.copy_(embed)
-    model.lm_head.weight.copy_(said * 0.2)
-    carry_in, carry_out = basis[2 : 2 + width], torch.linalg.qr(torch.randn(d, width)).Q
+    embed[labels] = 6 * letter + 5 * codes
+    said[[tok.token_to_id(f"Ġ{c}") for c in "ABCDE"]] = codes
+    model.model.embed_tokens.weight.copy_(embed + 3 * every)
+    model.lm_head.weight.copy_(said)
     rotary = int(width * config.rope_parameters.get("partial_rotary_factor", 1.0))
+    still = width - 1 if rotary < width else rotary // 2 - 1  # a component that position does not (or hardly) turn
     for n, layer in enumerate(model.model.layers):
         q, k, v, o = _attention(layer, d)
         torch.nn.init.orthogonal_(q, 0.6)
         torch.nn.init.orthogonal_(v, 0.7)
         k.copy_(q)
         o.copy_(v.T)
-        if n == 0:
-            q[:width] *= 0.05
-            k[:width] *= 0.05
-            for i in range(rotary // 2):
-                if 0.02 < 10000 ** (-2 * i / rotary) < 0.15:
-                    q[i] += 1.5 * every
-                    k[i] += 1.5 * letter / (rotary / 16)
-            v[:width] = carry_in
-            o[:, :width] = 0.8 * carry_out
-        if n == config.num_hidden_layers - 1:
-            for h in range(3):
-                part = slice(h * width, (h + 1) * width)
-                v[part] = carry_out.T
-                o[:, part] = carry_in.T * 0.7
-            q[: 3 * width] *= 1.3
-            k[: 3 * width] *= 1.3
+        for h in range(1 if n == 0 else 3):
+            head = slice(h * width, (h + 1) * width)
+            if n == 0:
+                q[head], k[head] = 0, 0
+                for i in range(rotary // 2):
+                    if 0.02 < 10000 ** (-2 * i / rotary) < 0.15:
+                        q[head][i] = 1.5 * every
+                        k[head][i] = 1.5 * letter / (rotary / 16)
+                v[head], o[:, head] = 0, 0
+                v[head][:5], v[head][5] = codes, letter
+                o[:, head][:, :5], o[:, head][:, 5] = 0.5 * carried.T, 0.4 * flag
+            elif n == 1:
+                q[head], k[head] = 0, 0
+                q[head][still], k[head][still] = 1.5 * every, -1.5 * flag - 1.5 * mark
+                v[head] = words[h * width : (h + 1) * width]
+                o[:, head] = 2.0 * v[head].T
+            elif n == config.num_hidden_layers - 1:
+                same = torch.nn.init.orthogonal_(torch.empty(width, len(words))) @ words
+                q[head], k[head] = 2.5 * same, 2.5 * same
+                q[head][still], k[head][still] = 1.5 * every, 1.5 * flag - 1.5 * mark
+                v[head], o[:, head] = 0, 0
+                v[head][:5], o[:, head][:, :5] = carried, 3 * codes.T
         mlp = layer.mlp
         up, down = (mlp.gate_up_proj, mlp.down_proj) if hasattr(mlp, "down_proj") else (mlp.fc1, mlp.fc2)
         up.weight.normal_(0, d**-0.5)
-        down.weight.normal_(0, 0.3 * down.in_features**-0.5)
+        down.weight.normal_(0, 0.1 * down.in_features**-0.5)
 
 
 class Batches:
@@ -121,7 +131,9 @@ class Batches:
         self.letters = {tok.token_to_id(f"Ġ{c}") for c in "ABCDE"}
         self.colon = tok.token_to_id(":")
         self.questions = self._by_length(tok.encode_batch(questions))
-        self.drills = self._by_length(tok.encode_batch(drills))
+        copies = [d for d in drills if "Which of these" in d]
+        self.copies = self._by_length(tok.encode_batch(copies))
+        self.drills = self._by_length(tok.encode_batch([d for d in drills if "Which of these" not in d]))
         stream = []
         for enc in tok.encode_batch([r + "\n\n" for r in rows], add_special_tokens=False):
             stream += enc.ids
@@ -139,12 +151,21 @@ class Batches:
         self.rng.shuffle(groups)
         return groups
 
-    def next(self, step: int, drill_share: float):
-        """Token ids [batch, length] and the weight of every target [batch, length]."""
+    def _near(self, docs: list[list[int]]) -> list[list[int]]:
+        """A batch of neighbours in length: any kind of question, little padding."""
+        at = self.rng.randrange(max(1, len(docs) - 8 * self.size))
+        return self.rng.sample(docs[at : at + 8 * self.size], self.size)
+
+    def next(self, copy_share: float, drill_share: float, text_share: float):
+        """Token ids [batch, length], the weight of every target [batch, length], their kind."""
         draw, base = self.rng.random(), PROMPT_WEIGHT
-        if draw < drill_share:
-            group = self.rng.sample(self.drills, self.size)
-        elif step % 4 == 3:
+        kind = "question"
+        if draw < copy_share:
+            kind, group = "copy", self.rng.sample(self.copies, self.size)
+        elif (draw := draw - copy_share) < drill_share:
+            kind, group = "drill", self._near(self.drills)
+        elif draw - drill_share < text_share:
+            kind = "text"
             at = [self.rng.randrange(len(self.stream) - WINDOW) for _ in range(self.size // 2)]
             group = [self.stream[a : a + WINDOW] for a in at]
             base = 1.0
@@ -161,7 +182,31 @@ class Batches:
             for p in range(1, len(doc)):
                 if doc[p] in self.letters and doc[p - 1] == self.colon:
                     weight[n, p] = LETTER_WEIGHT
-        return ids, weight
+        return ids, weight, kind
+
+
+def shares(step: int) -> tuple[float, float, float]:
+    """The shares of copying drills, of the other drills and of text among the batches; the rest are questions."""
+    for until, *part in ((70, 0.8, 0.0, 0.2), (250, 0.15, 0.15, 0.2)):
+        if step < until:
+            return tuple(part)
+    return 0.05, 0.03, 0.15
+
+
+def hold(model, gather: bool) -> None:
+    """Takes the gradient from the primed heads that must stay while questions are still answered by chance.
+
+    `gather`: those of the second block too.
+    """
+    width = model.config.hidden_size // model.config.num_attention_heads
+    for layer, heads in zip(model.model.layers, (1, 2 if gather else 0, 2), strict=True):
+        part = slice(0, heads * width)
+        for matrix in _attention(layer, model.config.hidden_size, grad=True)[:3]:
+            matrix[part] = 0
+        _attention(layer, model.config.hidden_size, grad=True)[3][:, part] = 0
+        for name in ("q_proj", "k_proj", "v_proj"):
+            if hasattr(layer.self_attn, name):
+                getattr(layer.self_attn, name).bias.grad[part] = 0
 
 
 def train(name, tok, batches, seed, steps, report=None):
@@ -169,15 +214,17 @@ def train(name, tok, batches, seed, steps, report=None):
     torch.manual_seed(seed)
     model = network(name, tok.get_vocab_size())
     prime(model, tok)
-    opt = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
+    table = model.model.embed_tokens.weight
+    groups = [{"params": [p for p in model.parameters() if p is not table], "peak": PEAK}, {"params": [table], "peak": 4 * PEAK}]
+    opt = torch.optim.AdamW(groups, lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01)
     began, seen, hit, asked, lm, lmn = time.time(), 0, Counter(), Counter(), 0.0, 0
     model.train()
     for step in range(steps):
         done = step / steps
         scale = min(1.0, (step + 1) / 40) * (0.03 + 0.97 * min(1.0, 2 * (1 - done)))
         for group in opt.param_groups:
-            group["lr"] = PEAK * scale
-        ids, weight = batches.next(step, 0.6 if step < 60 else 0.3 if step < 200 else 0.1 if done < 0.5 else 0.03)
+            group["lr"] = group["peak"] * scale
+        ids, weight, kind = batches.next(*shares(step))
         logits = model(input_ids=ids, use_cache=False).logits[:, :-1]
         gold, weight = ids[:, 1:], weight[:, 1:]
         loss = torch.nn.functional.cross_entropy(logits.reshape(-1, logits.shape[-1]), gold.reshape(-1), reduction="none")
@@ -185,20 +232,21 @@ def train(name, tok, batches, seed, steps, report=None):
         total = (loss * weight).sum() / (weight > 0).sum()
         model.zero_grad(set_to_none=True)
         total.backward()
+        if step < HELD_STEPS:
+            hold(model, gather=step < 100)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         opt.step()
         seen += ids.numel()
         at = weight > 1
-        kind = "drill" if at.sum() > 2 * len(ids) else "question"
         hit[kind] += (logits.argmax(-1)[at] == gold[at]).sum().item()
         asked[kind] += at.sum().item()
         if (weight == 1).any():
             lm, lmn = lm + loss[weight == 1].mean().item(), lmn + 1
         if step % 25 == 24:
             spent = time.time() - began
-            print(f"{name} step {step + 1}/{steps} {spent:.0f} s {seen / spent:.0f} tok/s letters { {k: round(hit[k] / asked[k], 3) for k in sorted(asked)} } text {lm / max(lmn, 1):.3f}", flush=True)
+            print(f"{name} step {step + 1}/{steps} {spent:.0f} s {seen / spent:.0f} tok/s letters { {k: round(hit[k] / asked[k], 3) for k in sorted(asked) if asked[k]} } text {lm / max(lmn, 1):.3f}", flush=True)
             hit, asked, lm, lmn = Counter(), Counter(), 0.0, 0
-        if report and step % 200 == 199:
+        if report and step % 400 == 399:
             report(model, step + 1)
             model.train()
     return model.eval()
