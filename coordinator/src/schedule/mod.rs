@@ -22,6 +22,8 @@ mod state;
 mod step;
 #[cfg(test)]
 mod stories;
+#[cfg(test)]
+mod story;
 mod view;
 
 pub use command::{Command, Order};

@@ -5,6 +5,7 @@
 
 use super::driver::{self, Handle};
 use super::epoch::{self, Epoch, EpochError};
+use super::fleet::Fleet;
 use super::grid::{self, Catalog};
 use super::log::{self, LogError};
 use super::machine::{Demand, Devices, worker_devices};
@@ -12,10 +13,10 @@ use super::outcome;
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use super::worker_api;
-use super::workers::{WorkerCommand, WorkerProcess, find_binary};
+use super::workers::{WorkerCommand, find_binary};
 use crate::clock::{self, Stopwatch};
 use crate::records::{Committed, RecordsError, committed};
-use crate::schedule::{Event, Millis, Timing};
+use crate::schedule::{Event, Millis, Misfit, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::CellKey;
 use espalier_proto::layout;
@@ -37,16 +38,8 @@ const TIMING: Timing = Timing {
 };
 /// How often children are looked after.
 const LOOK: Duration = Duration::from_millis(100);
-/// How long workers may take to end by themselves.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Deaths of one worker without anything having been finished in between, after which it is not started again.
-const DEATHS: u32 = 6;
-/// The same for a worker that never called.
-const STILLBIRTHS: u32 = 2;
 /// How long a sweep may be without a worker that can run what waits, while all have called.
 const STARVED: Duration = Duration::from_secs(3);
-/// The exit code by which a worker says that its machine cannot do the work.
-const BAD_NODE: i32 = 7;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -172,7 +165,7 @@ async fn run_epoch(
     let mut run = Running::start(options, epoch, &before, missing, watch).await?;
     let ended = run.until_over(show).await;
     let interrupted = matches!(ended, Ok(End::Interrupted));
-    run.end_workers(interrupted).await;
+    run.fleet.end(interrupted).await;
     run.driver.stop().await;
     run.server.abort();
     let status = run.driver.status().borrow().clone();
@@ -189,24 +182,12 @@ enum End {
     Interrupted,
 }
 
-/// One worker's place in a run.
-struct Slot {
-    command: WorkerCommand,
-    process: Option<WorkerProcess>,
-    /// Deaths since anything was last finished.
-    deaths: u32,
-    /// Done when it last died.
-    done: usize,
-    /// It is not started again.
-    given_up: bool,
-}
-
 /// A run with its workers.
 struct Running<'a> {
     sweep: &'a ResolvedSweep,
     driver: Handle,
     server: tokio::task::JoinHandle<()>,
-    slots: Vec<Slot>,
+    fleet: Fleet,
     estimator: Estimator,
     watch: Stopwatch,
 }
@@ -244,29 +225,20 @@ impl<'a> Running<'a> {
             }
         });
         let logs = log_folder(bucket, epoch);
-        let slots = devices.into_iter().enumerate().map(|(slot, device)| {
-            let threads = sweep.variants.iter().find_map(|v| v.spec.threads);
-            let command = WorkerCommand {
-                binary: binary.clone(),
-                coordinator: format!("http://{address}"),
-                device,
-                threads,
-                log: logs(slot),
-            };
-            Slot {
-                command,
-                process: None,
-                deaths: 0,
-                done: 0,
-                given_up: false,
-            }
+        let threads = sweep.variants.iter().find_map(|v| v.spec.threads);
+        let commands = devices.into_iter().enumerate().map(|(slot, device)| WorkerCommand {
+            binary: binary.clone(),
+            coordinator: format!("http://{address}"),
+            device,
+            threads,
+            log: logs(slot),
         });
-        let slots = slots.collect();
+        let fleet = Fleet::new(driver.clone(), commands);
         Ok(Self {
             sweep,
             driver,
             server,
-            slots,
+            fleet,
             estimator: Estimator::new(sweep),
             watch,
         })
@@ -293,13 +265,13 @@ impl<'a> Running<'a> {
                     sweep: self.sweep.name.to_string(),
                 });
             }
-            self.look_after(&now)?;
-            match now.starved.first().filter(|_| self.all_called(&now)) {
+            self.fleet.look_after(&now)?;
+            match now.starved.first().filter(|_| self.fleet.all_called(&now)) {
                 None => starved = None,
                 Some((worker, why)) if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED => {
                     return Err(LocalError::NoFit {
                         worker: worker.to_string(),
-                        why: why.to_string(),
+                        why: unfit(why, &now),
                     });
                 }
                 Some(_) => {}
@@ -312,72 +284,6 @@ impl<'a> Running<'a> {
             }
         }
     }
-
-    fn all_called(&self, status: &Status) -> bool {
-        self.slots
-            .iter()
-            .filter_map(|s| s.process.as_ref())
-            .all(|p| status.called.contains_key(&p.pid()))
-    }
-
-    /// Starts workers that are not there, and tells the schedule of those that died.
-    fn look_after(&mut self, status: &Status) -> Result<(), LocalError> {
-        let done = status.view.sweeps.values().map(|s| s.done).sum();
-        let mut last_death = None;
-        for slot in &mut self.slots {
-            if let Some(process) = &mut slot.process
-                && let Some(ended) = process.ended()
-            {
-                let pid = process.pid();
-                let called = status.called.contains_key(&pid);
-                self.driver.worker_exited(pid);
-                slot.process = None;
-                slot.deaths = if done > slot.done { 1 } else { slot.deaths + 1 };
-                slot.done = done;
-                let allowed = if called { DEATHS } else { STILLBIRTHS };
-                slot.given_up = slot.deaths >= allowed || ended.code() == Some(BAD_NODE);
-                tracing::warn!(pid, device = slot.command.device, how = %ended, tail = slot.command.tail(), "worker died");
-                last_death = Some((slot.command.clone(), ended.to_string()));
-            }
-            if slot.process.is_none() && !slot.given_up {
-                let started = slot.command.start();
-                slot.process = Some(started.map_err(|source| LocalError::Machine {
-                    what: "the worker cannot be started",
-                    source,
-                })?);
-            }
-        }
-        match last_death {
-            Some((command, how)) if self.slots.iter().all(|s| s.given_up) => {
-                let tail = command.tail();
-                Err(LocalError::WorkersDie {
-                    device: command.device,
-                    how,
-                    log: command.log,
-                    tail,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Workers end by themselves, then by force.
-    async fn end_workers(&mut self, interrupted: bool) {
-        self.driver.tell(Event::Drain);
-        let waited = Stopwatch::start();
-        let mut processes: Vec<WorkerProcess> =
-            self.slots.iter_mut().filter_map(|s| s.process.take()).collect();
-        if interrupted {
-            processes.iter_mut().for_each(WorkerProcess::terminate);
-        }
-        while processes.iter_mut().any(|p| p.ended().is_none()) && waited.elapsed() < PATIENCE {
-            tokio::select! {
-                () = clock::sleep(Duration::from_millis(20)) => {}
-                _ = tokio::signal::ctrl_c() => break,
-            }
-        }
-        // Dropping a process kills it.
-    }
 }
 
 impl Drop for Running<'_> {
@@ -385,6 +291,15 @@ impl Drop for Running<'_> {
         self.server.abort();
         restore_interrupt();
     }
+}
+
+/// Why a worker cannot run what is left; a node that failed is told with its last failure.
+fn unfit(why: &Misfit, status: &Status) -> String {
+    let last = match why {
+        Misfit::Faulty { .. } => status.faults.values().last().map(|f| format!(", the last time so: {}", f.message)),
+        _ => None,
+    };
+    format!("{why}{}", last.unwrap_or_default())
 }
 
 /// After a run Ctrl-C ends the process again, as it did before.

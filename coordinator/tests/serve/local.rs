@@ -49,15 +49,20 @@ async fn a_run() {
     let Ok(folder) = std::env::var("FAKE_FOLDER") else { return };
     let bucket = Bucket::open(&format!("{folder}/bucket")).unwrap();
     let sweep = sweep(&bucket, 3, 3).await;
-    let script = worker_script(Path::new(&folder), "FAKE_SLOW=300");
-    let outcome = run(&bucket, &sweep, &script).await.unwrap();
-    std::process::exit(if outcome.interrupted { 130 } else { 0 });
+    let script = worker_script(Path::new(&folder), &std::env::var("FAKE_HABITS").unwrap());
+    std::process::exit(match run(&bucket, &sweep, &script).await {
+        Ok(outcome) if outcome.interrupted => 130,
+        Ok(_) => 0,
+        Err(LocalError::TakenOver { .. }) => 3,
+        Err(error) => panic!("{error}"),
+    });
 }
 
-fn run_in_a_process(folder: &Path) -> std::process::Child {
+fn run_in_a_process(folder: &Path, slow_ms: u32) -> std::process::Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "local::a_run", "--ignored"])
         .env("FAKE_FOLDER", folder)
+        .env("FAKE_HABITS", format!("FAKE_SLOW={slow_ms}"))
         .spawn()
         .unwrap()
 }
@@ -199,7 +204,7 @@ async fn a_sweep_of_another_instance_is_refused_and_taken_over_on_demand() {
 async fn a_killed_run_leaves_no_worker_and_the_next_goes_on_with_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let mut process = run_in_a_process(folder.path());
+    let mut process = run_in_a_process(folder.path(), 300);
     until("two cells are there", || records(&bucket) >= 2).await;
     // While it runs, a second run stops and says who is at it.
     let sweep = sweep(&bucket, 3, 3).await;
@@ -218,10 +223,26 @@ async fn a_killed_run_leaves_no_worker_and_the_next_goes_on_with_what_is_finishe
 }
 
 #[tokio::test]
+async fn a_run_that_is_taken_over_ends_and_the_newer_one_finishes_the_sweep() {
+    let folder = tempfile::tempdir().unwrap();
+    let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
+    let mut older = run_in_a_process(folder.path(), 1500);
+    until("a cell is there", || records(&bucket) >= 1).await;
+    let sweep = sweep(&bucket, 3, 3).await;
+    let script = worker_script(folder.path(), "FAKE_SLOW=1500");
+    let mut newer = options(&bucket, &sweep, &script);
+    newer.take_over = true;
+    let outcome = local::run(newer, |_| {}).await.unwrap();
+    assert!(outcome.whole(), "{outcome:?}");
+    // 3: a run that was taken over, in `a_run`.
+    assert_eq!(older.wait().unwrap().code(), Some(3));
+}
+
+#[tokio::test]
 async fn an_interrupted_run_ends_its_workers_in_order_and_keeps_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let mut process = run_in_a_process(folder.path());
+    let mut process = run_in_a_process(folder.path(), 300);
     until("a cell is there", || records(&bucket) >= 1).await;
     let interrupted = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
     assert!(interrupted.success());
