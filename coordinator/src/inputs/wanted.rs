@@ -4,7 +4,7 @@ use super::calibration;
 use super::error::InputsError;
 use super::items::candidates;
 use super::sources::HubCache;
-use super::{catalog, task};
+use super::{catalog, task_file};
 use crate::spec::expand::applies;
 use crate::spec::file::SweepFile;
 use espalier_proto::methods::{Statistics, method};
@@ -20,7 +20,7 @@ pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
     let tasks = file.tasks.iter().filter_map(|decl| {
         let known = match catalog::task(&decl.task) {
             Some(task) => task,
-            None => &task::read_task(Path::new(&decl.task)).ok()?,
+            None => &task_file::read_task(Path::new(&decl.task)).ok()?,
         };
         candidates(known, decl.data.as_deref(), hub).err()
     });
