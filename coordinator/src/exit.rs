@@ -79,6 +79,21 @@ pub enum Failure {
     /// A sweep's results cannot be collected.
     #[error(transparent)]
     Collect(crate::merge::collect::CollectError),
+    /// Something that was named is not there.
+    #[error("{message}")]
+    NotFound {
+        /// What was named, and what there is.
+        message: String,
+    },
+    /// A checkpoint cannot be read.
+    #[error(transparent)]
+    Compact(#[from] espalier_proto::checkpoint::CompactError),
+    /// A folder cannot be exported.
+    #[error(transparent)]
+    Export(#[from] espalier_proto::checkpoint::ExportError),
+    /// A model's folder cannot be read.
+    #[error(transparent)]
+    Model(#[from] espalier_proto::model_folder::ModelFilesError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -92,7 +107,9 @@ impl Failure {
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
             Self::Inputs(crate::inputs::InputsError::Bucket(_)) | Self::Records(_) => Exit::Bucket,
-            Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } => Exit::BadInput,
+            Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } | Self::NotFound { .. } => Exit::BadInput,
+            Self::Export(_) | Self::Model(_) => Exit::BadInput,
+            Self::Compact(_) => Exit::Bucket,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
             Self::Collect(_) => Exit::BadInput,

@@ -3,9 +3,15 @@
 mod argv;
 pub mod bars;
 pub mod catalog;
+pub mod doctor;
+pub mod export;
+pub mod folders;
+pub mod one;
 pub mod plan;
 pub mod prepare;
 pub mod print;
+pub mod prune;
+pub mod prune_log;
 pub mod report;
 pub mod run;
 pub mod schema;
@@ -62,9 +68,12 @@ pub struct BucketArg {
 pub enum Command {
     Run(run::Run),
     Plan(plan::Plan),
+    Prune(prune::Prune),
+    Report(report::Report),
+    Export(export::Export),
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
-    Report(report::Report),
+    Doctor(doctor::Doctor),
 }
 
 /// Carries out the command.
@@ -72,7 +81,10 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(command) => run::run(&command, cli.output).await,
         Command::Plan(command) => plan::run(&command, cli.output).await,
+        Command::Prune(command) => prune::run(&command, cli.output).await,
+        Command::Export(command) => export::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
+        Command::Doctor(command) => doctor::run(&command, cli.output).await,
         Command::Catalog(command) => catalog::run(&command, cli.output),
         Command::Report(command) => report::run(&command, cli.output).await,
     }

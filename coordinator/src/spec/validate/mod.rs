@@ -9,5 +9,5 @@ pub mod tasks;
 
 pub use calibrations::DEFAULT as DEFAULT_CALIBRATION;
 pub use models::short as short_model;
-pub use sweep::sweep;
-pub use tasks::{STYLES, canonical as canonical_task};
+pub use sweep::{THREADS, sweep};
+pub use tasks::{FEWSHOT_SEED, STYLES, canonical as canonical_task};

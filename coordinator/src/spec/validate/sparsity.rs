@@ -12,8 +12,8 @@ const EXPECTED: &str =
 /// One sparsity; the inner `None` is ratio 0: dense. The outer one: a complaint was kept.
 pub fn read(reader: &mut Reader, node: &Node, field: &str) -> Option<Option<Pattern>> {
     match &node.value {
-        Value::Integer(n) => ratio(reader, node, field, *n as f64),
-        Value::Number(n, _) => ratio(reader, node, field, *n),
+        Value::Integer(n) => number(reader, node, field, *n as f64),
+        Value::Number(n, _) => number(reader, node, field, *n),
         Value::Text(text) => match n_of_m(text) {
             Ok(pattern) => Some(Some(pattern)),
             Err(expected) => reader.complain(node, field, expected),
@@ -23,27 +23,31 @@ pub fn read(reader: &mut Reader, node: &Node, field: &str) -> Option<Option<Patt
     }
 }
 
-fn ratio(reader: &mut Reader, node: &Node, field: &str, ratio: f64) -> Option<Option<Pattern>> {
+fn number(reader: &mut Reader, node: &Node, field: &str, number: f64) -> Option<Option<Pattern>> {
+    match ratio(number) {
+        Ok(pattern) => Some(pattern),
+        Err(expected) => reader.complain(node, field, expected),
+    }
+}
+
+/// A ratio; `None` is 0: dense. The error says what was expected instead.
+pub fn ratio(ratio: f64) -> Result<Option<Pattern>, String> {
     if ratio == 0.0 {
-        return Some(None);
+        return Ok(None);
     }
     if ratio > 0.0 && ratio < 1.0 {
-        return Some(Some(Pattern::Ratio(ratio)));
+        return Ok(Some(Pattern::Ratio(ratio)));
     }
     // YAML 1.1 reads 2:4 in base 60: 2 · 60 + 4.
     let halves = ratio / 62.0;
-    let message = if halves >= 2.0 && halves.fract() == 0.0 && ratio < 10_000.0 {
+    Err(if halves >= 2.0 && halves.fract() == 0.0 && ratio < 10_000.0 {
         let n_m = format!("{halves}:{}", 2.0 * halves);
-        format!(
-            "a ratio below 1; {} looks like {n_m} rewritten by a YAML 1.1 tool: write \"{n_m}\"",
-            node.describe()
-        )
+        format!("a ratio below 1; {ratio} looks like {n_m} rewritten by a YAML 1.1 tool: write \"{n_m}\"")
     } else if ratio > 1.0 && ratio < 100.0 {
         format!("a ratio below 1 (did you mean {}?)", (ratio * 1e6).round() / 1e8)
     } else {
         EXPECTED.to_owned()
-    };
-    reader.complain(node, field, message)
+    })
 }
 
 /// `2:4`; the error says what was expected instead.

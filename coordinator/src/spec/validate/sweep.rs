@@ -28,7 +28,7 @@ pub const KEYS: [&str; 13] = [
 ];
 
 /// CPU threads of one compute process where nothing is said: a constant, because it is part of keys.
-const THREADS: u32 = 2;
+pub const THREADS: u32 = 2;
 
 /// Checks the tree of the file `path`, whose relative paths are meant from `folder`.
 pub fn sweep(root: &Node, path: &Path, folder: &Path) -> Result<SweepFile, SpecError> {

@@ -23,7 +23,7 @@ const KEYS: [&str; 8] = [
 pub const STYLES: [&str; 3] = ["letters", "cloze", "lm_eval"];
 
 /// Seed of the draw of few-shot examples where nothing is said: lm-evaluation-harness's.
-const FEWSHOT_SEED: u64 = 1234;
+pub const FEWSHOT_SEED: u64 = 1234;
 
 /// Every task.
 pub fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Vec<TaskDecl> {

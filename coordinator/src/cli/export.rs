@@ -1,0 +1,179 @@
+//! `espalier export`: any variant of a bucket → a Hugging Face folder.
+
+use super::bars::say;
+use super::{BucketArg, Output, folders, print};
+use crate::exit::{Exit, Failure};
+use crate::serve::log;
+use crate::spec::complaint::did_you_mean;
+use espalier_proto::bucket::Bucket;
+use espalier_proto::checkpoint::{Compact, FILE_NAME, export as write_folder};
+use espalier_proto::ids::Name;
+use espalier_proto::layout;
+use espalier_proto::model_folder::folder_digest;
+use espalier_proto::records::VariantRecord;
+use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
+use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Write a variant of a bucket as a Hugging Face folder
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep demo --to ./phi-half\n  \
+                  espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4"
+)]
+pub struct Export {
+    /// The variant: its name, MODEL/NAME, or the beginning of its key
+    #[arg(value_name = "VARIANT")]
+    pub variant: String,
+    /// The sweep that it is of [default: the bucket's only one]
+    #[arg(long, value_name = "NAME")]
+    pub sweep: Option<String>,
+    /// The folder to write; must be empty or absent
+    #[arg(long, value_name = "DIR")]
+    pub to: PathBuf,
+    /// The base model's folder [default: where it was when the sweep was resolved]
+    #[arg(long, value_name = "DIR")]
+    pub base: Option<PathBuf>,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArg,
+}
+
+/// Runs the command.
+pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
+    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let sweep = sweep(&bucket, command.sweep.as_deref()).await?;
+    let variant = find(&sweep, &command.variant)?;
+    let path = layout::variant_record(variant.key);
+    let Some(record) = bucket.read_json::<VariantRecord>(&path).await? else {
+        let message = format!(
+            "{} of sweep {} is not pruned yet: espalier run does it",
+            variant.name, sweep.name
+        );
+        return Err(Failure::NotFound { message });
+    };
+    folders::is_free(&command.to)?;
+    let model = sweep.models.iter().find(|m| m.id == variant.model);
+    let base = command
+        .base
+        .clone()
+        .or_else(|| model.map(|m| PathBuf::from(&m.folder)))
+        .unwrap_or_default();
+    let found = folder_digest(&base, None)?;
+    if found != record.spec.model {
+        let message = format!(
+            "{} holds model {}, and the variant was made of {}; say --base with that model's folder",
+            base.display(),
+            found.0.short(),
+            record.spec.model.0.short()
+        );
+        return Err(Failure::NotFound { message });
+    }
+    write(&bucket, &record, &base, &command.to).await?;
+    say(&format!(
+        "{} of {} is in {}",
+        variant.name,
+        variant.model,
+        command.to.display()
+    ));
+    if output == Output::Json {
+        print::json(
+            &json!({"variant": variant.name, "model": variant.model, "key": variant.key, "folder": command.to}),
+        );
+    }
+    Ok(Exit::Whole)
+}
+
+/// Writes the variant of this record, of the model in `base`, to `to`.
+pub async fn write(bucket: &Bucket, record: &VariantRecord, base: &Path, to: &Path) -> Result<(), Failure> {
+    let compact = match record.blobs.iter().find(|blob| blob.name == FILE_NAME) {
+        None => None,
+        Some(blob) => {
+            let path = layout::variant_blob(record.key, &record.attempt, &blob.name);
+            let bytes = bucket.read(&path).await?.ok_or_else(|| Failure::NotFound {
+                message: format!("{path} is not in the bucket, though the variant's record names it"),
+            })?;
+            Some(Compact::verified(&bytes, record.weights)?)
+        }
+    };
+    Ok(write_folder(base, compact.as_ref(), to)?)
+}
+
+/// The current grid of a sweep.
+async fn sweep(bucket: &Bucket, name: Option<&str>) -> Result<ResolvedSweep, Failure> {
+    let folder = layout::sweeps();
+    let known: BTreeSet<String> = bucket
+        .list(&folder)
+        .await?
+        .iter()
+        .filter_map(|path| path.parts().nth(1).map(|part| part.as_ref().to_owned()))
+        .collect();
+    let listed = || known.iter().cloned().collect::<Vec<_>>().join(", ");
+    let name = match (name, known.len()) {
+        (Some(name), _) if known.contains(name) => name.to_owned(),
+        (Some(name), _) => {
+            let words: Vec<&str> = known.iter().map(String::as_str).collect();
+            let near = did_you_mean(name, &words);
+            let message = format!(
+                "bucket {} has no sweep {name}; it has: {}{near}",
+                bucket.url(),
+                listed()
+            );
+            return Err(Failure::NotFound { message });
+        }
+        (None, 1) => listed(),
+        (None, 0) => {
+            return Err(Failure::NotFound {
+                message: format!("bucket {} has no sweep", bucket.url()),
+            });
+        }
+        (None, _) => {
+            return Err(Failure::Usage {
+                message: format!("--sweep: expected one of {}", listed()),
+            });
+        }
+    };
+    let name: Name = name.parse().map_err(|error| Failure::NotFound {
+        message: format!("sweep {error}"),
+    })?;
+    let spec = log::read(bucket, &name).await?.spec;
+    let spec = match spec {
+        Some(digest) => bucket.read_json(&layout::spec(&name, digest)).await?,
+        None => None,
+    };
+    spec.ok_or_else(|| Failure::NotFound {
+        message: format!("sweep {name} was never submitted whole"),
+    })
+}
+
+fn find<'s>(sweep: &'s ResolvedSweep, said: &str) -> Result<&'s VariantEntry, Failure> {
+    let is_key = said.len() >= 8 && said.bytes().all(|b| b.is_ascii_hexdigit());
+    let fits = |v: &&VariantEntry| {
+        v.name == said
+            || format!("{}/{}", v.model, v.name) == said
+            || (is_key && v.key.to_string().starts_with(said))
+    };
+    let found: Vec<&VariantEntry> = sweep.variants.iter().filter(fits).collect();
+    let full = |v: &&VariantEntry| format!("{}/{}", v.model, v.name);
+    match found[..] {
+        [only] => Ok(only),
+        [] => {
+            let names: BTreeSet<&str> = sweep.variants.iter().map(|v| v.name.as_str()).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            let near = did_you_mean(said, &names);
+            let message = format!(
+                "sweep {} has no variant {said}; it has: {}{near}",
+                sweep.name,
+                names.join(", ")
+            );
+            Err(Failure::NotFound { message })
+        }
+        _ => {
+            let all: Vec<String> = found.iter().map(full).collect();
+            Err(Failure::Usage {
+                message: format!("{said} is several variants: say one of {}", all.join(", ")),
+            })
+        }
+    }
+}

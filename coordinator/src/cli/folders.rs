@@ -1,0 +1,66 @@
+//! Folders that a command writes for its user: looked at before the work, so that no hour ends at a folder that cannot be written.
+
+use crate::exit::Failure;
+use std::path::Path;
+
+/// Refuses a folder that holds something or cannot be made; leaves nothing behind.
+pub fn is_free(folder: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::Write {
+        path: folder.display().to_string(),
+        source,
+    };
+    if folder.exists() {
+        let mut entries = std::fs::read_dir(folder).map_err(failed)?;
+        if entries.next().is_some() {
+            let source = std::io::Error::other("it is not empty: choose another folder or empty it");
+            return Err(failed(source));
+        }
+    }
+    can_be_written(folder)
+}
+
+/// Refuses a folder that cannot be written; makes it if it is absent.
+pub fn can_be_written(folder: &Path) -> Result<(), Failure> {
+    let failed = |source| Failure::Write {
+        path: folder.display().to_string(),
+        source,
+    };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    tempfile::tempfile_in(folder).map(drop).map_err(failed)
+}
+
+/// Writes a file whole or not at all.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |source| Failure::Write {
+        path: path.display().to_string(),
+        source,
+    };
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = folder.join(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&beside, bytes).and_then(|()| std::fs::rename(&beside, path));
+    written.map_err(|error| {
+        // What could not be finished is of no use to anybody.
+        let _ = std::fs::remove_file(&beside);
+        failed(error)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_holds_something_is_refused_and_an_empty_one_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        is_free(&folder.path().join("new")).unwrap();
+        is_free(folder.path().join("new").as_path()).unwrap();
+        write(&folder.path().join("new/a.txt"), b"a").unwrap();
+        let error = is_free(&folder.path().join("new")).unwrap_err();
+        assert!(crate::exit::chain(&error).contains("it is not empty"), "{error}");
+    }
+}
