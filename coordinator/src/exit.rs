@@ -79,6 +79,9 @@ pub enum Failure {
     /// A sweep's results cannot be collected.
     #[error(transparent)]
     Collect(crate::merge::collect::CollectError),
+    /// Per-item scores in the bucket.
+    #[error(transparent)]
+    Samples(#[from] crate::report::samples::SamplesError),
     /// Something that was named is not there.
     #[error("{message}")]
     NotFound {
@@ -109,7 +112,7 @@ impl Failure {
             Self::Inputs(crate::inputs::InputsError::Bucket(_)) | Self::Records(_) => Exit::Bucket,
             Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } | Self::NotFound { .. } => Exit::BadInput,
             Self::Export(_) | Self::Model(_) => Exit::BadInput,
-            Self::Compact(_) => Exit::Bucket,
+            Self::Compact(_) | Self::Samples(_) => Exit::Bucket,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
             Self::Collect(_) => Exit::BadInput,

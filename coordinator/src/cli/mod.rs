@@ -3,7 +3,9 @@
 mod argv;
 pub mod bars;
 pub mod catalog;
+pub mod dataset;
 pub mod doctor;
+pub mod eval;
 pub mod export;
 pub mod folders;
 pub mod one;
@@ -69,6 +71,7 @@ pub enum Command {
     Run(run::Run),
     Plan(plan::Plan),
     Prune(prune::Prune),
+    Eval(eval::Eval),
     Report(report::Report),
     Export(export::Export),
     Schema(schema::Schema),
@@ -82,6 +85,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Run(command) => run::run(&command, cli.output).await,
         Command::Plan(command) => plan::run(&command, cli.output).await,
         Command::Prune(command) => prune::run(&command, cli.output).await,
+        Command::Eval(command) => eval::run(&command, cli.output).await,
         Command::Export(command) => export::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
         Command::Doctor(command) => doctor::run(&command, cli.output).await,
