@@ -1,17 +1,31 @@
 //! Every golden family gives transformers' logits. Oracle: transformers 5.23, eager attention, float32, on random small
 //! models (tests/goldens). Tolerance: max|a − b| ≤ 1e-4 · max|b| per sequence, on CPU and on CUDA with TF32 off.
 
+mod golden_file;
 mod goldens;
 
 use espalier_proto::arch::Arch;
 use espalier_proto::recipe::Dtype;
 use espalier_worker::load::{BaseModel, Weights};
 use espalier_worker::models::{Decoder, Mask, RowShape};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tch::{Device, Kind, Tensor};
 
 const TOLERANCE: f64 = 1e-4;
+
+/// Sub-folders of a part of the goldens, sorted.
+fn folders(part: &str) -> Vec<PathBuf> {
+    let read = std::fs::read_dir(goldens::root().join(part))
+        .unwrap_or_else(|e| panic!("{}: {e}", goldens::root().display()));
+    let mut found: Vec<_> = read
+        .map(|entry| entry.unwrap().path())
+        .filter(|p| p.is_dir())
+        .collect();
+    found.sort();
+    assert!(!found.is_empty(), "{part} holds no goldens");
+    found
+}
 
 /// Logits `[B, T, V]` of rows `[B, T]`.
 fn logits(weights: &Weights, ids_bt: &Tensor, shape: &RowShape, device: Device) -> Tensor {
@@ -47,7 +61,7 @@ fn distance(a: &Tensor, b: &Tensor) -> f64 {
 fn every_family_gives_transformers_logits() {
     let device = goldens::device();
     let mut checked = 0;
-    for folder in goldens::folders("families") {
+    for folder in folders("families") {
         let weights = open(&folder);
         for entry in std::fs::read_dir(&folder).unwrap() {
             let file = entry.unwrap().path();
@@ -56,8 +70,8 @@ fn every_family_gives_transformers_logits() {
                 continue;
             }
             let (ids, golden) = (
-                goldens::tensor(&file, "input_ids"),
-                goldens::tensor(&file, "logits"),
+                golden_file::tensor(&file, "input_ids"),
+                golden_file::tensor(&file, "logits"),
             );
             let (rows, width) = (ids.size()[0], ids.size()[1]);
             let shape = RowShape::causal(vec![width as usize; rows as usize], device);
@@ -81,7 +95,7 @@ fn rows_of_both_sides_of_longropes_switch_do_not_disturb_each_other() {
     let device = goldens::device();
     let folder = goldens::root().join("families/phi3-longrope");
     let weights = open(&folder);
-    let get = |file: &str, name: &str| goldens::tensor(&folder.join(file), name);
+    let get = |file: &str, name: &str| golden_file::tensor(&folder.join(file), name);
     let (short, long) = (
         get("golden_at_limit.safetensors", "input_ids"),
         get("golden_beyond.safetensors", "input_ids"),
@@ -150,8 +164,8 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
     let weights = open(&folder);
     let file = folder.join("golden.safetensors");
     let (ids, golden) = (
-        goldens::tensor(&file, "input_ids"),
-        goldens::tensor(&file, "logits"),
+        golden_file::tensor(&file, "input_ids"),
+        golden_file::tensor(&file, "logits"),
     );
     let (rows, width) = (ids.size()[0], ids.size()[1]);
     let decoder = Decoder::new(weights.base().arch().clone(), device, Kind::Float);

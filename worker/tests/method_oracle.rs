@@ -2,6 +2,7 @@
 //! transformers. Where the statistics are the golden's, masks are bit-identical; through our own forward ≥ 99.9 % per linear
 //! agree, and the pruned model's logits are within 1e-4 of the largest.
 
+mod golden_file;
 mod goldens;
 
 use espalier_proto::checkpoint::Mask;
@@ -116,12 +117,12 @@ fn awkward_matrices_get_the_published_codes_masks_bit_by_bit() {
     for case in cases::<MatrixCase>("matrices.json") {
         let file = goldens::root().join("methods").join(&case.file);
         let (weight, scaler_row) = (
-            goldens::tensor(&file, "weight"),
-            goldens::tensor(&file, "scaler_row"),
+            golden_file::tensor(&file, "weight"),
+            golden_file::tensor(&file, "scaler_row"),
         );
         for golden in &case.masks {
             let ours = mask(&golden.how, &weight, Some(scaler_row.shallow_clone()), device);
-            let theirs = pack(&goldens::tensor(&file, &golden.tensor).to_kind(Kind::Bool));
+            let theirs = pack(&golden_file::tensor(&file, &golden.tensor).to_kind(Kind::Bool));
             assert_eq!(differing(&ours, &theirs), 0, "{}: {}", case.name, golden.tensor);
             checked += 1;
         }
@@ -140,9 +141,9 @@ fn masks_are_bit_identical_where_the_statistics_are() {
                 .tensor(&format!("{linear}.weight"), Device::Cpu, Dtype::Float32)
                 .unwrap();
             let wanda = case.how.method == "wanda";
-            let scaler_row = wanda.then(|| goldens::tensor(&file, &format!("{linear}.scaler_row")));
+            let scaler_row = wanda.then(|| golden_file::tensor(&file, &format!("{linear}.scaler_row")));
             let ours = mask(&case.how, &weight, scaler_row, device);
-            let theirs = pack(&goldens::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));
+            let theirs = pack(&golden_file::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));
             assert_eq!(differing(&ours, &theirs), 0, "{}: {linear}", case.file);
         }
     }
@@ -175,7 +176,7 @@ fn whole_models_are_pruned_as_by_the_published_code() {
         };
         let result = prune(&base, &plan, control).unwrap();
         for (linear, ours) in &result.masks {
-            let theirs = pack(&goldens::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));
+            let theirs = pack(&golden_file::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));
             let share = differing(ours, &theirs) as f64 / ours.weights() as f64;
             assert!(
                 share <= 1e-3,
@@ -196,8 +197,8 @@ fn whole_models_are_pruned_as_by_the_published_code() {
         );
         let pruned = Weights::masked(base.base().clone(), result.masks).unwrap();
         let (ours, theirs) = (
-            logits(&pruned, &goldens::tensor(&file, "eval_ids"), device),
-            goldens::tensor(&file, "eval_logits"),
+            logits(&pruned, &golden_file::tensor(&file, "eval_ids"), device),
+            golden_file::tensor(&file, "eval_logits"),
         );
         let apart = (&ours - &theirs).abs().max().double_value(&[]) / theirs.abs().max().double_value(&[]);
         assert!(apart <= 1e-4, "{}: logits {apart:e} apart", case.file);
@@ -205,7 +206,7 @@ fn whole_models_are_pruned_as_by_the_published_code() {
 }
 
 fn windows(file: &Path) -> Windows {
-    let ids = goldens::tensor(file, "windows");
+    let ids = golden_file::tensor(file, "windows");
     let rows: Vec<Vec<i64>> = Vec::try_from(&ids).unwrap();
     let rows = rows
         .into_iter()
