@@ -1,7 +1,7 @@
 //! What a reader sees: the pages in a real browser, on a phone and on a desk. On made-up records; no model is run.
 //!
-//! A script injected into a copy of the page measures every text of every figure and writes what it found into the page, which
-//! headless Chromium prints.
+//! A script injected into a copy of the page measures every text of every figure and tells the page around it, which headless
+//! Chromium prints. The page lies in a frame because a headless window has a least width above a phone's.
 
 use espalier::merge::collect::Found;
 use espalier::report::write::Report;
@@ -30,7 +30,7 @@ addEventListener('load', () => {
   const wide = document.documentElement.scrollWidth - innerWidth;
   if (wide > 0) found.push(`the page is ${wide} px wider than its window of ${innerWidth}`);
   const texts = document.querySelectorAll('figure svg text').length;
-  document.body.dataset.checked = JSON.stringify({ width: innerWidth, texts, found });
+  parent.postMessage(JSON.stringify({ width: innerWidth, texts, found }), '*');
 });
 </script>"#;
 
@@ -54,6 +54,12 @@ fn chromium() -> Option<String> {
 /// The page's own account of itself in a window of this width.
 fn check(chromium: &str, page: &Path, width: u32) -> serde_json::Value {
     let profile = tempfile::tempdir().expect("a folder");
+    let frame = page.with_file_name("frame.html");
+    let around = format!(
+        "<!doctype html><body><iframe src=\"index.html\" style=\"border:0;width:{width}px;height:900px\"></iframe>\
+         <script>addEventListener('message', e => document.body.dataset.checked = e.data)</script></body>"
+    );
+    std::fs::write(&frame, around).expect("the frame is written");
     let output = Command::new(chromium)
         .args([
             "--headless",
@@ -67,10 +73,11 @@ fn check(chromium: &str, page: &Path, width: u32) -> serde_json::Value {
             "--disable-sync",
             "--hide-scrollbars",
             "--dump-dom",
+            "--virtual-time-budget=20000",
         ])
         .arg(format!("--user-data-dir={}", profile.path().display()))
-        .arg(format!("--window-size={width},900"))
-        .arg(format!("file://{}", page.display()))
+        .arg("--window-size=1500,1000")
+        .arg(format!("file://{}", frame.display()))
         .output()
         .expect("chromium starts");
     let dom = String::from_utf8_lossy(&output.stdout);

@@ -235,7 +235,7 @@ fn the_pages_need_nothing_from_outside() {
 fn seeds_are_replicates_with_a_mean_and_every_one_of_them_is_in_the_tables() {
     let report = Report::new(&found(&synthetic(3)));
     let page = report.file("results.html").expect("the report has it");
-    assert!(page.contains("seed 2: ") && page.contains(">mean<"));
+    assert!(page.contains("s2: ") && page.contains(">mean of seeds<"));
     let csv = report.file("results.csv").expect("the report has it");
     assert_eq!(
         csv.lines()

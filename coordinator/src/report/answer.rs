@@ -23,8 +23,11 @@ pub fn sentences(view: &View) -> Vec<String> {
         sentences.extend(structured(view, &pair, &columns));
     }
     // A number stays with its sign.
-    let mut sentences: Vec<String> =
-        sentences.into_iter().filter(|s| !s.is_empty()).map(|s| s.replace(" %", "\u{a0}%")).collect();
+    let mut sentences: Vec<String> = sentences
+        .into_iter()
+        .filter(|s| !s.is_empty())
+        .map(|s| s.replace(" %", "\u{a0}%"))
+        .collect();
     if sentences.is_empty() {
         sentences.push(match accuracy(view, view.dense.as_ref(), &columns) {
             Some(dense) => format!(

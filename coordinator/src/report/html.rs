@@ -176,7 +176,7 @@ impl Page {
             self.add(format_args!(
                 "<h3>Structured (N:M) against unstructured: {name}</h3>\n"
             ));
-            self.panels("panels", &figures(view, Section::Structured));
+            self.panels("panels few", &figures(view, Section::Structured));
             for sheet in pairs {
                 self.sheet(&sheet, "numbers");
             }

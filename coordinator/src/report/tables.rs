@@ -96,7 +96,7 @@ fn seeds(view: &View, setting: &Setting, mut pieces: Vec<Piece>, mean: Option<St
     for (piece, &variant) in pieces.iter_mut().zip(&setting.variants) {
         let seed = view.table.variants[variant]
             .seed
-            .map_or(String::new(), |s| format!("seed {s}: "));
+            .map_or(String::new(), |s| format!("s{s}: "));
         piece.small = format!("{seed}{} {}", piece.main, piece.small).trim().to_owned();
         piece.main.clear();
     }
@@ -108,7 +108,7 @@ fn seeds(view: &View, setting: &Setting, mut pieces: Vec<Piece>, mean: Option<St
         },
         |main| Piece {
             main,
-            small: "mean".into(),
+            small: "mean of seeds".into(),
             hole: false,
         },
     );
