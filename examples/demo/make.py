@@ -86,4 +86,4 @@ if __name__ == "__main__":
         make_data()
     for model_name in ("phi-demo", "phi3-demo"):
         if wish in ("all", model_name):
-            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else 4000)
+            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else 1000)
