@@ -1,19 +1,25 @@
 //! A resolved sweep and what is committed of it → what the schedule is told, and what workers are told about keys.
 //!
-//! Costs are only for order and for the estimate of time left: parameters times tokens, one unit for all.
+//! Costs, by the plan's own count of operations, are only for order and for the estimate of time left; memory is the plan's
+//! prediction.
 
+use crate::plan::cost;
+use crate::plan::load::{Load, load};
 use crate::records::Committed;
 use crate::schedule::{CellPlan, Needs, Submission, VariantPlan};
+use espalier_proto::arch::Arch;
 use espalier_proto::bucket::{Bucket, BucketError};
-use espalier_proto::ids::{CellKey, InputsDigest, VariantKey};
+use espalier_proto::families;
+use espalier_proto::ids::{CellKey, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
 use espalier_proto::methods;
-use espalier_proto::sweep::{ModelEntry, ResolvedSweep, VariantEntry};
+use espalier_proto::sweep::{CellEntry, ModelEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
-/// Multiplications that are one unit of cost.
-const UNIT: u64 = 1_000_000;
+/// Floating-point operations that are one unit of cost.
+const UNIT: f64 = 1e6;
 
 /// What workers are told about the keys that they are given.
 #[derive(Clone, Debug, Default)]
@@ -53,66 +59,97 @@ impl Catalog {
     }
 }
 
-/// Tokens that the decoder is fed for each inputs of the sweep.
-pub async fn tokens(
-    bucket: &Bucket,
-    sweep: &ResolvedSweep,
-) -> Result<BTreeMap<InputsDigest, u64>, BucketError> {
-    let digests: BTreeSet<InputsDigest> = sweep
-        .cells
-        .iter()
-        .map(|c| c.inputs)
-        .chain(sweep.variants.iter().filter_map(|v| v.spec.calibration))
-        .collect();
-    let mut tokens = BTreeMap::new();
-    for digest in digests {
-        let path = layout::inputs(digest);
-        let inputs: Inputs = bucket
-            .read_json(&path)
-            .await?
-            .ok_or_else(|| BucketError::Corrupt {
+/// What the plan predicts of a sweep's work.
+#[derive(Clone, Debug, Default)]
+pub struct Costs {
+    loads: BTreeMap<InputsDigest, Load>,
+    archs: BTreeMap<ModelDigest, Arch>,
+}
+
+impl Costs {
+    /// Reads the sweep's inputs from the bucket and its models' configurations from their folders. A model whose configuration
+    /// cannot be read has no prediction of memory; its worker will say what is wrong with it.
+    pub async fn read(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Self, BucketError> {
+        let calibrations = sweep.variants.iter().filter_map(|v| v.spec.calibration);
+        let digests: BTreeSet<InputsDigest> = sweep.cells.iter().map(|c| c.inputs).chain(calibrations).collect();
+        let mut costs = Self::default();
+        for digest in digests {
+            let path = layout::inputs(digest);
+            let inputs: Inputs = bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
                 path: path.to_string(),
                 why: "resolved inputs that the sweep names are not there".to_owned(),
             })?;
-        tokens.insert(digest, inputs.fed_tokens());
+            costs.loads.insert(digest, load(&inputs));
+        }
+        for model in &sweep.models {
+            let config = std::fs::read_to_string(Path::new(&model.folder).join("config.json"));
+            if let Ok(arch) = families::arch(&config.unwrap_or_default()) {
+                costs.archs.insert(model.digest, arch);
+            }
+        }
+        Ok(costs)
     }
-    Ok(tokens)
+
+    fn load(&self, digest: InputsDigest) -> Load {
+        self.loads.get(&digest).copied().unwrap_or_default()
+    }
+
+    /// Work of scoring these inputs.
+    fn evaluating(&self, model: &ModelEntry, digest: InputsDigest) -> u64 {
+        let load = self.load(digest);
+        let flops = match self.archs.get(&model.digest) {
+            Some(arch) => cost::evaluate_flops(arch, &load),
+            None => 2.0 * model.parameters as f64 * load.tokens as f64,
+        };
+        units(flops)
+    }
+
+    /// Work of reading the model and of pruning it.
+    fn preparing(&self, model: &ModelEntry, calibration: Option<InputsDigest>) -> u64 {
+        let load = calibration.map(|c| self.load(c));
+        let flops = match (self.archs.get(&model.digest), &load) {
+            (Some(arch), load) => cost::prune_flops(arch, load.as_ref()),
+            (None, Some(load)) => 4.0 * model.parameters as f64 * load.tokens as f64,
+            (None, None) => 0.0,
+        };
+        // Reading a weight and deciding about it is not nothing.
+        units(flops + model.parameters as f64)
+    }
+
+    /// Least bytes that a device needs for any of these inputs; 0 if nothing is predicted.
+    fn memory(&self, model: &ModelEntry, inputs: impl Iterator<Item = InputsDigest>) -> u64 {
+        let Some(arch) = self.archs.get(&model.digest) else { return 0 };
+        inputs.map(|i| cost::device_bytes(arch, model.dtype, &self.load(i))).max().unwrap_or(0)
+    }
+}
+
+fn units(flops: f64) -> u64 {
+    (flops / UNIT) as u64 + 1
 }
 
 /// What the schedule is told. `only` limits what is run, not what the sweep is.
 pub fn submission(
     sweep: &ResolvedSweep,
     committed: &Committed,
-    tokens: &BTreeMap<InputsDigest, u64>,
+    costs: &Costs,
     only: Option<&BTreeSet<CellKey>>,
 ) -> Submission {
     let models: BTreeMap<&str, &ModelEntry> = sweep.models.iter().map(|m| (m.id.as_str(), m)).collect();
-    let work = |model: &ModelEntry, digest: InputsDigest| {
-        model
-            .parameters
-            .saturating_mul(tokens.get(&digest).copied().unwrap_or(0))
-            / UNIT
-            + 1
-    };
+    let mut cells: BTreeMap<VariantKey, Vec<&CellEntry>> = BTreeMap::new();
+    for cell in sweep.cells.iter().filter(|c| only.is_none_or(|only| only.contains(&c.key))) {
+        cells.entry(cell.variant).or_default().push(cell);
+    }
     let plans = sweep.variants.iter().map(|variant| {
         let model = models[variant.model.as_str()];
-        // A block is run twice while pruning: dense with taps, then pruned.
-        let pruning = variant.spec.calibration.map_or(1, |c| 2 * work(model, c));
-        let reading = model.parameters / UNIT + 1;
-        let cells = sweep
-            .cells
-            .iter()
-            .filter(|c| c.variant == variant.key && only.is_none_or(|only| only.contains(&c.key)))
-            .map(|c| CellPlan {
-                key: c.key,
-                cost: work(model, c.inputs),
-            });
+        let calibration = variant.spec.calibration;
+        let cells = cells.remove(&variant.key).unwrap_or_default();
+        let memory = costs.memory(model, cells.iter().map(|c| c.inputs).chain(calibration));
         VariantPlan {
             key: variant.key,
-            needs: needs(variant),
-            cost: pruning + reading,
+            needs: needs(variant, memory),
+            cost: costs.preparing(model, calibration),
             wanted_alone: sweep.cells.is_empty(),
-            cells: cells.collect(),
+            cells: cells.iter().map(|c| CellPlan { key: c.key, cost: costs.evaluating(model, c.inputs) }).collect(),
         }
     });
     Submission {
@@ -124,7 +161,7 @@ pub fn submission(
     }
 }
 
-fn needs(variant: &VariantEntry) -> Needs {
+fn needs(variant: &VariantEntry, memory: u64) -> Needs {
     let spec = &variant.spec;
     let prune = format!("prune.{}", spec.method);
     let stages = methods::stage_versions()
@@ -136,7 +173,7 @@ fn needs(variant: &VariantEntry) -> Needs {
         backend: spec.backend,
         threads: spec.threads,
         device_kind: spec.device_kind.clone(),
-        memory: 0,
+        memory,
         stages,
     }
 }

@@ -6,7 +6,7 @@
 use super::driver::{self, Handle};
 use super::epoch::{self, Epoch, EpochError};
 use super::fleet::Fleet;
-use super::grid::{self, Catalog};
+use super::grid::{self, Catalog, Costs};
 use super::log::{self, LogError};
 use super::machine::{Demand, Devices, worker_devices};
 use super::outcome;
@@ -207,7 +207,7 @@ impl<'a> Running<'a> {
         if devices.is_empty() {
             return Err(LocalError::NoGpu);
         }
-        let tokens = grid::tokens(bucket, sweep).await?;
+        let costs = Costs::read(bucket, sweep).await?;
         let machine = |what| move |source| LocalError::Machine { what, source };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -216,7 +216,7 @@ impl<'a> Running<'a> {
             .local_addr()
             .map_err(machine("the port for workers has no address"))?;
         let driver = driver::start(bucket.clone(), epoch.clone(), TIMING, Catalog::new(sweep));
-        let submission = grid::submission(sweep, before, &tokens, options.only.as_ref());
+        let submission = grid::submission(sweep, before, &costs, options.only.as_ref());
         driver.tell(Event::Submit(Box::new(submission)));
         let serving = worker_api::serve(listener, driver.clone(), std::future::pending());
         let server = tokio::spawn(async move {

@@ -4,7 +4,7 @@ use crate::harness::{Wire, bucket, commit_cell, commit_variant, report, sweep};
 use espalier::records::committed;
 use espalier::schedule::{Event, Millis, Timing};
 use espalier::serve::driver::{self, Handle};
-use espalier::serve::grid::{self, Catalog};
+use espalier::serve::grid::{self, Catalog, Costs};
 use espalier::serve::{Status, epoch, log, worker_api};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::messages as m;
@@ -27,8 +27,8 @@ async fn start(bucket: &Bucket, sweep: &ResolvedSweep) -> (Handle, String) {
 
 async fn submit(bucket: &Bucket, sweep: &ResolvedSweep, driver: &Handle) {
     let there = committed(bucket, sweep).await.unwrap();
-    let tokens = grid::tokens(bucket, sweep).await.unwrap();
-    driver.tell(Event::Submit(Box::new(grid::submission(sweep, &there, &tokens, None))));
+    let costs = Costs::read(bucket, sweep).await.unwrap();
+    driver.tell(Event::Submit(Box::new(grid::submission(sweep, &there, &costs, None))));
 }
 
 /// Waits until the status is as asked.
