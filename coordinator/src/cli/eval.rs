@@ -62,12 +62,23 @@ pub struct Eval {
 /// Runs the command.
 pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     for file in command.json.iter().chain(&command.samples) {
-        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
+        let folder = file
+            .parent()
+            .filter(|p| !p.as_os_str().is_empty())
+            .unwrap_or(std::path::Path::new("."));
         folders::can_be_written(folder)?;
     }
     let model = one::model(&command.model)?;
     let (tasks, threads) = (tasks(command)?, command.threads);
-    let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
+    let file = One {
+        what: "eval",
+        model,
+        dtype: DtypeChoice::Auto,
+        threads,
+        recipe: None,
+        tasks,
+    }
+    .file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, |_| true, announce).await?;
     let found = collect_of(&bucket, prepared.sweep).await?;
@@ -93,12 +104,18 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
 fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
         Some(folder) => vec![one::task(&recognise(folder)?)?],
-        None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,
+        None => command
+            .task
+            .iter()
+            .map(|t| one::task(t))
+            .collect::<Result<_, _>>()?,
     };
     if tasks.is_empty() {
         let names: Vec<&str> = catalog::tasks().iter().map(|t| t.name.as_str()).collect();
-        let message =
-            format!("--task or --dataset: found neither, expected --task with one of {}, or --dataset DIR", names.join(", "));
+        let message = format!(
+            "--task or --dataset: found neither, expected --task with one of {}, or --dataset DIR",
+            names.join(", ")
+        );
         return Err(Failure::Usage { message });
     }
     for task in &mut tasks {
@@ -116,8 +133,12 @@ fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
 async fn lines(bucket: &Bucket, found: &Found) -> Result<String, Failure> {
     let mut text = String::new();
     for cell in &found.sweep.cells {
-        let Some(record) = found.cells.get(&cell.key) else { continue };
-        let Some(task) = found.sweep.tasks.iter().find(|t| t.label == cell.task) else { continue };
+        let Some(record) = found.cells.get(&cell.key) else {
+            continue;
+        };
+        let Some(task) = found.sweep.tasks.iter().find(|t| t.label == cell.task) else {
+            continue;
+        };
         for blob in &record.blobs {
             let path = layout::cell_blob(record.key, &record.attempt, &blob.name);
             let bytes = bucket.read(&path).await?.ok_or_else(|| Failure::NotFound {
@@ -131,11 +152,30 @@ async fn lines(bucket: &Bucket, found: &Found) -> Result<String, Failure> {
 
 /// Says what the defaults came to.
 fn announce(prepared: &Prepared) {
-    let Some(variant) = prepared.sweep.variants.first() else { return };
-    say(&format!("{} on {} in {}", variant.model, variant.spec.backend.as_str(), variant.spec.dtype.as_str()));
+    let Some(variant) = prepared.sweep.variants.first() else {
+        return;
+    };
+    say(&format!(
+        "{} on {} in {}",
+        variant.model,
+        variant.spec.backend.as_str(),
+        variant.spec.dtype.as_str()
+    ));
     for cell in &prepared.sweep.cells {
-        let Some(inputs) = prepared.inputs.get(&cell.inputs) else { continue };
-        let split = prepared.sweep.tasks.iter().find(|t| t.label == cell.task).map_or("", |t| &t.split);
-        say(&format!("{}: {} of {split}, {} tokens", cell.task, inputs.count(), inputs.fed_tokens()));
+        let Some(inputs) = prepared.inputs.get(&cell.inputs) else {
+            continue;
+        };
+        let split = prepared
+            .sweep
+            .tasks
+            .iter()
+            .find(|t| t.label == cell.task)
+            .map_or("", |t| &t.split);
+        say(&format!(
+            "{}: {} of {split}, {} tokens",
+            cell.task,
+            inputs.count(),
+            inputs.fed_tokens()
+        ));
     }
 }

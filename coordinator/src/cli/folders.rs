@@ -19,14 +19,14 @@ pub fn is_free(folder: &Path) -> Result<(), Failure> {
     can_be_written(folder)
 }
 
-/// Refuses a folder that cannot be written; makes it if it is absent.
+/// Refuses a folder in which nothing can be written; an absent one is looked at where it would be made, and not made.
 pub fn can_be_written(folder: &Path) -> Result<(), Failure> {
     let failed = |source| Failure::Write {
         path: folder.display().to_string(),
         source,
     };
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    tempfile::tempfile_in(folder).map(drop).map_err(failed)
+    let there = folder.ancestors().find(|f| f.exists()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(there).map(drop).map_err(failed)
 }
 
 /// Writes a file whole or not at all.
@@ -55,12 +55,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_holds_something_is_refused_and_an_empty_one_is_not() {
+    fn a_folder_that_holds_something_is_refused_and_an_absent_one_stays_absent() {
         let folder = tempfile::tempdir().unwrap();
-        is_free(&folder.path().join("new")).unwrap();
-        is_free(folder.path().join("new").as_path()).unwrap();
-        write(&folder.path().join("new/a.txt"), b"a").unwrap();
-        let error = is_free(&folder.path().join("new")).unwrap_err();
+        let new = folder.path().join("new");
+        is_free(&new).unwrap();
+        assert!(!new.exists());
+        write(&new.join("a.txt"), b"a").unwrap();
+        let error = is_free(&new).unwrap_err();
         assert!(crate::exit::chain(&error).contains("it is not empty"), "{error}");
+        assert!(is_free(&new.join("a.txt/below")).is_err());
     }
 }

@@ -1,7 +1,9 @@
 //! Sweep files, good and bad: what the user reads is written down here word for word.
 
 use super::file::{Allocation, BackendChoice, DtypeChoice, Sampler, SweepFile};
-use super::parse::{Changes, parse};
+use super::parse::{Changes, load, parse};
+use super::schema::schema;
+use super::validate::sweep::KEYS;
 use espalier_proto::recipe::{ParamValue, Pattern};
 use espalier_proto::sweep::Checkpoints;
 use std::path::Path;
@@ -305,4 +307,40 @@ fn a_change_on_the_command_line_is_checked_like_the_file() {
 fn an_environment_variable_stays_the_text_that_it_is() {
     let file = read(&SMALLEST.replace("./calibration.txt", "\"./$HOME/${USER}.txt\"")).unwrap();
     assert_eq!(file.calibrations["default"].data, "/sweeps/$HOME/${USER}.txt");
+}
+
+#[test]
+fn every_example_is_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let files = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        load(&file, &Changes::default()).unwrap();
+    }
+}
+
+#[test]
+fn the_schema_knows_every_key_of_the_file() {
+    let schema = schema();
+    let known: Vec<&String> = schema["properties"].as_object().unwrap().keys().collect();
+    let mut keys: Vec<&str> = KEYS.to_vec();
+    keys.sort_unstable();
+    assert_eq!(known, keys);
+    let text = schema.to_string();
+    for word in [
+        "wanda",
+        "magnitude",
+        "use_variant",
+        "wikitext2",
+        "ekar",
+        "lm_eval",
+        "per_block",
+    ] {
+        assert!(text.contains(&format!("\"{word}\"")), "{word}");
+    }
 }
