@@ -7,33 +7,32 @@ use std::process::{Child, Output, Stdio};
 use std::time::Duration;
 
 /// One demo model, dense and pruned, two tasks cut to a few items.
-fn sweep_file(folder: &Path) -> PathBuf {
+fn sweep_file(folder: &Path, name: &str) -> PathBuf {
     let demo = root().join("examples/demo");
     let demo = demo.display();
     let text = format!(
-        "name: small\nmodels: [{demo}/models/phi-demo]\n\
+        "name: {name}\nmodels: [{demo}/models/phi-demo]\n\
          calibration: {{data: {demo}/data/calibration.txt, nsamples: 4, seqlen: 64}}\n\
          recipes:\n  - {{method: [wanda, magnitude], sparsity: [0.5]}}\n\
          tasks:\n  - {{task: wikitext2, data: {demo}/data/heldout.txt, seqlen: 64}}\n  \
          - {{task: commonsense_qa, data: {demo}/data/commonsense_qa.jsonl}}\n"
     );
-    let path = folder.join("small.yaml");
+    let path = folder.join(format!("{name}.yaml"));
     std::fs::write(&path, text).unwrap();
     path
 }
 
-fn command(folder: &Path, more: &[&str]) -> std::process::Command {
-    let (sweep, bucket) = (sweep_file(folder), folder.join("out"));
-    let args = ["run", sweep.to_str().unwrap(), "--bucket", bucket.to_str().unwrap(), "--limit", "6"];
-    espalier(&[&args[..], more].concat())
+fn command(folder: &Path, name: &str) -> std::process::Command {
+    let (sweep, bucket) = (sweep_file(folder, name), folder.join("out"));
+    espalier(&["run", sweep.to_str().unwrap(), "--bucket", bucket.to_str().unwrap(), "--limit", "6"])
 }
 
 fn run(folder: &Path) -> Output {
-    command(folder, &[]).output().unwrap()
+    command(folder, "small").output().unwrap()
 }
 
 fn start(folder: &Path) -> Child {
-    command(folder, &[]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    command(folder, "small").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 fn cells(folder: &Path) -> usize {
@@ -131,6 +130,23 @@ fn an_interrupted_run_ends_with_130_leaves_nothing_running_and_keeps_what_is_fin
     assert_eq!(main.wait().unwrap().code(), Some(130));
     until("nothing is left", || !processes.iter().any(alive));
     assert!(cells(folder.path()) >= 1);
+}
+
+#[test]
+fn two_sweeps_at_once_in_one_bucket_share_their_cells_and_report_the_same_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut other = command(folder.path(), "other").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let small = run(folder.path());
+    assert!(small.status.success(), "{}", text(&small));
+    assert!(other.wait().unwrap().success());
+    // Three variants of two tasks, once each.
+    assert_eq!(cells(folder.path()), 6);
+    let numbers = |name: &str| {
+        let csv = folder.path().join(format!("out/sweeps/{name}/report/results.csv"));
+        let text = std::fs::read_to_string(csv).unwrap();
+        text.lines().map(|l| l.split_once(',').unwrap().1.to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(numbers("small"), numbers("other"));
 }
 
 #[test]

@@ -92,10 +92,9 @@ impl Estimator {
     fn line(&self, attempt: &AttemptView) -> String {
         let name = self.variants.get(&attempt.variant).map_or("?", String::as_str);
         let (done, total) = attempt.progress;
-        let share = if total > 0 {
-            format!(" {done}/{total}")
-        } else {
-            String::new()
+        let share = |unit: &str| match total {
+            0 => String::new(),
+            _ => format!("{unit} {done}/{total}"),
         };
         let tasks: Vec<&str> = attempt
             .begun
@@ -105,8 +104,8 @@ impl Estimator {
             .collect();
         match attempt.phase {
             Phase::Loading => format!("{name}: loading"),
-            Phase::Pruning => format!("{name}: pruning, block{share}"),
-            Phase::Evaluating => format!("{name}: {}{share}", tasks.join(", ")),
+            Phase::Pruning => format!("{name}: pruning{}", share(", block")),
+            Phase::Evaluating => format!("{name}: {}{}", tasks.join(", "), share("")),
             Phase::Committing | Phase::Finished => format!("{name}: writing"),
         }
     }
