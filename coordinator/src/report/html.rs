@@ -81,10 +81,10 @@ impl Page {
             escape(&page.title.clone())
         ));
         page.add(format_args!(
-            "<p>{} models, {} variants, {} tasks: {} of {} cells measured.</p>\n</header>\n",
-            table.models.len(),
-            table.variants.len(),
-            table.tasks.len(),
+            "<p>{}, {}, {}: {} of {} cells measured.</p>\n</header>\n",
+            count(table.models.len(), "model"),
+            count(table.variants.len(), "variant"),
+            count(table.tasks.len(), "task"),
             table.measured,
             table.cells
         ));
@@ -149,7 +149,7 @@ impl Page {
         self.add(format_args!("<section>\n<h2>{name} in detail</h2>\n"));
         let model = view.model;
         self.add(format_args!(
-            "<p class=\"note\">{} · {} blocks · {} parameters, {} of them prunable · computed in {} · vocabulary {}</p>\n",
+            "<p class=\"note\">{} · {} decoder blocks · {} parameters, {} of them prunable · computed in {} · vocabulary {}</p>\n",
             escape(&model.family),
             model.blocks,
             whole(model.parameters),
@@ -324,6 +324,14 @@ impl Page {
             include_str!("style.css"),
             self.body
         )
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    if n == 1 {
+        format!("1 {what}")
+    } else {
+        format!("{n} {what}s")
     }
 }
 

@@ -19,7 +19,11 @@ pub fn table(table: &Table) -> String {
         let interval = row
             .estimate
             .map_or(String::new(), |e| numbers::interval(&row.metric, &e));
-        let unit = if numbers::is_share(&row.metric) { " %" } else { "" };
+        let unit = if row.estimate.is_some() && numbers::is_share(&row.metric) {
+            " %"
+        } else {
+            ""
+        };
         let remark = match row.reason {
             Some(reason) => format!("{}: {}", row.status.as_str(), reason.as_str()),
             None => String::new(),
