@@ -3,6 +3,7 @@
 use super::read::recognise::recognise;
 use super::{InputsError, Prepared, ResolveOptions, prepare, resolve};
 use crate::inputs::sources::HubCache;
+use crate::inputs::wanted::wanted;
 use crate::spec::parse::parse;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::inputs::Inputs;
@@ -328,4 +329,68 @@ fn a_users_task_file_is_read_in_the_harnesss_form() {
         "bad.yaml: output_type: found generate_until, expected multiple_choice or loglikelihood_rolling"
     );
     assert!(recognise(&case.folder.path().join("mine.jsonl")).is_err());
+}
+
+#[test]
+fn all_that_a_sweep_lacks_is_told_at_once_with_how_to_get_it() {
+    let case = Case::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/dissertation.yaml");
+    let file = crate::spec::parse::load(&root, &Default::default()).unwrap();
+    let lacks: Vec<String> = wanted(&file, &case.options().hub)
+        .iter()
+        .map(|e| e.to_string())
+        .collect();
+    let commands: Vec<&str> = lacks
+        .iter()
+        .filter_map(|l| l.split_once("with: "))
+        .map(|(_, c)| c)
+        .collect();
+    assert_eq!(
+        commands,
+        [
+            "hf download microsoft/phi-2",
+            "hf download microsoft/Phi-3-mini-4k-instruct",
+            "hf download Salesforce/wikitext --repo-type dataset",
+            "hf download tau/commonsense_qa --repo-type dataset",
+            "hf download allenai/cosmos_qa --repo-type dataset --revision refs/convert/parquet",
+            "hf download EleutherAI/logiqa --repo-type dataset --revision refs/convert/parquet",
+            "hf download metaeval/reclor --repo-type dataset",
+            "hf download jiangjiechen/ekar_english --repo-type dataset",
+        ]
+    );
+}
+
+#[test]
+fn the_demos_sweep_resolves_to_a_whole_grid() {
+    let case = Case::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/demo.yaml");
+    let file = crate::spec::parse::load(&root, &Default::default()).unwrap();
+    let got = prepare(&file, &case.options(), &mut |_| ()).unwrap();
+    // Two models, each dense, five ratios of wanda and two of magnitude, on six tasks.
+    assert_eq!((got.sweep.variants.len(), got.sweep.cells.len()), (16, 96));
+    let labels: Vec<&str> = got.sweep.tasks.iter().map(|t| t.label.as_str()).collect();
+    assert_eq!(
+        labels,
+        [
+            "wikitext2@128",
+            "commonsense_qa",
+            "cosmos_qa",
+            "logiqa",
+            "reclor",
+            "ekar"
+        ]
+    );
+    let choices = |label: &str| {
+        let cell = got.sweep.cells.iter().find(|c| c.task == label).unwrap();
+        match &got.inputs[&cell.inputs] {
+            Inputs::Choices(choices) => choices,
+            _ => panic!("{label}"),
+        }
+    };
+    for label in &labels[1..] {
+        assert!(
+            choices(label).rows.iter().all(|r| r.options.len() >= 3),
+            "{label}: every item is one row"
+        );
+    }
 }
