@@ -191,3 +191,40 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
     let most = golden.argmax(1, false).eq_tensor(&targets);
     assert!(greedy.to_device(Device::Cpu).equal(&most));
 }
+
+/// Oracle: transformers' float32 logits. Tolerance: 16-bit numbers carry 8 (bfloat16) or 11 bits, and two blocks of random
+/// weights let that grow; a wrong kind anywhere fails outright.
+#[test]
+fn sixteen_bit_forwards_stay_near_float32() {
+    let device = goldens::device();
+    for (dtype, kind, tolerance) in [
+        (Dtype::Bfloat16, Kind::BFloat16, 0.1),
+        (Dtype::Float16, Kind::Half, 0.02),
+    ] {
+        for folder in folders("families") {
+            let weights = open(&folder);
+            let file = folder.join("golden.safetensors");
+            let (ids, golden) = (
+                golden_file::tensor(&file, "input_ids"),
+                golden_file::tensor(&file, "logits"),
+            );
+            let (rows, width) = (ids.size()[0], ids.size()[1]);
+            let decoder = Decoder::new(weights.base().arch().clone(), device, kind);
+            let frame = decoder.frame(&RowShape::causal(vec![width as usize; rows as usize], device));
+            let mut h_bth = weights.embed(&ids, device, dtype).unwrap();
+            for i in 0..decoder.arch().blocks {
+                h_bth = decoder.block(&weights.block(i, device, dtype).unwrap(), &h_bth, &frame);
+                assert_eq!(h_bth.kind(), kind);
+            }
+            let head = weights.head(device, dtype).unwrap();
+            let logits = decoder.logits(&head, &h_bth.view([rows * width, -1]));
+            let apart = distance(&logits.view([rows, width, -1]).to_device(Device::Cpu), &golden);
+            assert!(
+                apart <= tolerance,
+                "{} in {}: {apart:e}",
+                folder.display(),
+                dtype.as_str()
+            );
+        }
+    }
+}
