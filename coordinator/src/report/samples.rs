@@ -60,6 +60,7 @@ enum Sample<'a> {
     },
     Window {
         task: &'a str,
+        style: &'a str,
         item: String,
         ll: f64,
         tokens: u64,
@@ -100,6 +101,7 @@ impl<'a> Columns<'a> {
             let (ll, tokens) = (self.real("ll", row)?, self.whole("tokens", row)?);
             return Ok(Sample::Window {
                 task,
+                style: &self.task.style,
                 item: self.text("item", row)?,
                 ll,
                 tokens,
@@ -243,7 +245,7 @@ mod tests {
     #[test]
     fn a_window_is_a_line_with_its_task() {
         let text = jsonl(&perplexity(), windows("ll")).unwrap();
-        let first = r#"{"task":"wikitext2","item":"0","ll":-1.5,"tokens":2047}"#;
+        let first = r#"{"task":"wikitext2","style":"","item":"0","ll":-1.5,"tokens":2047}"#;
         assert_eq!(text.lines().next(), Some(first));
         assert_eq!(text.lines().count(), 2);
     }
