@@ -94,7 +94,11 @@ pub fn say(text: &str) {
 }
 
 fn line(progress: &Progress) -> String {
-    let mut text = format!("{} of {} cells, {:.0} %", progress.done, progress.cells, progress.share * 100.0);
+    let mut text = format!("{:.0} %", progress.share * 100.0);
+    // A sweep without tasks has no cells.
+    if progress.cells > 0 {
+        text = format!("{} of {} cells, {text}", progress.done, progress.cells);
+    }
     if progress.failed > 0 {
         text += &format!(", {} failed", progress.failed);
     }

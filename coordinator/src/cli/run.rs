@@ -134,11 +134,12 @@ pub fn exit(outcome: &Outcome) -> Exit {
 /// Says on stderr what came of a run.
 pub fn tell(outcome: &Outcome) {
     let Outcome { wanted, before, done, .. } = outcome;
+    let units = if *wanted == 1 { outcome.unit.to_owned() } else { format!("{}s", outcome.unit) };
     let took = spoken(outcome.took);
     if before == wanted {
-        say(&format!("all {wanted} cells are in the bucket already; nothing was run"));
+        say(&format!("{done} of {wanted} {units} done, all of them before; nothing was run"));
     } else {
-        say(&format!("{done} of {wanted} cells are done, {} of them in this run, in {took}", done - before));
+        say(&format!("{done} of {wanted} {units} done, {} of them in this run, in {took}", done - before));
     }
     for failed in &outcome.failed {
         let task = failed.task.as_ref().map(|t| format!(" {t}")).unwrap_or_default();

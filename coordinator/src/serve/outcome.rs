@@ -11,7 +11,9 @@ use std::time::Duration;
 /// What came of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Cells that the run was about; variants, of a sweep without tasks.
+    /// What is counted: `cell`, or `variant` of a sweep without tasks.
+    pub unit: &'static str,
+    /// Cells (variants) that the run was about.
     pub wanted: usize,
     /// Of those, in the bucket before.
     pub before: usize,
@@ -111,6 +113,7 @@ pub fn outcome(
         }
     }
     Outcome {
+        unit: if sweep.cells.is_empty() { "variant" } else { "cell" },
         wanted,
         before: counts(sweep, before, only).1,
         done,
