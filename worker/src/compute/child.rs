@@ -115,6 +115,8 @@ impl Child {
         // A thread that waits sleeps. Waiting busily, libgomp's default, made a cell of small matrices forty times slower where other
         // processes wanted the cores too. It changes no bit.
         command.env("OMP_WAIT_POLICY", "PASSIVE");
+        // CUDA counts its fastest GPU first unless told to count as the driver does, which names the GPU and tells its memory.
+        command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
