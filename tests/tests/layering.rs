@@ -7,7 +7,7 @@ use std::path::Path;
 const COORDINATOR: &[&str] = &["spec", "inputs", "records", "plan", "schedule", "serve", "merge", "report", "cli"];
 /// Modules of the worker, left to right.
 const WORKER: &[&str] =
-    &["device", "models", "load", "calibrate", "prune", "evaluate", "commit", "execute", "compute", "session", "cli"];
+    &["device", "models", "load", "calibrate", "prune", "evaluate", "commit", "board", "compute", "execute", "session", "cli"];
 /// No file is longer.
 const MOST_LINES: usize = 400;
 

@@ -1,4 +1,9 @@
-//! The only reader of the wall clock in this crate. Nothing that is computed depends on it.
+//! The only reader of clocks in this crate. Nothing that is computed depends on them.
+
+/// Now, for measuring how long something takes.
+pub(crate) fn now() -> std::time::Instant {
+    std::time::Instant::now()
+}
 
 /// Now, RFC 3339, UTC.
 pub(crate) fn now_rfc3339() -> String {

@@ -2,9 +2,10 @@
 //!
 //! The engine, in the order of its data's way: [`models`] (the one decoder), [`load`] (weights from disk), [`calibrate`] (what
 //! linears are given), [`prune`] (the block walk), [`evaluate`] (log-likelihoods); [`device`] chooses and names what computes,
-//! [`error`] types what fails. Around it a supervisor ([`session`], [`execute`], [`commit`]) that holds no tensor, and the
+//! [`error`] types what fails. Around it a supervisor ([`session`], [`execute`], [`board`], [`commit`]) that holds no tensor, and the
 //! compute child ([`compute`]) that owns them all, replaced between models and after any error.
 
+pub mod board;
 pub mod calibrate;
 pub mod cli;
 mod clock;

@@ -138,6 +138,11 @@ impl Child {
         })
     }
 
+    /// It has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.process.try_wait(), Ok(None))
+    }
+
     /// Sends a request and waits for its answer. After any error the child is of no more use.
     ///
     /// `interrupt` ends the wait when the work is no longer wanted.

@@ -4,6 +4,10 @@
 //!   tensors and the only `catch_unwind`.
 
 pub mod child;
+mod error;
 pub mod protocol;
 pub mod serve;
+mod watch;
 pub mod workbench;
+
+pub use error::WorkError;

@@ -3,8 +3,9 @@
 //! In: requests on stdin, a JSON line each. Out: events on what was stdout; anything else that prints goes to stderr. It ends
 //! when stdin ends, and dies with the supervisor.
 
+use super::error::WorkError;
 use super::protocol::{Event, Request};
-use super::workbench::{WorkError, Workbench};
+use super::workbench::Workbench;
 use crate::error::classify_panic;
 use clap::Args;
 use espalier_proto::records::FailureCode;

@@ -3,84 +3,26 @@
 //! A variant is its base and masks: blocks are made from both when they are needed, and stay on the device where its memory
 //! allows. Memory decides how often a block is loaded, never what comes out.
 
-use super::protocol::{DeviceInfo, Event, Request, Spent};
+use super::error::WorkError;
+use super::protocol::{DeviceInfo, Event, Request};
 use super::serve::Options;
-use crate::device::{self, memory};
-use crate::error::EngineError;
-use crate::evaluate::{self, EvaluateError, pack, score::Scorer};
+use super::watch::Watch;
+use crate::device;
+use crate::evaluate::{self, EvaluateError, check, pack, score::Scorer};
 use crate::load::{BaseModel, LoadError, Weights, kind_of};
 use crate::models::{BlockWeights, Decoder};
 use crate::prune::{self, Control, Plan};
-use espalier_proto::checkpoint::{Compact, CompactError, dense_weights};
+use espalier_proto::checkpoint::{Compact, dense_weights};
 use espalier_proto::ids::Digest;
 use espalier_proto::inputs::{Inputs, Windows};
 use espalier_proto::methods;
 use espalier_proto::recipe::{Dtype, VariantSpec};
-use espalier_proto::records::FailureCode;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Instant;
 use tch::Device;
-
-/// Why a request failed.
-#[derive(Debug, thiserror::Error)]
-pub enum WorkError {
-    /// The engine.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// Loading weights.
-    #[error(transparent)]
-    Load(#[from] LoadError),
-    /// Evaluating.
-    #[error(transparent)]
-    Evaluate(#[from] EvaluateError),
-    /// The compact checkpoint of a record.
-    #[error(transparent)]
-    Compact(#[from] CompactError),
-    /// A scratch file.
-    #[error("scratch file {path}")]
-    Scratch {
-        /// The file.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The inputs are not what was asked for.
-    #[error("inputs {path}: {why}")]
-    Inputs {
-        /// The file.
-        path: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A request came before the one that it needs: a bug.
-    #[error("{request} was asked for before {needed}")]
-    OutOfTurn {
-        /// What was asked for.
-        request: &'static str,
-        /// What should have come first.
-        needed: &'static str,
-    },
-}
-
-impl WorkError {
-    /// The failure's code in records.
-    pub fn code(&self) -> FailureCode {
-        match self {
-            Self::Engine(e) => e.code(),
-            Self::Load(e) => e.code(),
-            Self::Evaluate(e) => e.code(),
-            Self::Compact(_) => FailureCode::StoreError,
-            Self::Scratch { .. } => FailureCode::NodeFault,
-            Self::Inputs { .. } => FailureCode::BadInputs,
-            Self::OutOfTurn { .. } => FailureCode::Internal,
-        }
-    }
-}
 
 /// An open model and the variant of it that is current.
 struct Open {
@@ -104,6 +46,9 @@ pub struct Workbench {
     memory_bytes: u64,
     open: Option<Open>,
 }
+
+/// Bytes of a wave whose blocks are at hand anyway.
+const RESIDENT_WAVE: u64 = 256 << 20;
 
 /// Told work done and work in all.
 type Progress<'a> = &'a dyn Fn(u64, u64);
@@ -261,7 +206,7 @@ impl Workbench {
         };
         let arch = open.base.arch();
         let model_bytes = arch.parameters() * open.dtype.bytes();
-        // Half the memory for weights that stay, half for what goes through them.
+        // Half the memory for weights that stay; where they do, a longer wave would save no load.
         let stays = model_bytes <= self.memory_bytes / 2;
         let (weights, dtype) = (&*weights, open.dtype);
         let mut block = |i: usize| -> Result<Rc<BlockWeights>, LoadError> {
@@ -280,7 +225,11 @@ impl Workbench {
             dtype,
             weights,
             block: &mut block,
-            wave_bytes: self.memory_bytes / 4,
+            wave_bytes: if stays {
+                RESIDENT_WAVE
+            } else {
+                self.memory_bytes / 4
+            },
             progress,
         };
         let outcome = evaluate::evaluate(&mut scorer, &inputs, scores)?;
@@ -306,7 +255,7 @@ fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
 
 fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> {
     let inputs = read_inputs(path)?;
-    pack::check_vocabulary(inputs.max_token(), vocab).map_err(EvaluateError::from)?;
+    check::check_vocabulary(inputs.max_token(), vocab).map_err(EvaluateError::from)?;
     match inputs {
         Inputs::Calibration(windows) => {
             // Checks that windows and micro-batches fit together.
@@ -349,42 +298,3 @@ fn device_info(options: &Options, device: Device) -> DeviceInfo {
 
 /// The libtorch that tch 0.24 is built for; another one does not link.
 const LIBTORCH: &str = "2.11.0";
-
-/// Seconds and memory of one request.
-struct Watch {
-    device: Device,
-    start: Instant,
-    whole_device: Option<memory::DeviceWatch>,
-    energy: Option<device::Energy>,
-}
-
-impl Watch {
-    fn start(device: Device) -> Self {
-        memory::reset_peaks(device);
-        Self {
-            device,
-            start: Instant::now(),
-            whole_device: memory::DeviceWatch::start(device),
-            energy: match device {
-                Device::Cuda(index) => device::Energy::start(index),
-                Device::Cpu | Device::Mps | Device::Vulkan => None,
-            },
-        }
-    }
-
-    /// All of the time was this stage's.
-    fn stop_all(self, stage: &str) -> Spent {
-        let seconds = self.start.elapsed().as_secs_f64();
-        self.stop([(stage.to_owned(), seconds)].into())
-    }
-
-    fn stop(self, seconds: BTreeMap<String, f64>) -> Spent {
-        Spent {
-            seconds,
-            peak_alloc_mib: memory::peak_alloc_mib(self.device),
-            peak_device_mib: self.whole_device.as_ref().map(memory::DeviceWatch::peak_mib),
-            rss_mib: memory::rss_mib(),
-            joules: self.energy.as_ref().and_then(device::Energy::joules),
-        }
-    }
-}

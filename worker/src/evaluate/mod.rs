@@ -1,8 +1,9 @@
 //! Resolved inputs + a model → log-likelihoods → what a cell's record holds.
 //!
-//! * [`pack`]: micro-batches exactly as composed. * [`score`]: layer-major forward → log-likelihood of every span.
+//! * [`check`]: inputs that fit. * [`pack`]: micro-batches exactly as composed. * [`score`]: layer-major forward → log-likelihood of every span.
 //! * [`multiple_choice`], [`perplexity`]: spans → outcome. * [`scores_file`]: per-item Parquet.
 
+pub mod check;
 pub mod multiple_choice;
 pub mod pack;
 pub mod perplexity;
@@ -19,7 +20,7 @@ use std::path::Path;
 pub enum EvaluateError {
     /// The inputs do not fit together or do not fit the model.
     #[error(transparent)]
-    Inputs(#[from] pack::PackError),
+    Inputs(#[from] check::PackError),
     /// A block's weights cannot be loaded.
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
@@ -55,7 +56,7 @@ impl EvaluateError {
 
 /// Scores inputs and writes per-item rows to `scores`.
 pub fn evaluate(scorer: &mut Scorer<'_>, inputs: &Inputs, scores: &Path) -> Result<Outcome, EvaluateError> {
-    pack::check_vocabulary(inputs.max_token(), scorer.decoder.arch().vocab)?;
+    check::check_vocabulary(inputs.max_token(), scorer.decoder.arch().vocab)?;
     match inputs {
         Inputs::Choices(choices) => {
             let spans = scorer.score(&pack::choices(choices)?)?;

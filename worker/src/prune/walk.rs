@@ -5,6 +5,7 @@
 use super::result::count;
 use super::{Layer, Method, PruneResult, methods};
 use crate::calibrate::SumOfSquares;
+use crate::clock;
 use crate::error::EngineError;
 use crate::load::{self, Weights, kind_of};
 use crate::models::{BlockWeights, Decoder, Frame, RowShape};
@@ -204,7 +205,7 @@ impl Walk<'_> {
         batches: &mut [Tensor],
         mut tap: Option<&mut SumOfSquares>,
     ) -> Result<(), EngineError> {
-        let started = Instant::now();
+        let started = clock::now();
         let device = self.plan.device;
         let mut frame: Option<(Vec<i64>, Frame)> = None;
         for h_bth in batches {
@@ -233,7 +234,7 @@ impl Walk<'_> {
         name: &str,
         stats: Option<&crate::calibrate::InputStats>,
     ) -> Result<(), EngineError> {
-        let started = Instant::now();
+        let started = clock::now();
         if let Some(&pattern) = self.plan.targets.get(name) {
             if let Some(stats) = stats
                 && !stats
@@ -278,7 +279,7 @@ impl Walk<'_> {
         stage: &str,
         work: impl FnOnce(&Self) -> Result<R, E>,
     ) -> Result<R, EngineError> {
-        let started = Instant::now();
+        let started = clock::now();
         let result = work(self).map_err(Into::into);
         self.spent(stage, started);
         result

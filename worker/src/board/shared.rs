@@ -1,7 +1,7 @@
 //! The board between the two tasks of a supervisor, with a bell on either side: orders ring for the execution, progress worth
 //! telling rings for the session.
 
-use super::board::{Board, Order};
+use super::{Board, Order};
 use std::sync::Mutex;
 use tokio::sync::watch;
 

@@ -1,100 +1,22 @@
-//! One shard: load → calibrate → prune → (commit the variant) → evaluate each cell → commit. Runs in the supervisor, which
-//! holds no tensor: a compute child does the work, and is replaced between models and after any error.
-//!
-//! A cell is measured on the weights that its variant's record names: if that record is there already, or another attempt
-//! wins the race for it with other weights, its compact checkpoint is rebuilt and measured instead of our own.
+//! Drives one shard after another through a compute child.
 
+use super::ShardError;
+use super::shard::Shard;
+use crate::board::{Board, Failed, Order, Shared};
 use crate::clock;
-use crate::commit::{self, CommitError, Committed};
+use crate::commit::{self, Committed};
 use crate::compute::child::{Child, ChildOptions, ComputeError};
 use crate::compute::protocol::{DeviceInfo, Event, Request, Spent};
-use crate::session::Shared;
-use crate::session::board::{Board, Failed, Order};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::checkpoint::FILE_NAME;
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest};
 use espalier_proto::messages::Phase;
 use espalier_proto::methods;
-use espalier_proto::model_folder::{ModelFilesError, folder_digest};
-use espalier_proto::recipe::{Dtype, VariantSpec};
-use espalier_proto::records::{
-    CellRecord, FailureCode, FailureRecord, Measured, RECORD_FORMAT, VariantRecord,
-};
+use espalier_proto::model_folder::folder_digest;
+use espalier_proto::recipe::Dtype;
+use espalier_proto::records::{CellRecord, FailureRecord, RECORD_FORMAT, VariantRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Why a variant or a cell failed.
-#[derive(Debug, thiserror::Error)]
-pub enum ShardError {
-    /// The compute child failed or answered with a failure.
-    #[error(transparent)]
-    Compute(#[from] ComputeError),
-    /// The bucket failed.
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    /// The model's folder cannot be read.
-    #[error(transparent)]
-    Model(#[from] ModelFilesError),
-    /// The folder holds another model.
-    #[error("model folder {folder} has digest {found}, the sweep was resolved with {expected}")]
-    ModelChanged {
-        /// The folder.
-        folder: String,
-        /// Its digest now.
-        found: ModelDigest,
-        /// The spec's.
-        expected: ModelDigest,
-    },
-    /// The shard is not for this worker.
-    #[error("shard asks for {asked}, this worker is {is}")]
-    NotForUs {
-        /// What the spec says.
-        asked: String,
-        /// What the worker is.
-        is: String,
-    },
-    /// The scratch folder failed.
-    #[error("scratch folder {path}")]
-    Scratch {
-        /// The folder.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The child answered something else than was asked: a bug.
-    #[error("compute process answered {event:?} to another request")]
-    OutOfTurn {
-        /// What it answered.
-        event: Box<Event>,
-    },
-}
-
-impl ShardError {
-    /// The failure's code in records.
-    pub fn code(&self) -> FailureCode {
-        match self {
-            Self::Compute(e) => e.code(),
-            Self::Commit(e) => e.code(),
-            Self::Model(ModelFilesError::Read { .. }) => FailureCode::NodeFault,
-            Self::Model(_) => FailureCode::BadCheckpoint,
-            Self::ModelChanged { .. } => FailureCode::ModelChanged,
-            Self::NotForUs { .. } | Self::OutOfTurn { .. } => FailureCode::Internal,
-            Self::Scratch { .. } => FailureCode::NodeFault,
-        }
-    }
-
-    /// The message with all its causes.
-    fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        text
-    }
-}
 
 /// A compute child and what it has open.
 #[derive(Debug)]
@@ -359,6 +281,10 @@ impl Executor {
 
     /// A child with the shard's model open: the one at hand, or a new one.
     async fn open(&mut self, shard: &Shard<'_>) -> Result<Spent, ShardError> {
+        // One that died between two shards is nobody's failure.
+        if self.warm.as_mut().is_some_and(|w| !w.child.is_alive()) {
+            self.warm = None;
+        }
         let spec = &shard.order.spec;
         let model = (shard.order.folder.clone(), spec.model, spec.dtype);
         if self
@@ -437,71 +363,6 @@ impl Executor {
 
     fn scratch_file(&self, name: &str) -> PathBuf {
         self.scratch.path().join(name)
-    }
-}
-
-/// What everything about one shard needs.
-struct Shard<'a> {
-    order: &'a Order,
-    bucket: &'a Bucket,
-    device: &'a DeviceInfo,
-    shared: &'a Shared,
-}
-
-impl Shard<'_> {
-    /// The spec asks for what this worker is.
-    fn check_fit(&self) -> Result<(), ShardError> {
-        let VariantSpec {
-            backend,
-            threads,
-            device_kind,
-            method,
-            ..
-        } = &self.order.spec;
-        let fits = *backend == self.device.backend
-            && threads.is_none_or(|n| n == self.device.threads)
-            && device_kind
-                .as_ref()
-                .is_none_or(|kind| *kind == self.device.fingerprint)
-            && (method == methods::DENSE || methods::method(method).is_some());
-        if fits {
-            return Ok(());
-        }
-        let kind = device_kind.as_deref().unwrap_or("any");
-        Err(ShardError::NotForUs {
-            asked: format!(
-                "{method} on {} with threads {threads:?}, device kind {kind}",
-                backend.as_str()
-            ),
-            is: format!(
-                "{} with {} threads, device kind {}",
-                self.device.backend.as_str(),
-                self.device.threads,
-                self.device.fingerprint
-            ),
-        })
-    }
-
-    fn goes_on(&self) -> bool {
-        self.shared.with(|board| board.goes_on(&self.order.attempt))
-    }
-
-    fn phase(&self, phase: Phase) {
-        self.shared
-            .update(|board| board.phase(&self.order.attempt, phase));
-    }
-
-    fn measured(&self, spent: Spent) -> Measured {
-        Measured {
-            fingerprint: self.device.fingerprint.clone(),
-            device: self.device.name.clone(),
-            seconds: spent.seconds,
-            peak_alloc_mib: spent.peak_alloc_mib,
-            peak_device_mib: spent.peak_device_mib,
-            rss_mib: spent.rss_mib,
-            joules: spent.joules,
-            ended: clock::now_rfc3339(),
-        }
     }
 }
 

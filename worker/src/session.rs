@@ -3,14 +3,9 @@
 //! It never stops work because the coordinator is silent: it goes on, commits to the bucket, and keeps calling. It stops on
 //! SIGTERM or SIGINT (finishing the cell that has begun), or when the coordinator says drain.
 
-pub mod board;
-mod shared;
-
-pub use shared::Shared;
-
+use crate::board::{Order, Shared};
 use crate::compute::protocol::DeviceInfo;
 use crate::execute::Executor;
-use board::Order;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
@@ -180,7 +175,7 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
         }
         if session.shared.with(|board| board.leaves()) {
             session.shared.with(|board| board.give_back());
-            let since = *farewell.get_or_insert_with(tokio::time::Instant::now);
+            let since = *farewell.get_or_insert_with(crate::clock::now);
             if session.shared.with(|board| board.empty()) || since.elapsed() > FAREWELL {
                 return Ok(());
             }

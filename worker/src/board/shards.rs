@@ -1,117 +1,11 @@
 //! What a worker holds: shards, how far each is, what is wanted of it. Written by the session (orders) and by the execution
 //! (progress); read by both. Pure bookkeeping: no I/O, no clock.
 
-use espalier_proto::ids::{AttemptId, CellKey, Digest, IdError, InputsDigest, VariantKey};
-use espalier_proto::keys;
+use super::order::{Failed, Order, kind};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, InputsDigest};
 use espalier_proto::messages as pb;
-use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::FailureCode;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
-
-/// A shard as ordered.
-#[derive(Clone, Debug)]
-pub struct Order {
-    /// The attempt.
-    pub attempt: AttemptId,
-    /// Computed here from `spec`.
-    pub key: VariantKey,
-    /// What is to be done.
-    pub spec: VariantSpec,
-    /// The model's files on this host.
-    pub folder: PathBuf,
-    /// The cells, in order, with their inputs.
-    pub cells: Vec<(CellKey, InputsDigest)>,
-    /// The variant's own record is wanted, even where there is no cell.
-    pub variant_wanted: bool,
-}
-
-/// An order that cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum OrderError {
-    /// An id is not one.
-    #[error("order: {0}")]
-    Id(#[from] IdError),
-    /// The spec is not one.
-    #[error("order {attempt}: variant_json: {why}")]
-    Spec {
-        /// The attempt.
-        attempt: String,
-        /// The parser's message.
-        why: String,
-    },
-    /// A cell's key is not that of this variant and these inputs.
-    #[error(
-        "order {attempt}: cell {cell} is not the cell of its variant and inputs as this worker computes it"
-    )]
-    Cell {
-        /// The attempt.
-        attempt: String,
-        /// The key as ordered.
-        cell: String,
-    },
-}
-
-impl TryFrom<&pb::ShardOrder> for Order {
-    type Error = OrderError;
-
-    fn try_from(order: &pb::ShardOrder) -> Result<Self, OrderError> {
-        let attempt: AttemptId = order.attempt.parse()?;
-        let spec: VariantSpec = serde_json::from_str(&order.variant_json).map_err(|e| OrderError::Spec {
-            attempt: order.attempt.clone(),
-            why: e.to_string(),
-        })?;
-        let key = keys::variant_key(&spec);
-        let mut cells = Vec::with_capacity(order.cells.len());
-        for cell in &order.cells {
-            let (cell_key, inputs) = (cell.cell_key.parse()?, cell.inputs_digest.parse()?);
-            if keys::cell_key(key, inputs) != cell_key {
-                return Err(OrderError::Cell {
-                    attempt: order.attempt.clone(),
-                    cell: cell.cell_key.clone(),
-                });
-            }
-            cells.push((cell_key, inputs));
-        }
-        Ok(Self {
-            attempt,
-            key,
-            spec,
-            folder: PathBuf::from(&order.model_folder),
-            cells,
-            variant_wanted: order.variant_wanted,
-        })
-    }
-}
-
-/// A failure as `Sync` tells it.
-#[derive(Clone, Debug)]
-pub struct Failed {
-    /// Variant or cell.
-    pub key: Digest,
-    /// Which of the closed list.
-    pub code: FailureCode,
-    /// For people.
-    pub message: String,
-}
-
-/// What to blame for a failure.
-fn kind(code: FailureCode) -> pb::FailureKind {
-    match code {
-        FailureCode::Preempted => pb::FailureKind::Preempted,
-        FailureCode::ComputeLost => pb::FailureKind::ComputeLost,
-        FailureCode::NodeFault => pb::FailureKind::NodeFault,
-        FailureCode::StoreError => pb::FailureKind::StoreError,
-        FailureCode::OutOfMemory => pb::FailureKind::OutOfMemory,
-        FailureCode::NonFiniteWeights
-        | FailureCode::NonFiniteScores
-        | FailureCode::BadCheckpoint
-        | FailureCode::ModelChanged
-        | FailureCode::BadInputs
-        | FailureCode::DigestMismatch
-        | FailureCode::Internal => pb::FailureKind::CellError,
-    }
-}
 
 /// A shard that is held.
 #[derive(Clone, Debug)]
@@ -338,7 +232,9 @@ impl Board {
 mod tests {
     use super::*;
     use espalier_proto::ids::ModelDigest;
-    use espalier_proto::recipe::{Backend, Dtype};
+    use espalier_proto::keys;
+    use espalier_proto::recipe::{Backend, Dtype, VariantSpec};
+    use std::path::PathBuf;
 
     pub(crate) fn order(attempt: &str, inputs: &[&str]) -> Order {
         let spec = VariantSpec {

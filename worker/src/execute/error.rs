@@ -1,0 +1,81 @@
+//! Why a variant or a cell failed, and what that is in records.
+
+use crate::commit::CommitError;
+use crate::compute::child::ComputeError;
+use crate::compute::protocol::Event;
+use espalier_proto::ids::ModelDigest;
+use espalier_proto::model_folder::ModelFilesError;
+use espalier_proto::records::FailureCode;
+
+/// Why a variant or a cell failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ShardError {
+    /// The compute child failed or answered with a failure.
+    #[error(transparent)]
+    Compute(#[from] ComputeError),
+    /// The bucket failed.
+    #[error(transparent)]
+    Commit(#[from] CommitError),
+    /// The model's folder cannot be read.
+    #[error(transparent)]
+    Model(#[from] ModelFilesError),
+    /// The folder holds another model.
+    #[error("model folder {folder} has digest {found}, the sweep was resolved with {expected}")]
+    ModelChanged {
+        /// The folder.
+        folder: String,
+        /// Its digest now.
+        found: ModelDigest,
+        /// The spec's.
+        expected: ModelDigest,
+    },
+    /// The shard is not for this worker.
+    #[error("shard asks for {asked}, this worker is {is}")]
+    NotForUs {
+        /// What the spec says.
+        asked: String,
+        /// What the worker is.
+        is: String,
+    },
+    /// The scratch folder failed.
+    #[error("scratch folder {path}")]
+    Scratch {
+        /// The folder.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The child answered something else than was asked: a bug.
+    #[error("compute process answered {event:?} to another request")]
+    OutOfTurn {
+        /// What it answered.
+        event: Box<Event>,
+    },
+}
+
+impl ShardError {
+    /// The failure's code in records.
+    pub fn code(&self) -> FailureCode {
+        match self {
+            Self::Compute(e) => e.code(),
+            Self::Commit(e) => e.code(),
+            Self::Model(ModelFilesError::Read { .. }) => FailureCode::NodeFault,
+            Self::Model(_) => FailureCode::BadCheckpoint,
+            Self::ModelChanged { .. } => FailureCode::ModelChanged,
+            Self::NotForUs { .. } | Self::OutOfTurn { .. } => FailureCode::Internal,
+            Self::Scratch { .. } => FailureCode::NodeFault,
+        }
+    }
+
+    /// The message with all its causes.
+    pub(super) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        text
+    }
+}

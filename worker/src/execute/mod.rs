@@ -1,0 +1,12 @@
+//! One shard: load → calibrate → prune → (commit the variant) → evaluate each cell → commit. Runs in the supervisor, which
+//! holds no tensor: a compute child does the work, and is replaced between models and after any error.
+//!
+//! A cell is measured on the weights that its variant's record names: if that record is there already, or another attempt
+//! wins the race for it with other weights, its compact checkpoint is rebuilt and measured instead of our own.
+
+mod error;
+mod executor;
+mod shard;
+
+pub use error::ShardError;
+pub use executor::Executor;
