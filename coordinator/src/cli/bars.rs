@@ -14,8 +14,8 @@ pub struct Bars {
     all: MultiProgress,
     main: ProgressBar,
     running: Vec<ProgressBar>,
-    /// Cells done and failed that the last plain line told.
-    told: Option<(usize, usize)>,
+    /// Cells done and failed, and twentieths of the work, that the last plain line told.
+    told: Option<(usize, usize, usize)>,
 }
 
 impl Default for Bars {
@@ -48,10 +48,11 @@ impl Bars {
     pub fn show(&mut self, progress: &Progress) {
         let text = line(progress);
         if !self.terminal {
-            let now = (progress.done, progress.failed);
+            let now = (progress.done, progress.failed, (progress.share * 20.0) as usize);
             if self.told != Some(now) {
                 self.told = Some(now);
-                say(&text);
+                let doing = progress.running.join("; ");
+                say(&if doing.is_empty() { text } else { format!("{text} ({doing})") });
             }
             return;
         }
