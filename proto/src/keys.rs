@@ -181,8 +181,8 @@ mod tests {
         );
     }
 
-    const KEY_OF_SPEC: &str = "";
-    const KEY_OF_CELL: &str = "";
+    const KEY_OF_SPEC: &str = "4b7c07cd8f08";
+    const KEY_OF_CELL: &str = "d0fc2a58943a";
 
     #[test]
     fn the_order_in_which_files_are_found_does_not_change_a_model() {
