@@ -13,7 +13,7 @@ import read
 def check(data: Path) -> None:
     """Raises if the training text holds a test item or one of its sentences."""
     train = gzip.open(data / "train.txt.gz", "rt").read()
-    held = {s for items in read.all_sets(data).values() for i in items for s in [i.prompt(), *i.sentences()]}
+    held = {s for items in read.all_sets(data).values() for i in items for s in [i.told(), *i.sentences()]}
     for row in (data / "heldout.txt").read_text().splitlines():
         held.update(part.rstrip(".") + "." for part in row.split(". "))
     for sentence in sorted(held):

@@ -18,9 +18,11 @@ HERE = Path(__file__).parent
 DATA = HERE / "data"
 MODELS = HERE / "models"
 SEED = 20240617
-QUESTIONS_EACH = 6000
+QUESTIONS_EACH = 4000
+ANALOGIES = 1200
 ITEMS_EACH = 300
-ROWS, DRILLS = 12000, 6000
+ROWS = 12000
+STEPS = 1200
 HELD_OUT_ROWS, CALIBRATION_DOCS = 500, 900
 
 
@@ -33,38 +35,30 @@ def unique(make, n: int, key=lambda x: x) -> list:
     return list(found.values())
 
 
-def told(item: sets.Item) -> str:
-    """A question with its answer."""
-    return f"{item.prompt()} {sets.LETTERS[item.answer]}"
-
-
 def make_data() -> None:
     """Writes `data/`: the training text, what is held out of it, and the test sets."""
     DATA.mkdir(exist_ok=True)
     s, h = text.Side(Random(SEED), held_out=False), text.Side(Random(SEED + 1), held_out=True)
     questions = []
-    for make in sets.TASKS.values():
-        for i in unique(lambda: make(s), QUESTIONS_EACH, lambda i: i.prompt()):
-            questions.append(told(i))
-    drills = [told(i) for i in unique(lambda: sets.drill(s), DRILLS, lambda i: i.prompt())]
+    for task, make in sets.TASKS.items():
+        questions += unique(lambda: make(s).told(), ANALOGIES if task == "ekar" else QUESTIONS_EACH)
     rows = unique(lambda: text.row(s), ROWS)
     s.rng.shuffle(questions)
     with gzip.GzipFile(DATA / "train.txt.gz", "wb", 9, mtime=0) as f:
-        f.write(("\n\n".join(questions + drills + rows) + "\n").encode())
+        f.write(("\n\n".join(questions + rows) + "\n").encode())
     mixed = s.rng.sample(rows, CALIBRATION_DOCS // 2) + s.rng.sample(questions, CALIBRATION_DOCS // 2)
     s.rng.shuffle(mixed)
     (DATA / "calibration.txt").write_text("\n".join(mixed) + "\n")
     (DATA / "heldout.txt").write_text("\n".join(unique(lambda: text.row(h), HELD_OUT_ROWS)) + "\n")
     for task, make in sets.TASKS.items():
-        sets.write(DATA, task, unique(lambda: make(h), ITEMS_EACH, lambda i: i.prompt()))
+        sets.write(DATA, task, unique(lambda: make(h), ITEMS_EACH, lambda i: (i.prompt(), *i.options)))
     check.check(DATA)
 
 
-def documents() -> tuple[list[str], list[str], list[str]]:
-    """The committed training text: questions, drills, rows."""
+def documents() -> tuple[list[str], list[str]]:
+    """The committed training text: questions with their answers, rows."""
     docs = gzip.open(DATA / "train.txt.gz", "rt").read().rstrip("\n").split("\n\n")
-    n, m = QUESTIONS_EACH * len(sets.TASKS), DRILLS
-    return docs[:n], docs[n : n + m], docs[n + m :]
+    return docs[:-ROWS], docs[-ROWS:]
 
 
 def make_model(name: str, steps: int) -> None:
@@ -72,12 +66,16 @@ def make_model(name: str, steps: int) -> None:
     import measure
     import train
 
-    docs = documents()
-    tok = train.tokenizer(name, [d for part in docs for d in part])
-    report = lambda model, step: print(name, step, measure.summary(model, tok, DATA), flush=True)
-    model = train.train(name, tok, train.Batches(tok, *docs, SEED, size=32), SEED, steps, report)
+    questions, rows = documents()
+    tok = train.tokenizer(name, questions + rows)
+
+    def report(model, step: int) -> None:
+        print(name, step, measure.summary(model, tok, DATA, first=40), flush=True)
+        train.save(model, tok, name, MODELS / name)
+
+    model = train.train(name, tok, train.Batches(tok, questions, rows, SEED), SEED, steps, report)
     train.save(model, tok, name, MODELS / name)
-    print(name, measure.summary(model.float(), tok, DATA))
+    print(name, measure.summary(model, tok, DATA))
 
 
 if __name__ == "__main__":
@@ -86,4 +84,4 @@ if __name__ == "__main__":
         make_data()
     for model_name in ("phi-demo", "phi3-demo"):
         if wish in ("all", model_name):
-            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else 1000)
+            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else STEPS)

@@ -1,16 +1,19 @@
-"""Measures a model on the demo's data, as the report will: accuracy by letter, perplexity by windows.
+"""Measures a model on the demo's data, as the report will: accuracy in the `cloze` style, perplexity by windows.
 
-In: a transformers model, its tokenizer, the `data/` folder. Out: numbers. An item's answer is the letter of the
-highest log-likelihood after its prompt; every letter is one token, so one forward an item is enough.
+    python measure.py phi-demo    the committed model, dense and after Wanda at 80 %
+
+In: a transformers model, its tokenizer, the `data/` folder. Out: numbers. An item's answer is the option of the highest
+log-likelihood after the prompt (acc), or of the highest per character of the option (acc_norm).
 """
 
 import math
+import sys
 from pathlib import Path
+from random import Random
 
 import torch
 
 import read
-from sets import LETTERS
 
 
 def wilson_low(hits: int, n: int, z: float = 1.959964) -> float:
@@ -20,23 +23,30 @@ def wilson_low(hits: int, n: int, z: float = 1.959964) -> float:
 
 
 @torch.no_grad()
-def accuracy(model, tok, items) -> tuple[int, int]:
-    """Hits and number of items."""
-    letters = [tok.token_to_id(f"Ġ{c}") for c in LETTERS]
-    encoded = [e.ids for e in tok.encode_batch([i.prompt() for i in items])]
-    hits = 0
-    order = sorted(range(len(items)), key=lambda n: len(encoded[n]))
-    for start in range(0, len(order), 50):
-        part = order[start : start + 50]
-        ids = torch.zeros(len(part), max(len(encoded[n]) for n in part), dtype=torch.long)
-        for row, n in enumerate(part):
-            ids[row, : len(encoded[n])] = torch.tensor(encoded[n])
+def accuracy(model, tok, items) -> tuple[int, int, int]:
+    """Hits by log-likelihood, hits by log-likelihood per character, number of items."""
+    asked = [(n, o) for n, i in enumerate(items) for o in range(len(i.options))]
+    prompts = [len(e.ids) for e in tok.encode_batch([i.prompt() for i in items])]
+    encoded = [tok.encode(items[n].prompt() + items[n].continuations()[o]).ids for n, o in asked]
+    scores = {}
+    order = sorted(range(len(asked)), key=lambda k: len(encoded[k]))
+    for start in range(0, len(order), 100):
+        part = order[start : start + 100]
+        ids = torch.zeros(len(part), max(len(encoded[k]) for k in part), dtype=torch.long)
+        for row, k in enumerate(part):
+            ids[row, : len(encoded[k])] = torch.tensor(encoded[k])
         hidden = model.model(input_ids=ids, use_cache=False)[0]
-        for row, n in enumerate(part):
-            logits = model.lm_head(hidden[row, len(encoded[n]) - 1])
-            options = len(items[n].options)
-            hits += int(logits[letters[:options]].argmax()) == items[n].answer
-    return hits, len(items)
+        for row, k in enumerate(part):
+            first, last = prompts[asked[k][0]], len(encoded[k])
+            said = model.lm_head(hidden[row, first - 1 : last - 1]).log_softmax(-1)
+            scores[asked[k]] = said.gather(1, ids[row, first:last, None]).sum().item()
+    plain = norm = 0
+    for n, item in enumerate(items):
+        own = [scores[n, o] for o in range(len(item.options))]
+        per = [s / len(c.removeprefix(" ")) for s, c in zip(own, item.continuations())]
+        plain += own.index(max(own)) == item.answer
+        norm += per.index(max(per)) == item.answer
+    return plain, norm, len(items)
 
 
 @torch.no_grad()
@@ -52,12 +62,46 @@ def perplexity(model, tok, rows: list[str], seqlen: int) -> float:
     return math.exp(total / len(windows))
 
 
-def summary(model, tok, data: Path) -> dict[str, str]:
-    """Accuracy [Wilson's lower end] by task, and the held-out perplexity."""
+def summary(model, tok, data: Path, first: int | None = None) -> dict[str, str]:
+    """acc [Wilson's lower end] and acc_norm by task, and the held-out perplexity; of the `first` items only, if given."""
     model.eval()
     out = {}
     for task, items in read.all_sets(data).items():
-        hits, n = accuracy(model, tok, items)
-        out[task] = f"{hits / n:.3f} [{wilson_low(hits, n):.3f}]"
+        plain, norm, n = accuracy(model, tok, items[:first])
+        out[task] = f"{plain / n:.3f} [{wilson_low(plain, n):.3f}] {norm / n:.3f}"
     out["ppl"] = f"{perplexity(model, tok, (data / 'heldout.txt').read_text().splitlines(), 128):.2f}"
     return out
+
+
+@torch.no_grad()
+def wanda(model, tok, text: str, sparsity: float, nsamples: int = 32, seqlen: int = 128) -> None:
+    """Prunes block after block: in each output row the inputs of least |weight| times norm of the input go to zero."""
+    ids, rng = tok.encode(text).ids, Random(0)
+    starts = [rng.randrange(len(ids) - seqlen) for _ in range(nsamples)]
+    batch = torch.tensor([ids[a : a + seqlen] for a in starts])
+    for layer in model.model.layers:
+        linears = [m for m in layer.modules() if isinstance(m, torch.nn.Linear)]
+        squares, hooks = {}, []
+        for m in linears:
+            hooks.append(m.register_forward_pre_hook(lambda m, x: squares.update({m: x[0].flatten(0, 1).pow(2).sum(0)})))
+        model(input_ids=batch, use_cache=False)
+        for h in hooks:
+            h.remove()
+        for m in linears:
+            score = m.weight.abs() * squares[m].sqrt()
+            gone = score.argsort(dim=1, stable=True)[:, : int(m.in_features * sparsity)]
+            m.weight.scatter_(1, gone, 0.0)
+
+
+if __name__ == "__main__":
+    from tokenizers import Tokenizer
+    from transformers import AutoModelForCausalLM
+
+    here = Path(__file__).parent
+    for name in sys.argv[1:]:
+        folder = here / "models" / name
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        print(name, "dense", summary(net, tokenizer, here / "data"), flush=True)
+        wanda(net, tokenizer, " ".join((here / "data" / "calibration.txt").read_text().splitlines()), 0.8)
+        print(name, "Wanda 80 %", summary(net, tokenizer, here / "data"), flush=True)

@@ -1,7 +1,7 @@
 """Decides the five kinds of question, how each is asked, and how each test set is written.
 
-In: a `Side`. Out: `Item`s; the prompt of an item in the `letters` style; files in the schemas in which the five
-datasets were released. The prompts must stay, letter by letter, what the task catalogue renders.
+In: a `Side`. Out: `Item`s; the prompt and the continuations of an item in the `cloze` style; files in the schemas in
+which the five datasets were released. Prompts must stay, letter by letter, what the task catalogue renders.
 """
 
 import csv
@@ -29,21 +29,26 @@ class Item:
     note: tuple = ()
 
     def prompt(self) -> str:
-        """The prompt up to and including "Answer:"."""
-        listed = "\n".join(f"{a}. {o}" for a, o in zip(LETTERS, self.options))
-        if self.task == "commonsense_qa":
-            return f"Question: {self.question}\n{listed}\nAnswer:"
-        if self.task == "ekar_plain":
-            return f"Question: {self.question}\nChoices:\n{listed}\nAnswer:"
+        """What an option continues."""
         if self.task == "ekar":
-            asked = f'Which pair has the same relation as "{self.question}"?'
-            return f"Question: {asked}\nChoices:\n{listed}\nAnswer:"
-        return f"Passage: {self.context}\nQuestion: {self.question}\nChoices:\n{listed}\nAnswer:"
+            return f'"{self.question}" has the same relation as'
+        if self.task == "commonsense_qa":
+            return f"Question: {self.question}\nAnswer:"
+        return f"Passage: {self.context}\nQuestion: {self.question}\nAnswer:"
+
+    def continuations(self) -> list[str]:
+        """The options as they stand after the prompt, each with its leading blank."""
+        return [f' "{o}"' if self.task == "ekar" else f" {o}" for o in self.options]
+
+    def told(self) -> str:
+        """The prompt with the right answer."""
+        return self.prompt() + self.continuations()[self.answer]
 
     def sentences(self) -> list[str]:
-        """The sentences of the context and of the question (the pair of an analogy counts as one)."""
+        """What must not be trained on: the sentences of context and question; of an analogy, itself, either way round."""
         if self.task == "ekar":
-            return [f'Which pair has the same relation as "{self.question}"?']
+            right = self.options[self.answer]
+            return [f'"{x}" has the same relation as "{y}"' for x, y in ((self.question, right), (right, self.question))]
         return [p if p.endswith("?") else p + "." for p in self.context.rstrip(".").split(". ") if p] + [self.question]
 
 
@@ -131,47 +136,25 @@ def reclor(s: Side) -> Item:
 
 
 def ekar(s: Side) -> Item:
-    """A pair; which other pair stands in the same relation?"""
+    """A pair; which other pair stands in the same relation? The two pairs together are held out, whichever comes first."""
 
     def make():
         rel = s.choice(list(w.RELATIONS))
-        a, b = s.choice(list(w.RELATIONS[rel].items()))
-        return f'Which pair has the same relation as "{a}:{b}"?', rel, a, b
+        one, two = (":".join(p) for p in s.rng.sample(list(w.RELATIONS[rel].items()), 2))
+        return " and ".join(sorted((one, two))), rel, one, two
 
-    _, rel, a, b = s.draw(make)
-    c = s.others(list(w.RELATIONS[rel]), [a], 1)[0]
-    right = f"{c}:{w.RELATIONS[rel][c]}"
+    _, rel, asked, right = s.draw(make)
     far = s.others(list(w.RELATIONS), [rel], 3)
     pairs = [s.choice(list(w.RELATIONS[r].items())) for r in far]
-    return _item(s, "ekar", "", f"{a}:{b}", right, [f"{x}:{y}" for x, y in pairs], (rel, *far))
+    return _item(s, "ekar", "", asked, right, [f"{x}:{y}" for x, y in pairs])
 
 
 TASKS = {"commonsense_qa": commonsense_qa, "cosmos_qa": cosmos_qa, "logiqa": logiqa, "reclor": reclor, "ekar": ekar}
 
 
-def _copy(s: Side) -> Item:
-    """The answer stands in the question."""
-    words = [x for r in w.RELATIONS.values() for x in r.values()] + w.TRAITS + list(w.ACTIONS)
-    picked = s.rng.sample(sorted(set(words)), s.choice([4, 5]))
-    task = "ekar_plain" if len(picked) == 4 else "commonsense_qa"
-    return _item(s, task, "", f"Which of these is {picked[0]}?", picked[0], picked[1:])
-
-
-def _pair(s: Side) -> Item:
-    """The other half of a pair, among halves of any relation."""
-    rel = s.choice(list(w.RELATIONS))
-    a, right = s.choice(list(w.RELATIONS[rel].items()))
-    halves = sorted({x for r in w.RELATIONS.values() for x in r.values()})
-    return _item(s, "commonsense_qa", "", f"What goes with the {a}?", right, s.others(halves, [right], 4))
-
-
-def drill(s: Side) -> Item:
-    """An easy question: teaches what a letter stands for, and one step of the harder ones."""
-    return s.choice([_copy, _copy, _pair])(s)
-
-
 def _id(item: Item) -> str:
-    return f"{crc32((item.prompt()).encode()):08x}"
+    whole = "\n".join([item.prompt(), *item.options])
+    return f"{crc32(whole.encode()):08x}"
 
 
 def _write_commonsense_qa(path: Path, items: list[Item]) -> None:
