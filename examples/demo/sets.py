@@ -69,7 +69,7 @@ ASK = {
 
 
 def commonsense_qa(s: Side) -> Item:
-    """A fact of the world, asked about somebody new. Wrong options: three of the same relation, one of another."""
+    """A fact of the world, asked about somebody new. Wrong options are of the same relation."""
 
     def make():
         rel = s.choice(list(ASK))
@@ -78,9 +78,7 @@ def commonsense_qa(s: Side) -> Item:
 
     question, rel, a = s.draw(make)
     right = w.RELATIONS[rel][a]
-    wrong = s.others(list(w.RELATIONS[rel].values()), [right], 3)
-    far = s.choice([r for r in w.RELATIONS if r != rel])
-    wrong += s.others(list(w.RELATIONS[far].values()), [right, *wrong], 1)
+    wrong = s.others(list(w.RELATIONS[rel].values()), [right], 4)
     return _item(s, "commonsense_qa", "", question, right, wrong, (a,))
 
 
@@ -101,14 +99,19 @@ def cosmos_qa(s: Side) -> Item:
 
 
 def logiqa(s: Side) -> Item:
-    """A rule and a member (one step), or a chain of two rules and a member (two steps)."""
-    job = s.choice(w.JOBS)
-    one, trait = t.rule(s, job, [])
-    rules, right = [one], trait
+    """Two rules and a member: the rules are of two jobs (one step), or a chain (two steps).
+
+    A wrong option is the trait in the rule that does not decide.
+    """
+    job, idle = s.rng.sample(w.JOBS, 2)
+    one, right = t.rule(s, job, [])
     if s.rng.random() < 0.4:
-        two, right = t.rule(s, f"{trait} person", [trait])
-        rules.append(two)
-        s.rng.shuffle(rules)
+        wrong = right
+        two, right = t.rule(s, f"{wrong} person", [wrong])
+    else:
+        two, wrong = t.rule(s, idle, [right])
+    rules = [one, two]
+    s.rng.shuffle(rules)
     last, n = t.member(s, job)
 
     def make():
@@ -116,13 +119,13 @@ def logiqa(s: Side) -> Item:
         return (s.choice(["What can {m} conclude about {n}?", "What must {m} think of {n}?"]).format(m=m, n=n),)
 
     (question,) = s.draw(make)
-    return _item(s, "logiqa", " ".join([*rules, last]), question, right, s.others(w.TRAITS, [trait, right], 3))
+    return _item(s, "logiqa", " ".join([*rules, last]), question, right, [wrong, *s.others(w.TRAITS, [wrong, right], 2)])
 
 
 def reclor(s: Side) -> Item:
-    """Somebody argues; which sign would weaken, or support, what they say?"""
+    """Somebody argues; which sign would weaken, or support, what they say? A wrong option is the sign that does the reverse."""
     n, topic = s.choice(w.NAMES), s.choice(w.TOPICS)
-    sub, *rest = s.rng.sample(w.SUBJECTS, 4)
+    sub, *rest = s.rng.sample(w.SUBJECTS, 3)
     told, _, q = t.opinion(s, n, topic, sub)
 
     def make():
@@ -131,8 +134,9 @@ def reclor(s: Side) -> Item:
         return form.format(v="weaken" if weaken else "support", n=n, t=topic), weaken
 
     question, weaken = s.draw(make)
-    right = f"{w.OPPOSITES[q] if weaken else q} {sub}"
-    return _item(s, "reclor", told, question, right, [f"{s.choice(w.QUALITIES)} {x}" for x in rest])
+    signs = (f"{q} {sub}", f"{w.OPPOSITES[q]} {sub}")
+    right, reverse = reversed(signs) if weaken else signs
+    return _item(s, "reclor", told, question, right, [reverse, *(f"{s.choice(w.QUALITIES)} {x}" for x in rest)])
 
 
 def ekar(s: Side) -> Item:

@@ -19,7 +19,7 @@ VOCAB = 1280
 LAYERS = 3
 PEAK, WARMUP = 4e-3, 30
 ANSWER_WEIGHT, PROMPT_WEIGHT = 4.0, 0.3
-SHORT, LONG, WINDOWS, WINDOW = 24, 16, 3, 96
+ANALOGIES, FACTS, PASSAGES, WINDOWS, WINDOW = 16, 8, 20, 3, 96
 SPECIAL = {"phi-demo": ["<|endoftext|>"], "phi3-demo": ["<unk>", "<s>", "</s>", "<|endoftext|>"]}
 
 
@@ -41,14 +41,14 @@ def tokenizer(name: str, corpus: list[str]) -> Tokenizer:
 
 
 def network(name: str, vocab: int):
-    """The model, freshly drawn: about a million parameters, every width divisible by 8."""
-    shared = dict(vocab_size=vocab, hidden_size=128, num_hidden_layers=LAYERS, num_attention_heads=4, max_position_embeddings=512, tie_word_embeddings=False)
+    """The model, freshly drawn: a quarter of a million parameters, every width divisible by 8."""
+    shared = dict(vocab_size=vocab, hidden_size=64, num_hidden_layers=LAYERS, num_attention_heads=4, max_position_embeddings=512, tie_word_embeddings=False)
     if name == "phi-demo":
         return PhiForCausalLM(PhiConfig(
-            **shared, intermediate_size=512, partial_rotary_factor=0.5, hidden_act="gelu_new", layer_norm_eps=1e-5,
+            **shared, intermediate_size=128, partial_rotary_factor=0.5, hidden_act="gelu_new", layer_norm_eps=1e-5,
             embd_pdrop=0.0, resid_pdrop=0.0, attention_dropout=0.0, bos_token_id=0, eos_token_id=0))
     return Phi3ForCausalLM(Phi3Config(
-        **shared, intermediate_size=384, num_key_value_heads=4, hidden_act="silu", rms_norm_eps=1e-5, sliding_window=96,
+        **shared, intermediate_size=128, num_key_value_heads=4, hidden_act="silu", rms_norm_eps=1e-5, sliding_window=96,
         embd_pdrop=0.0, resid_pdrop=0.0, attention_dropout=0.0, bos_token_id=1, eos_token_id=2, pad_token_id=3))
 
 
@@ -84,10 +84,10 @@ class Batches:
     def next(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
         """Parts of a step: token ids [batch, length] and the weight of every target [batch, length]."""
         analogies, facts, passages = self.pools
-        short = self.rng.sample(analogies, SHORT // 2) + self.rng.sample(facts, SHORT // 2)
+        short = self.rng.sample(analogies, ANALOGIES) + self.rng.sample(facts, FACTS)
         at = [self.rng.randrange(len(self.stream) - WINDOW) for _ in range(WINDOWS)]
         text = [(self.stream[a : a + WINDOW], 0) for a in at]
-        return [self._padded(short), self._padded(self.rng.sample(passages, LONG)), self._padded(text)]
+        return [self._padded(short), self._padded(self.rng.sample(passages, PASSAGES)), self._padded(text)]
 
     @staticmethod
     def _padded(docs: list[tuple[list[int], int]]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -135,7 +135,7 @@ def train(name, tok, batches, seed, steps, report=None):
             spent = time.time() - began
             print(f"{name} step {step + 1}/{steps} {spent:.0f} s {seen / spent:.0f} tok/s loss: answers {told / parts:.3f} text {text / parts:.3f}", flush=True)
             told, text, parts = 0.0, 0.0, 0
-        if report and step % 150 == 149 and step + 1 < steps:
+        if report and step % 300 == 299 and step + 1 < steps:
             report(model, step + 1)
             model.train()
     return model.eval()
