@@ -174,12 +174,15 @@ pub async fn commit_variant(
     }
 }
 
-/// True if the cell's record is there.
-pub async fn cell_is_done(bucket: &Bucket, key: CellKey) -> Result<bool, CommitError> {
-    Ok(bucket.exists(&layout::cell_record(key)).await?)
+/// True if the cell's record is there and was measured on the weights that its variant's record names. One measured on others
+/// is not done: the coordinator deletes it when a run starts.
+pub async fn cell_is_done(bucket: &Bucket, key: CellKey, weights: Digest) -> Result<bool, CommitError> {
+    let record = bucket.read_json::<CellRecord>(&layout::cell_record(key)).await?;
+    Ok(record.is_some_and(|r| r.weights == weights))
 }
 
-/// Commits a cell with its per-item scores; losing to another attempt is as good. `record.blobs` is filled in.
+/// Commits a cell with its per-item scores; losing to another attempt at the same weights is as good. `record.blobs` is filled
+/// in.
 pub async fn commit_cell(
     bucket: &Bucket,
     mut record: CellRecord,
@@ -187,9 +190,19 @@ pub async fn commit_cell(
 ) -> Result<Commit, CommitError> {
     let path = layout::cell_blob(record.key, &record.attempt, SCORES);
     record.blobs = vec![upload(bucket, path, SCORES, scores).await?];
-    Ok(bucket
-        .commit_json(&layout::cell_record(record.key), &record)
-        .await?)
+    let path = layout::cell_record(record.key);
+    let commit = bucket.commit_json(&path, &record).await?;
+    if commit == Commit::Lost && !cell_is_done(bucket, record.key, record.weights).await? {
+        let why = format!(
+            "not measured on weights {}, which its variant's record names",
+            record.weights
+        );
+        return Err(CommitError::Altered {
+            path: path.to_string(),
+            why,
+        });
+    }
+    Ok(commit)
 }
 
 /// Leaves why an attempt failed. A store that fails here as well is only logged: the coordinator hears of it by `Sync`.
@@ -234,12 +247,8 @@ mod tests {
             peak_device_mib: None,
             rss_mib: 1.0,
             joules: None,
-            ended: clock_free(),
+            ended: "2000-01-01T00:00:00Z".to_owned(),
         }
-    }
-
-    fn clock_free() -> String {
-        "2000-01-01T00:00:00Z".to_owned()
     }
 
     fn variant(attempt: &str, weights: Digest) -> VariantRecord {
@@ -263,6 +272,25 @@ mod tests {
             weights,
             linears: Default::default(),
             bytes: 0,
+            measured: measured(),
+        }
+    }
+
+    fn cell(key: CellKey, n: u32, weights: Digest) -> CellRecord {
+        CellRecord {
+            format: RECORD_FORMAT,
+            key,
+            variant: VariantKey(Digest::of(b"v")),
+            inputs: InputsDigest(Digest::of(b"i")),
+            weights,
+            attempt: format!("main-1-{n}").parse().unwrap(),
+            blobs: Vec::new(),
+            outcome: Outcome::Perplexity {
+                seqlen: 2,
+                windows: 1,
+                tokens: 1,
+                window_nll: vec![f64::from(n)],
+            },
             measured: measured(),
         }
     }
@@ -298,22 +326,7 @@ mod tests {
         let tries = (1..=16).map(|n| {
             let (bucket, file) = (bucket.clone(), folder.path().join(format!("s{n}")));
             std::fs::write(&file, format!("scores of {n}")).unwrap();
-            let record = CellRecord {
-                format: RECORD_FORMAT,
-                key,
-                variant: VariantKey(Digest::of(b"v")),
-                inputs: InputsDigest(Digest::of(b"i")),
-                weights: Digest::of(b"w"),
-                attempt: format!("main-1-{n}").parse().unwrap(),
-                blobs: Vec::new(),
-                outcome: Outcome::Perplexity {
-                    seqlen: 2,
-                    windows: 1,
-                    tokens: 1,
-                    window_nll: vec![f64::from(n)],
-                },
-                measured: measured(),
-            };
+            let record = cell(key, n, Digest::of(b"w"));
             async move { commit_cell(&bucket, record, &file).await.unwrap() }
         });
         let results = futures::future::join_all(tries).await;
@@ -330,6 +343,27 @@ mod tests {
             .unwrap();
         assert_eq!(Digest::of(&blob), record.blobs[0].sha256);
         assert_eq!(blob, format!("scores of {}", record.attempt.n));
+    }
+
+    #[tokio::test]
+    async fn a_cell_measured_on_other_weights_is_not_done_and_never_taken_for_ones_own() {
+        let (folder, bucket) = bucket();
+        let (key, file) = (CellKey(Digest::of(b"c")), folder.path().join("s"));
+        std::fs::write(&file, "scores").unwrap();
+        let [old, new] = [Digest::of(b"old"), Digest::of(b"new")];
+        commit_cell(&bucket, cell(key, 1, old), &file).await.unwrap();
+        assert!(cell_is_done(&bucket, key, old).await.unwrap());
+        assert!(!cell_is_done(&bucket, key, new).await.unwrap());
+        let error = commit_cell(&bucket, cell(key, 2, new), &file)
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("not measured on weights"), "{error}");
+        bucket.delete(&layout::cell_record(key)).await.unwrap();
+        assert_eq!(
+            commit_cell(&bucket, cell(key, 3, new), &file).await.unwrap(),
+            Commit::Won
+        );
     }
 
     #[tokio::test]

@@ -215,7 +215,7 @@ impl Executor {
         key: CellKey,
         digest: InputsDigest,
     ) -> Result<(), ShardError> {
-        if commit::cell_is_done(shard.bucket, key).await? {
+        if commit::cell_is_done(shard.bucket, key, weights).await? {
             return Ok(());
         }
         let (inputs, scores) = (
