@@ -40,7 +40,9 @@ pub enum LogFormat {
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start(logs: &Logs) {
     let filter = EnvFilter::try_new(&logs.log).unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A line that cannot be written is lost; told on stderr, where it could not be written, it would end the process.
     let lines = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
     // Only a second call fails, and the first one's choice stands.

@@ -5,6 +5,7 @@ use crate::compute::{protocol::DeviceInfo, serve};
 use crate::execute::{Executor, ShardError};
 use crate::session::{self, SessionError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -148,7 +149,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the command line speaks to people")]
 fn complain(error: &CliError) {
     let mut text = format!("error: {error}");
     let mut cause = std::error::Error::source(error);
@@ -156,12 +156,15 @@ fn complain(error: &CliError) {
         text.push_str(&format!(": {error}"));
         cause = error.source();
     }
-    eprintln!("{text}");
+    // Where even stderr cannot be written, the exit code tells.
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 fn start_logs(logs: &Logs) {
     let filter = tracing_subscriber::EnvFilter::try_new(&logs.log).unwrap_or_else(|_| "info".into());
+    // A line that cannot be written, the log's disk being full, is lost; told on stderr, which is that log, it would end the process.
     let builder = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_env_filter(filter);
     if logs.log_json {
