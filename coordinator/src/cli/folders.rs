@@ -1,7 +1,7 @@
 //! Folders that a command writes for its user: looked at before the work, so that no hour ends at a folder that cannot be written.
 
 use crate::exit::Failure;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Refuses a folder that holds something or cannot be made; leaves nothing behind.
 pub fn is_free(folder: &Path) -> Result<(), Failure> {
@@ -48,6 +48,22 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let _ = std::fs::remove_file(&beside);
         failed(error)
     })
+}
+
+/// Folders on the way to `path` that are not there yet, the deepest first.
+pub fn absent(path: &Path) -> Vec<PathBuf> {
+    let missing = path
+        .ancestors()
+        .take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+    missing.map(Path::to_owned).collect()
+}
+
+/// Removes those of these folders that are empty: a command that wrote nothing leaves none of them.
+pub fn remove_empty(folders: &[PathBuf]) {
+    for folder in folders {
+        // One that holds something, or was never made, is no trouble.
+        let _ = std::fs::remove_dir(folder);
+    }
 }
 
 #[cfg(test)]

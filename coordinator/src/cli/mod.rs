@@ -22,6 +22,7 @@ pub mod sweep_args;
 use crate::exit::{Exit, Failure};
 use crate::telemetry::Logs;
 use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
 
 pub use argv::parse;
 
@@ -79,8 +80,31 @@ pub enum Command {
     Doctor(doctor::Doctor),
 }
 
-/// Carries out the command.
+impl Command {
+    /// Folders of its bucket that are not there yet.
+    fn absent_folders(&self) -> Vec<PathBuf> {
+        let bucket = match self {
+            Self::Run(command) => &command.bucket,
+            Self::Plan(command) => &command.bucket,
+            Self::Prune(command) => &command.bucket,
+            Self::Eval(command) => &command.bucket,
+            Self::Report(command) => &command.bucket,
+            Self::Export(command) => &command.bucket,
+            Self::Schema(_) | Self::Catalog(_) | Self::Doctor(_) => return Vec::new(),
+        };
+        if bucket.bucket.contains("://") { Vec::new() } else { folders::absent(Path::new(&bucket.bucket)) }
+    }
+}
+
+/// Carries out the command. A bucket that was made for it and holds nothing in the end is removed again.
 pub async fn run(cli: Cli) -> Result<Exit, Failure> {
+    let absent = cli.command.absent_folders();
+    let result = carry_out(cli).await;
+    folders::remove_empty(&absent);
+    result
+}
+
+async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Run(command) => run::run(&command, cli.output).await,
         Command::Plan(command) => plan::run(&command, cli.output).await,
