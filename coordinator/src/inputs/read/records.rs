@@ -158,9 +158,20 @@ fn csv_rows(file: &Path) -> Result<Vec<Record>, InputsError> {
     };
     let names = reader.headers().map_err(broken)?.clone();
     let mut records = Vec::new();
+    let (mut line, mut counted) = (1, 0);
     for row in reader.records() {
         let row = row.map_err(broken)?;
-        let line = row.position().map_or(0, |p| p.line() as usize);
+        // The reader's own count of lines lags behind where lines end with a carriage return.
+        let start = row.position().map_or(counted, |p| p.byte() as usize);
+        let blank = text[start..]
+            .bytes()
+            .take_while(|b| matches!(b, b'\r' | b'\n'))
+            .count();
+        line += text[counted..start + blank]
+            .bytes()
+            .filter(|b| *b == b'\n')
+            .count();
+        counted = start + blank;
         let fields = names
             .iter()
             .zip(row.iter())
