@@ -7,7 +7,7 @@ use super::{BucketArg, Output, bars::say, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::catalog;
 use crate::inputs::resolve::Prepared;
-use crate::merge::collect::{Found, collect_of};
+use crate::merge::collect::{Found, collect};
 use crate::merge::table::Table;
 use crate::report::{data, samples, terminal};
 use crate::spec::file::{DtypeChoice, TaskDecl};
@@ -81,7 +81,7 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     .file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, |_| true, announce).await?;
-    let found = collect_of(&bucket, prepared.sweep).await?;
+    let found = collect(&bucket, &prepared.sweep.name).await?;
     let mut table = Table::new(&found);
     // A single evaluation is no sweep of the user's.
     table.sweep = None;

@@ -99,7 +99,7 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
 }
 
 /// Reads what `bucket` holds of this grid, without a log: nothing is given up.
-pub async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
+async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
     let mut found = Found::empty(sweep);
     let variants: BTreeSet<VariantKey> = found.sweep.variants.iter().map(|v| v.key).collect();
     let cells: BTreeSet<CellKey> = found.sweep.cells.iter().map(|c| c.key).collect();
