@@ -1,0 +1,223 @@
+//! A small sweep in a folder of its own, for tests that break one thing of it and look at what the user is told.
+//!
+//! In: a golden model's name. Out: a private copy of it, tiny data and a sweep file of two variants and two tasks. Never touches
+//! the goldens, nor any cache of the user's.
+
+use crate::binaries::{espalier, text};
+use crate::{files, root};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Everything that one test's sweep is made of.
+#[derive(Debug)]
+pub struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    /// A copy of `tests/goldens/scoring/<golden>` as `model`, `rows.txt`, `cs.jsonl`, and the sweep `s.yaml` over them.
+    ///
+    /// # Panics
+    /// If the goldens cannot be copied.
+    pub fn new(golden: &str) -> Self {
+        let place = Self {
+            folder: tempfile::tempdir().expect("a temporary folder can be made"),
+        };
+        let scoring = root().join("tests/goldens/scoring");
+        copy_folder(&scoring.join(golden), &place.at("model"));
+        for (from, to) in [
+            ("data/rows.txt", "rows.txt"),
+            ("data/native/commonsense_qa.jsonl", "cs.jsonl"),
+        ] {
+            std::fs::copy(scoring.join(from), place.at(to)).expect("a golden file can be copied");
+        }
+        place.sweep("s", "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+        place
+    }
+
+    /// A path in the folder.
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the sweep file `<name>.yaml`: dense and wanda at `sparsity`, on `first` and on CommonsenseQA.
+    pub fn sweep(&self, name: &str, sparsity: &str, first: &str) {
+        let text = format!(
+            "name: {name}\nbackend: cpu\nmodels: [./model]\n\
+             calibration: {{data: ./rows.txt, nsamples: 2, seqlen: 32}}\n\
+             recipes:\n  - {{method: wanda, sparsity: [{sparsity}]}}\n\
+             tasks:\n  - {first}\n  - {{task: commonsense_qa, data: ./cs.jsonl, limit: 4}}\n"
+        );
+        self.write(&format!("{name}.yaml"), &text);
+    }
+
+    /// Writes a file of the folder.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.at(name), text).expect("a file of the folder can be written");
+    }
+
+    /// Replaces every `from` in a file of the folder, which must hold it.
+    ///
+    /// # Panics
+    /// If it does not, or cannot be read and written.
+    pub fn replace(&self, name: &str, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.at(name)).expect("a file of the folder can be read");
+        assert!(text.contains(from), "{name} holds no {from:?}");
+        self.write(name, &text.replace(from, to));
+    }
+
+    /// Changes the model's config.json.
+    ///
+    /// # Panics
+    /// If it is no JSON.
+    pub fn config(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.at("model/config.json");
+        let mut value = serde_json::from_slice(&std::fs::read(&path).expect("config.json is there"))
+            .expect("config.json is JSON");
+        change(&mut value);
+        std::fs::write(path, value.to_string()).expect("config.json can be written");
+    }
+
+    /// Changes the header of the model's safetensors; the weights stay as they are.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn header(&self, change: impl FnOnce(&mut Value)) {
+        let (mut header, data) = self.weights();
+        change(&mut header);
+        self.write_weights(&header, &data);
+    }
+
+    /// Puts NaN where the first weight of `tensor` (float32) was.
+    ///
+    /// # Panics
+    /// If there is no such tensor.
+    pub fn poison(&self, tensor: &str) {
+        let (header, mut data) = self.weights();
+        let start = header[tensor]["data_offsets"][0]
+            .as_u64()
+            .expect("the tensor is there") as usize;
+        data[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+        self.write_weights(&header, &data);
+    }
+
+    fn weights(&self) -> (Value, Vec<u8>) {
+        let bytes = std::fs::read(self.safetensors()).expect("the weights can be read");
+        let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+        let header = serde_json::from_slice(&bytes[8..8 + length]).expect("the header is JSON");
+        (header, bytes[8 + length..].to_vec())
+    }
+
+    fn write_weights(&self, header: &Value, data: &[u8]) {
+        let mut header = header.to_string();
+        // The data stays aligned.
+        header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+        let length = (header.len() as u64).to_le_bytes();
+        let bytes = [&length, header.as_bytes(), data].concat();
+        std::fs::write(self.safetensors(), bytes).expect("the weights can be written");
+    }
+
+    /// The model's only weights file.
+    pub fn safetensors(&self) -> PathBuf {
+        self.at("model/model.safetensors")
+    }
+
+    /// `espalier` in the folder, with a home and caches of its own, its bucket `out`.
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = espalier(args);
+        command
+            .current_dir(self.folder.path())
+            .env("ESPALIER_BUCKET", "out")
+            .env("HOME", self.at("home"));
+        for name in ["XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    /// Runs `espalier` in the folder to its end.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn espalier(&self, args: &[&str]) -> Output {
+        self.command(args).output().expect("the binary starts")
+    }
+
+    /// `espalier` with these arguments ends with `code`, says all of `needles`, panics nowhere.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn ends(&self, args: &[&str], code: i32, needles: &[&str]) -> String {
+        let output = self.espalier(args);
+        let said = text(&output);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+        assert!(!said.contains("panicked"), "{args:?}: {said}");
+        for needle in needles {
+            assert!(said.contains(needle), "{args:?} does not say {needle:?}: {said}");
+        }
+        said
+    }
+
+    /// `plan` refuses the sweep as bad input, says all of `needles`, and leaves no bucket behind.
+    ///
+    /// # Panics
+    /// If not.
+    pub fn plan_refuses(&self, needles: &[&str]) -> String {
+        let said = self.ends(&["plan", "s.yaml"], 3, needles);
+        assert!(said.lines().any(|l| l.starts_with("error: ")), "{said}");
+        assert!(!self.at("out").exists(), "plan left a bucket: {said}");
+        said
+    }
+
+    /// Cell records in the bucket.
+    pub fn cells(&self) -> usize {
+        let records = files(&self.at("out/cells"), "json");
+        records
+            .iter()
+            .filter(|p| p.file_name() == Some("record.json".as_ref()))
+            .count()
+    }
+
+    /// The results of a sweep, as CSV.
+    ///
+    /// # Panics
+    /// If there is no report.
+    pub fn results(&self, sweep: &str) -> String {
+        let path = self.at(&format!("out/sweeps/{sweep}/report/results.csv"));
+        std::fs::read_to_string(path).expect("the sweep has a report")
+    }
+
+    /// Names in a folder of this folder, sorted; hidden ones too.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub fn names(&self, folder: &str) -> Vec<String> {
+        names(&self.at(folder))
+    }
+}
+
+/// Names in a folder, sorted; hidden ones too.
+///
+/// # Panics
+/// If it cannot be read.
+pub fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder)
+        .expect("the folder can be read")
+        .flatten();
+    let mut names: Vec<String> = entries
+        .map(|e| e.file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    names
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder can be made");
+    for name in names(from) {
+        std::fs::copy(from.join(&name), to.join(&name)).expect("a golden file can be copied");
+    }
+}

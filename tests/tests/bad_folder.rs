@@ -1,0 +1,235 @@
+//! Folders that cannot be written: non-empty, read-only, on a full disk. What is written is whole or absent, and nothing that
+//! was there is lost.
+//!
+//! Read-only and full disks are small tmpfs mounts in a mount namespace of the test's own thread, which its children inherit
+//! and which ends with it. Where that is not permitted these tests say so and check nothing.
+
+use espalier_tests::files;
+use espalier_tests::sweeps::{Place, names};
+use std::ffi::CString;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+const PRUNE: &str = "prune --model model --sparsity-ratio 0.5 --calibration rows.txt --nsamples 2 --seqlen 32 --devices cpu:1";
+
+fn prune<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    PRUNE.split(' ').chain(more.iter().copied()).collect()
+}
+
+/// Puts an empty tmpfs of `size` over `folder` for this thread and its children; false, said loudly, where that is not permitted.
+fn mounted(folder: &Path, size: &str, read_only: bool) -> bool {
+    std::fs::create_dir_all(folder).unwrap();
+    let text = |s: &[u8]| CString::new(s).unwrap();
+    let (tmpfs, root, at) = (text(b"tmpfs"), text(b"/"), text(folder.as_os_str().as_bytes()));
+    let options = text(format!("size={size}").as_bytes());
+    let flags = if read_only { libc::MS_RDONLY } else { 0 };
+    // SAFETY: every pointer is a string that outlives the call, or null where the kernel takes none.
+    let done = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(
+                std::ptr::null(),
+                root.as_ptr(),
+                std::ptr::null(),
+                libc::MS_REC | libc::MS_PRIVATE,
+                std::ptr::null(),
+            ) == 0
+            && libc::mount(
+                tmpfs.as_ptr(),
+                at.as_ptr(),
+                tmpfs.as_ptr(),
+                flags,
+                options.as_ptr().cast(),
+            ) == 0
+    };
+    if !done {
+        let why = std::io::Error::last_os_error();
+        // The harness keeps what a passing test prints; this goes past it.
+        let _ = writeln!(
+            std::io::stderr(),
+            "\n*** SKIPPED: a tmpfs cannot be mounted here ({why}): that takes root ***\n"
+        );
+    }
+    done
+}
+
+#[test]
+fn a_folder_that_holds_something_is_refused_before_the_work_and_stays_as_it_is() {
+    let place = Place::new("phi-nobos");
+    std::fs::create_dir(place.at("full")).unwrap();
+    place.write("full/mine.txt", "mine");
+    place.ends(
+        &prune(&["--save-model", "full"]),
+        3,
+        &["full cannot be written: it is not empty"],
+    );
+    place.ends(
+        &prune(&["--save-model", "rows.txt"]),
+        3,
+        &["rows.txt cannot be written"],
+    );
+    assert_eq!(place.names("full"), ["mine.txt"]);
+    assert!(!place.at("out").exists());
+}
+
+#[test]
+fn export_equals_prunes_folder_and_refuses_one_that_holds_something() {
+    let place = Place::new("phi-nobos");
+    place.ends(&prune(&["--save-model", "pruned"]), 0, &["pruned model: pruned"]);
+    let to = |folder: &'static str| ["export", "wanda-0.5-s0", "--to", folder];
+    place.ends(&to("exported"), 0, &["wanda-0.5-s0 of model is in exported"]);
+    let files = place.names("pruned");
+    assert_eq!(
+        files,
+        [
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json"
+        ]
+    );
+    assert_eq!(files, place.names("exported"));
+    for file in &files {
+        let read = |folder: &str| std::fs::read(place.at(folder).join(file)).unwrap();
+        assert!(read("pruned") == read("exported"), "{file} differs");
+    }
+    assert_ne!(
+        std::fs::read(place.at("pruned/model.safetensors")).unwrap(),
+        std::fs::read(place.safetensors()).unwrap()
+    );
+    // Again into the same folder: nothing is overwritten.
+    place.ends(
+        &to("exported"),
+        3,
+        &["exported cannot be written: it is not empty"],
+    );
+    place.ends(
+        &["export", "wanda-0.6-s0", "--to", "x"],
+        3,
+        &["has no variant wanda-0.6-s0; it has: ", "wanda-0.5-s0"],
+    );
+    assert!(!place.at("x").exists());
+    // The base has changed since: what would be written is no variant of it.
+    place.poison("model.layers.0.mlp.fc1.weight");
+    place.ends(
+        &to("x"),
+        3,
+        &["holds model ", "the variant was made of", "--base"],
+    );
+    assert!(!place.at("x").exists());
+}
+
+#[test]
+fn a_read_only_folder_is_refused_before_the_work() {
+    let place = Place::new("phi-nobos");
+    if !mounted(&place.at("ro"), "1m", true) {
+        return;
+    }
+    for option in ["--save-model", "--save"] {
+        place.ends(
+            &prune(&[option, "ro/pruned"]),
+            3,
+            &["ro/pruned cannot be written: Read-only file system"],
+        );
+        assert!(!place.at("out").exists());
+    }
+    place.ends(
+        &["run", "s.yaml", "--bucket", "ro/out"],
+        5,
+        &["ro/out", "Read-only file system"],
+    );
+    place.ends(
+        &["plan", "s.yaml", "--bucket", "ro/out"],
+        5,
+        &["ro/out", "Read-only file system"],
+    );
+    assert!(names(&place.at("ro")).is_empty());
+}
+
+#[test]
+fn a_full_disk_leaves_no_part_of_a_model_and_what_is_finished_stays() {
+    let place = Place::new("phi-nobos");
+    if !mounted(&place.at("small"), "64k", false) {
+        return;
+    }
+    place.ends(
+        &prune(&["--save-model", "small/pruned"]),
+        3,
+        &["small/", "no space left", "nothing was kept"],
+    );
+    assert!(
+        names(&place.at("small")).is_empty(),
+        "{:?}",
+        names(&place.at("small"))
+    );
+    // The work is in the bucket: with room it is only written.
+    place.ends(
+        &prune(&["--save-model", "pruned"]),
+        0,
+        &["nothing was run", "pruned model: pruned"],
+    );
+    place.ends(
+        &["export", "wanda-0.5-s0", "--to", "small/pruned"],
+        3,
+        &["no space left", "nothing was kept"],
+    );
+    assert!(
+        names(&place.at("small")).is_empty(),
+        "{:?}",
+        names(&place.at("small"))
+    );
+}
+
+#[test]
+fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room() {
+    let place = Place::new("phi-nobos");
+    if !mounted(&place.at("small"), "1m", false) {
+        return;
+    }
+    let (filler, bucket) = (
+        place.at("small/filler"),
+        ["run", "s.yaml", "--bucket", "small/out"],
+    );
+    // Writes until nothing more goes in.
+    let fill = || {
+        let mut file = std::fs::File::create(&filler).unwrap();
+        while file.write_all(&[0; 512]).is_ok() {}
+    };
+    // No room for a single file.
+    fill();
+    place.ends(&bucket, 5, &["error: bucket", "No space left on device"]);
+    std::fs::remove_file(&filler).unwrap();
+    // Room for what a run begins with, none for results.
+    let heard = place.at("heard");
+    let said = || std::fs::read_to_string(&heard).unwrap();
+    let mut command = place.command(&bucket);
+    command
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(&heard).unwrap());
+    let mut run = command.spawn().unwrap();
+    until("a worker is started", || {
+        !files(&place.at("small/out/coordinators/run.s/workers"), "log").is_empty()
+    });
+    fill();
+    until("the full disk is told", || {
+        said().contains("store_error") || run.try_wait().unwrap().is_some()
+    });
+    assert!(said().contains("No space left on device"), "{}", said());
+    assert!(run.try_wait().unwrap().is_none(), "{}", said());
+    std::fs::remove_file(&filler).unwrap();
+    assert_eq!(run.wait().unwrap().code(), Some(0), "{}", said());
+    assert!(said().contains("4 of 4 cells done"), "{}", said());
+}
+
+/// Waits until `holds`, a minute at most.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("waited in vain until {what}");
+}
