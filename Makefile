@@ -30,7 +30,7 @@ test: libtorch ## every test that needs no Python
 
 check: libtorch ## formatting and lints, as CI has them
 	$(CARGO) fmt --all --check
-	$(CARGO) clippy --quiet --workspace --all-targets -- -D warnings
+	$(CARGO) clippy --quiet --workspace --lib --bins -- -D warnings
 
 $(PYTHON): tests/goldens/make/requirements.txt
 	python3 -m venv .venv-python

@@ -59,7 +59,7 @@ impl fmt::Display for SpecError {
             let separator = if i == 0 { "" } else { "\n" };
             let Complaint { at, field, message } = complaint;
             match at.line {
-                0 => write!(f, "{separator}{}", "command line: ")?,
+                0 => write!(f, "{separator}command line: ")?,
                 line => write!(f, "{separator}{}:{line}:{}: ", self.path.display(), at.column)?,
             }
             match field.as_str() {

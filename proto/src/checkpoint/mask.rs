@@ -44,7 +44,7 @@ impl Mask {
         if rows.checked_mul(stride) != Some(bits.len()) {
             return None;
         }
-        let unused = if columns % 8 == 0 {
+        let unused = if columns.is_multiple_of(8) {
             0
         } else {
             0xffu8 << (columns % 8)

@@ -35,7 +35,7 @@ pub(super) fn read(config: Fields<'_>, sizes: &Sizes, defaults: &RopeDefaults) -
     }
     // Cut off as transformers does: 0.4 of 80 are 32 although the product in f64 may lie just below or above.
     let dim = (sizes.head_dim as f64 * partial) as usize;
-    if dim == 0 || dim % 2 != 0 {
+    if dim == 0 || !dim.is_multiple_of(2) {
         let name = if partial_at.get("partial_rotary_factor").is_some() {
             "partial_rotary_factor"
         } else {
