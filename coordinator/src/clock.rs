@@ -41,9 +41,6 @@ mod tests {
     #[test]
     fn a_time_for_people_is_utc_to_the_millisecond() {
         let now = super::utc();
-        assert!(
-            now.ends_with('Z') && now.len() == "2024-01-01T00:00:00.000Z".len(),
-            "{now}"
-        );
+        assert!(now.ends_with('Z') && now.len() == "2024-01-01T00:00:00.000Z".len(), "{now}");
     }
 }

@@ -123,7 +123,9 @@ impl Failure {
 
 fn local(error: &LocalError) -> Exit {
     match error {
-        LocalError::Epoch(EpochError::Bucket(_)) | LocalError::Records(_) | LocalError::Bucket(_) => Exit::Bucket,
+        LocalError::Epoch(EpochError::Bucket(_)) | LocalError::Records(_) | LocalError::Bucket(_) => {
+            Exit::Bucket
+        }
         LocalError::Epoch(EpochError::Running { .. } | EpochError::Elsewhere { .. }) => Exit::Usage,
         LocalError::Log(error) => log(error),
         LocalError::TakenOver { .. } => Exit::Interrupted,
@@ -143,11 +145,7 @@ fn log(error: &LogError) -> Exit {
 }
 
 fn lines(errors: &[crate::inputs::InputsError]) -> String {
-    errors
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join("\n")
+    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Tells the user how the command ended and gives the process its code.
@@ -159,10 +157,7 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
             let text = match output {
                 Output::Text => format!("error: {message}\n"),
                 Output::Json => {
-                    format!(
-                        "{}\n",
-                        serde_json::json!({"error": message, "exit": failure.exit() as u8})
-                    )
+                    format!("{}\n", serde_json::json!({"error": message, "exit": failure.exit() as u8}))
                 }
             };
             // Nothing is left to be done where even stderr is closed.
@@ -212,10 +207,7 @@ mod tests {
     #[test]
     fn a_message_tells_every_cause_once() {
         let source = std::io::Error::other("no space left");
-        let failure = Failure::Write {
-            path: "out.json".into(),
-            source,
-        };
+        let failure = Failure::Write { path: "out.json".into(), source };
         assert_eq!(chain(&failure), "out.json cannot be written: no space left");
     }
 }

@@ -18,13 +18,7 @@ pub struct Logs {
     )]
     pub log: String,
     /// How log lines look
-    #[arg(
-        long,
-        global = true,
-        env = "ESPALIER_LOG_FORMAT",
-        default_value = "human",
-        hide_env_values = true
-    )]
+    #[arg(long, global = true, env = "ESPALIER_LOG_FORMAT", default_value = "human", hide_env_values = true)]
     pub log_format: LogFormat,
 }
 

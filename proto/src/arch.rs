@@ -241,13 +241,7 @@ impl Arch {
                     LinearRole::Gate | LinearRole::Up => (inner, hidden, m.bias),
                     LinearRole::Down => (hidden, inner, m.bias),
                 };
-                Linear {
-                    name: format!("{prefix}.{name}"),
-                    out,
-                    inp,
-                    bias,
-                    role: *role,
-                }
+                Linear { name: format!("{prefix}.{name}"), out, inp, bias, role: *role }
             })
             .collect()
     }
@@ -258,9 +252,7 @@ impl Arch {
         let mut add = |name: String, shape: Vec<usize>| specs.push(TensorSpec { name, shape });
         let has_bias = matches!(self.norm, Norm::Layer { .. });
         add(self.names.embedding.to_owned(), vec![self.vocab, self.hidden]);
-        let norms: Vec<&str> = std::iter::once(self.names.norm1)
-            .chain(self.names.norm2)
-            .collect();
+        let norms: Vec<&str> = std::iter::once(self.names.norm1).chain(self.names.norm2).collect();
         for i in 0..self.blocks {
             let prefix = self.names.block.replace("{}", &i.to_string());
             for norm in &norms {
@@ -297,19 +289,12 @@ impl Arch {
 
     /// All parameters.
     pub fn parameters(&self) -> u64 {
-        self.tensors()
-            .iter()
-            .map(|t| t.shape.iter().product::<usize>() as u64)
-            .sum()
+        self.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).sum()
     }
 
     /// Weights in prunable linears.
     pub fn prunable(&self) -> u64 {
-        self.linears(0)
-            .iter()
-            .map(|l| (l.out * l.inp) as u64)
-            .sum::<u64>()
-            * self.blocks as u64
+        self.linears(0).iter().map(|l| (l.out * l.inp) as u64).sum::<u64>() * self.blocks as u64
     }
 
     /// The position from which rope's frequencies depend on the sequence's length.

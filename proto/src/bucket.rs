@@ -69,9 +69,7 @@ pub struct Bucket {
 
 impl std::fmt::Debug for Bucket {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bucket")
-            .field("url", &self.url)
-            .finish_non_exhaustive()
+        f.debug_struct("Bucket").field("url", &self.url).finish_non_exhaustive()
     }
 }
 
@@ -79,10 +77,7 @@ impl Bucket {
     /// Opens `url`: a folder (made if absent) or `s3://bucket[/prefix]`, whose endpoint and credentials come from the
     /// environment as object_store reads it.
     pub fn open(url: &str) -> Result<Self, BucketError> {
-        let bad = |why: String| BucketError::Url {
-            url: url.to_owned(),
-            why,
-        };
+        let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
         if url.starts_with("s3://") {
             let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
             let store = object_store::aws::AmazonS3Builder::from_env()
@@ -95,10 +90,7 @@ impl Bucket {
             } else {
                 Arc::new(object_store::prefix::PrefixStore::new(store, prefix))
             };
-            return Ok(Self {
-                store,
-                url: url.to_owned(),
-            });
+            return Ok(Self { store, url: url.to_owned() });
         }
         if let Some((scheme, _)) = url.split_once("://") {
             return Err(bad(format!("unknown scheme {scheme:?}")));
@@ -108,18 +100,12 @@ impl Bucket {
         let store = object_store::local::LocalFileSystem::new_with_prefix(&folder)
             .map_err(|e| bad(e.to_string()))?
             .with_fsync(true);
-        Ok(Self {
-            store: Arc::new(store),
-            url: folder.to_string_lossy().into_owned(),
-        })
+        Ok(Self { store: Arc::new(store), url: folder.to_string_lossy().into_owned() })
     }
 
     /// A bucket over any store: tests put faults in between.
     pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self {
-            store,
-            url: url.to_owned(),
-        }
+        Self { store, url: url.to_owned() }
     }
 
     /// Where it is; for a folder its absolute path.
@@ -140,10 +126,8 @@ impl Bucket {
     pub async fn commit_once(&self, path: &Path, body: Bytes) -> Result<Commit, BucketError> {
         let mut last = None;
         for _ in 0..4 {
-            let put = self
-                .store
-                .put_opts(path, PutPayload::from_bytes(body.clone()), PutMode::Create.into())
-                .await;
+            let put =
+                self.store.put_opts(path, PutPayload::from_bytes(body.clone()), PutMode::Create.into()).await;
             match put {
                 Ok(_) => return Ok(Commit::Won),
                 Err(error) => last = Some(error),
@@ -175,20 +159,12 @@ impl Bucket {
             .put(path, PutPayload::from_bytes(body))
             .await
             .map(drop)
-            .map_err(|source| BucketError::Store {
-                action: "writing",
-                path: path.to_string(),
-                source,
-            })
+            .map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
     }
 
     /// Reads an object, `None` if it is absent.
     pub async fn read(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
-        let failed = |source| BucketError::Store {
-            action: "reading",
-            path: path.to_string(),
-            source,
-        };
+        let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
         match self.store.get(path).await {
             Ok(got) => got.bytes().await.map(Some).map_err(failed),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -203,10 +179,7 @@ impl Bucket {
         };
         serde_json::from_slice(&bytes)
             .map(Some)
-            .map_err(|e| BucketError::Corrupt {
-                path: path.to_string(),
-                why: e.to_string(),
-            })
+            .map_err(|e| BucketError::Corrupt { path: path.to_string(), why: e.to_string() })
     }
 
     /// True if the object is there.
@@ -214,27 +187,16 @@ impl Bucket {
         match self.store.head(path).await {
             Ok(_) => Ok(true),
             Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(source) => Err(BucketError::Store {
-                action: "looking for",
-                path: path.to_string(),
-                source,
-            }),
+            Err(source) => Err(BucketError::Store { action: "looking for", path: path.to_string(), source }),
         }
     }
 
     /// Paths under a folder, sorted.
     pub async fn list(&self, folder: &Path) -> Result<Vec<Path>, BucketError> {
-        let mut paths: Vec<Path> = self
-            .store
-            .list(Some(folder))
-            .map_ok(|meta| meta.location)
-            .try_collect()
-            .await
-            .map_err(|source| BucketError::Store {
-                action: "listing",
-                path: folder.to_string(),
-                source,
-            })?;
+        let mut paths: Vec<Path> =
+            self.store.list(Some(folder)).map_ok(|meta| meta.location).try_collect().await.map_err(
+                |source| BucketError::Store { action: "listing", path: folder.to_string(), source },
+            )?;
         paths.sort();
         Ok(paths)
     }
@@ -243,31 +205,20 @@ impl Bucket {
     pub async fn delete(&self, path: &Path) -> Result<(), BucketError> {
         match self.store.delete(path).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(BucketError::Store {
-                action: "deleting",
-                path: path.to_string(),
-                source,
-            }),
+            Err(source) => Err(BucketError::Store { action: "deleting", path: path.to_string(), source }),
         }
     }
 
     /// Tries what everything stands on: a second create of one path must be refused, and what was written must read back.
     /// Leaves `nonce` at `path` for workers to find.
     pub async fn probe(&self, path: &Path, nonce: &str) -> Result<(), BucketError> {
-        let unsafe_store = |promise| BucketError::Unsafe {
-            url: self.url.clone(),
-            promise,
-        };
+        let unsafe_store = |promise| BucketError::Unsafe { url: self.url.clone(), promise };
         let body = Bytes::from(nonce.to_owned());
         self.delete(path).await?;
         if self.commit_once(path, body.clone()).await? != Commit::Won {
             return Err(unsafe_store("a create-only write of a new object was refused"));
         }
-        if self
-            .commit_once(path, Bytes::from(format!("{nonce} again")))
-            .await?
-            != Commit::Lost
-        {
+        if self.commit_once(path, Bytes::from(format!("{nonce} again"))).await? != Commit::Lost {
             return Err(unsafe_store("a second create-only write replaced the first"));
         }
         if self.read(path).await?.as_ref() != Some(&body) {
@@ -312,15 +263,7 @@ mod tests {
         let path = Path::from("cells/ab/record.json");
         let tries = (0..16).map(|i| {
             let (bucket, path) = (bucket.clone(), path.clone());
-            async move {
-                (
-                    i,
-                    bucket
-                        .commit_once(&path, Bytes::from(format!("{i}")))
-                        .await
-                        .unwrap(),
-                )
-            }
+            async move { (i, bucket.commit_once(&path, Bytes::from(format!("{i}"))).await.unwrap()) }
         });
         let results = futures::future::join_all(tries).await;
         let winners: Vec<_> = results.iter().filter(|(_, c)| *c == Commit::Won).collect();
@@ -341,9 +284,6 @@ mod tests {
     #[test]
     fn an_unknown_scheme_is_refused_by_name() {
         let error = Bucket::open("gs://x").unwrap_err().to_string();
-        assert!(
-            error.contains("\"gs\"") && error.contains("s3://bucket/prefix"),
-            "{error}"
-        );
+        assert!(error.contains("\"gs\"") && error.contains("s3://bucket/prefix"), "{error}");
     }
 }

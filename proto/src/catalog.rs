@@ -11,28 +11,10 @@ pub struct CatalogFile {
 
 /// Every task, in the order in which tables show them.
 pub const TASKS: &[CatalogFile] = &[
-    CatalogFile {
-        name: "wikitext2",
-        text: include_str!("../catalog/wikitext2.yaml"),
-    },
-    CatalogFile {
-        name: "commonsense_qa",
-        text: include_str!("../catalog/commonsense_qa.yaml"),
-    },
-    CatalogFile {
-        name: "cosmos_qa",
-        text: include_str!("../catalog/cosmos_qa.yaml"),
-    },
-    CatalogFile {
-        name: "logiqa",
-        text: include_str!("../catalog/logiqa.yaml"),
-    },
-    CatalogFile {
-        name: "reclor",
-        text: include_str!("../catalog/reclor.yaml"),
-    },
-    CatalogFile {
-        name: "ekar",
-        text: include_str!("../catalog/ekar.yaml"),
-    },
+    CatalogFile { name: "wikitext2", text: include_str!("../catalog/wikitext2.yaml") },
+    CatalogFile { name: "commonsense_qa", text: include_str!("../catalog/commonsense_qa.yaml") },
+    CatalogFile { name: "cosmos_qa", text: include_str!("../catalog/cosmos_qa.yaml") },
+    CatalogFile { name: "logiqa", text: include_str!("../catalog/logiqa.yaml") },
+    CatalogFile { name: "reclor", text: include_str!("../catalog/reclor.yaml") },
+    CatalogFile { name: "ekar", text: include_str!("../catalog/ekar.yaml") },
 ];

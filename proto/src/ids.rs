@@ -57,10 +57,7 @@ impl FromStr for Digest {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = || IdError {
-            value: text.to_owned(),
-            expected: "64 lower-case hexadecimal digits",
-        };
+        let error = || IdError { value: text.to_owned(), expected: "64 lower-case hexadecimal digits" };
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(error());
         }
@@ -150,16 +147,11 @@ impl FromStr for Name {
     fn from_str(text: &str) -> Result<Self, IdError> {
         let stem = text.strip_prefix("run.").unwrap_or(text);
         let fits = (1..=63).contains(&stem.len())
-            && stem
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+            && stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if fits {
             return Ok(Self(text.to_owned()));
         }
-        Err(IdError {
-            value: text.to_owned(),
-            expected: "1 to 63 characters of a-z, 0-9 and -",
-        })
+        Err(IdError { value: text.to_owned(), expected: "1 to 63 characters of a-z, 0-9 and -" })
     }
 }
 
@@ -198,10 +190,7 @@ impl FromStr for AttemptId {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = || IdError {
-            value: text.to_owned(),
-            expected: "<instance>-<epoch>-<n>",
-        };
+        let error = || IdError { value: text.to_owned(), expected: "<instance>-<epoch>-<n>" };
         let mut parts = text.rsplitn(3, '-');
         let n = parts.next().and_then(|p| p.parse().ok()).ok_or_else(error)?;
         let epoch = parts.next().and_then(|p| p.parse().ok()).ok_or_else(error)?;

@@ -135,11 +135,7 @@ impl Windows {
     /// Windows in their order, with micro-batches composed.
     pub fn new(seqlen: u32, windows: Vec<Vec<u32>>) -> Self {
         let batches = compose_batches(&vec![seqlen as usize; windows.len()]);
-        Self {
-            seqlen,
-            windows,
-            batches,
-        }
+        Self { seqlen, windows, batches }
     }
 
     fn canonical(&self, c: &mut Canonical) {
@@ -159,10 +155,7 @@ impl Choices {
             c.text("doc", &item.doc_sha256.to_string());
             c.number("gold", u64::from(item.gold));
             for option in &item.options {
-                c.tokens(
-                    "option",
-                    &[option.chars, option.tokens, u32::from(option.truncated)],
-                );
+                c.tokens("option", &[option.chars, option.tokens, u32::from(option.truncated)]);
             }
         }
         for row in &self.rows {
@@ -245,9 +238,6 @@ mod tests {
     #[test]
     fn calibration_and_perplexity_over_the_same_windows_are_two_inputs() {
         let windows = Windows::new(2, vec![vec![1, 2], vec![3, 4]]);
-        assert_ne!(
-            Inputs::Calibration(windows.clone()).digest(),
-            Inputs::Perplexity(windows).digest()
-        );
+        assert_ne!(Inputs::Calibration(windows.clone()).digest(), Inputs::Perplexity(windows).digest());
     }
 }

@@ -150,12 +150,7 @@ mod tests {
             |s| s.model = ModelDigest(Digest::of(b"other")),
             |s| s.method = "magnitude".into(),
             |s| drop(s.params.insert("use_variant".into(), ParamValue::Bool(true))),
-            |s| {
-                drop(
-                    s.targets
-                        .insert("model.layers.0.mlp.fc1".into(), Pattern::NOfM { prune: 2, of: 4 }),
-                )
-            },
+            |s| drop(s.targets.insert("model.layers.0.mlp.fc1".into(), Pattern::NOfM { prune: 2, of: 4 })),
             |s| s.calibration = None,
             |s| s.dtype = Dtype::Bfloat16,
             |s| s.backend = Backend::Cuda,
@@ -173,12 +168,7 @@ mod tests {
     fn keys_are_the_same_as_when_the_first_record_was_written() {
         // Written down once; a change here orphans every record in every bucket.
         assert_eq!(variant_key(&spec()).0.short(), KEY_OF_SPEC);
-        assert_eq!(
-            cell_key(variant_key(&spec()), InputsDigest(Digest::of(b"i")))
-                .0
-                .short(),
-            KEY_OF_CELL
-        );
+        assert_eq!(cell_key(variant_key(&spec()), InputsDigest(Digest::of(b"i"))).0.short(), KEY_OF_CELL);
     }
 
     const KEY_OF_SPEC: &str = "4b7c07cd8f08";

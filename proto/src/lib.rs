@@ -27,7 +27,11 @@ pub mod records;
 pub mod sweep;
 
 /// The gRPC messages, generated from `espalier/v1/*.proto`.
-#[expect(missing_docs, clippy::allow_attributes, reason = "generated; the comments stand in the .proto files")]
+#[expect(
+    missing_docs,
+    clippy::allow_attributes,
+    reason = "generated; the comments stand in the .proto files"
+)]
 pub mod messages {
     tonic::include_proto!("espalier.v1");
 }

@@ -81,10 +81,8 @@ pub const SCORE_VERSION: u32 = 1;
 
 /// Every stage with its version, as workers announce them.
 pub fn stage_versions() -> std::collections::BTreeMap<String, u32> {
-    let mut versions: std::collections::BTreeMap<String, u32> = METHODS
-        .iter()
-        .map(|m| (format!("prune.{}", m.name), m.version))
-        .collect();
+    let mut versions: std::collections::BTreeMap<String, u32> =
+        METHODS.iter().map(|m| (format!("prune.{}", m.name), m.version)).collect();
     versions.insert("forward".to_owned(), FORWARD_VERSION);
     versions.insert("score".to_owned(), SCORE_VERSION);
     versions

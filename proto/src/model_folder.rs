@@ -63,37 +63,26 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// Finds the files of the model in `folder`. One model.safetensors wins over an index, as in transformers.
 pub fn model_files(folder: &Path) -> Result<ModelFiles, ModelFilesError> {
-    let missing = |file: &str| ModelFilesError::Missing {
-        folder: folder.display().to_string(),
-        file: file.to_owned(),
-    };
+    let missing =
+        |file: &str| ModelFilesError::Missing { folder: folder.display().to_string(), file: file.to_owned() };
     let config = folder.join("config.json");
     if !config.is_file() {
         return Err(missing("config.json"));
     }
     let single = folder.join(SINGLE);
     if single.is_file() {
-        return Ok(ModelFiles {
-            config,
-            index: None,
-            weights: vec![single],
-        });
+        return Ok(ModelFiles { config, index: None, weights: vec![single] });
     }
     let index = folder.join(INDEX);
     if !index.is_file() {
         return Err(missing("model.safetensors or model.safetensors.index.json"));
     }
-    let bad = |why: String| ModelFilesError::Index {
-        path: index.display().to_string(),
-        why,
-    };
+    let bad = |why: String| ModelFilesError::Index { path: index.display().to_string(), why };
     let text = std::fs::read(&index).map_err(|source| read_error(&index, source))?;
     let parsed: Index = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
     let names: BTreeSet<&String> = parsed.weight_map.values().collect();
     if names.is_empty() {
-        return Err(bad(
-            "weight_map is empty, expected tensor names with their files".to_owned()
-        ));
+        return Err(bad("weight_map is empty, expected tensor names with their files".to_owned()));
     }
     let mut weights = Vec::with_capacity(names.len());
     for name in names {
@@ -107,11 +96,7 @@ pub fn model_files(folder: &Path) -> Result<ModelFiles, ModelFilesError> {
         }
         weights.push(path);
     }
-    Ok(ModelFiles {
-        config,
-        index: Some(index),
-        weights,
-    })
+    Ok(ModelFiles { config, index: Some(index), weights })
 }
 
 /// The digest of the model in `folder`. With `cache` (a folder, made if absent) a file that has not changed by path, size,
@@ -120,11 +105,7 @@ pub fn folder_digest(folder: &Path, cache: Option<&Path>) -> Result<ModelDigest,
     let files = model_files(folder)?;
     let mut parts = Vec::new();
     for path in std::iter::once(&files.config).chain(&files.weights) {
-        let name = path
-            .file_name()
-            .expect("joined from a folder and a name")
-            .to_string_lossy()
-            .into_owned();
+        let name = path.file_name().expect("joined from a folder and a name").to_string_lossy().into_owned();
         let (size, digest) = file_digest(path, cache)?;
         parts.push((name, size, digest));
     }
@@ -139,18 +120,13 @@ pub fn file_digest(path: &Path, cache: Option<&Path>) -> Result<(u64, Digest), M
     let real = std::fs::canonicalize(path).map_err(failed)?;
     let mut c = keys::Canonical::new("file");
     c.text("path", &real.to_string_lossy());
-    for (name, number) in [
-        ("size", meta.len()),
-        ("inode", meta.ino()),
-        ("mtime", meta.mtime() as u64),
-    ] {
+    for (name, number) in [("size", meta.len()), ("inode", meta.ino()), ("mtime", meta.mtime() as u64)] {
         c.number(name, number);
     }
     c.number("mtime_ns", meta.mtime_nsec() as u64);
     let remembered = cache.map(|folder| folder.join(c.finish().to_string()));
-    if let Some(digest) = remembered
-        .as_ref()
-        .and_then(|p| std::fs::read_to_string(p).ok()?.trim().parse().ok())
+    if let Some(digest) =
+        remembered.as_ref().and_then(|p| std::fs::read_to_string(p).ok()?.trim().parse().ok())
     {
         return Ok((meta.len(), digest));
     }
@@ -183,10 +159,7 @@ fn remember(entry: &Path, digest: Digest) {
 }
 
 fn read_error(path: &Path, source: std::io::Error) -> ModelFilesError {
-    ModelFilesError::Read {
-        path: path.display().to_string(),
-        source,
-    }
+    ModelFilesError::Read { path: path.display().to_string(), source }
 }
 
 #[cfg(test)]
@@ -204,11 +177,7 @@ mod tests {
     #[test]
     fn the_digest_names_config_and_indexed_weights_and_nothing_else() {
         let index = r#"{"weight_map": {"a": "x.safetensors", "b": "x.safetensors"}}"#;
-        let files = [
-            ("config.json", "{}"),
-            ("model.safetensors.index.json", index),
-            ("x.safetensors", "w"),
-        ];
+        let files = [("config.json", "{}"), ("model.safetensors.index.json", index), ("x.safetensors", "w")];
         let (a, b) = (folder(&files), folder(&files));
         std::fs::write(b.path().join("tokenizer.json"), "{}").unwrap();
         std::fs::write(b.path().join("y.safetensors"), "z").unwrap();

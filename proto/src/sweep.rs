@@ -167,10 +167,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            attempts: 3,
-            max_failed_cells: 10,
-        }
+        Self { attempts: 3, max_failed_cells: 10 }
     }
 }
 

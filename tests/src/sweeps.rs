@@ -21,15 +21,10 @@ impl Place {
     /// # Panics
     /// If the goldens cannot be copied.
     pub fn new(golden: &str) -> Self {
-        let place = Self {
-            folder: tempfile::tempdir().expect("a temporary folder can be made"),
-        };
+        let place = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
         let scoring = root().join("tests/goldens/scoring");
         copy_folder(&scoring.join(golden), &place.at("model"));
-        for (from, to) in [
-            ("data/rows.txt", "rows.txt"),
-            ("data/native/commonsense_qa.jsonl", "cs.jsonl"),
-        ] {
+        for (from, to) in [("data/rows.txt", "rows.txt"), ("data/native/commonsense_qa.jsonl", "cs.jsonl")] {
             std::fs::copy(scoring.join(from), place.at(to)).expect("a golden file can be copied");
         }
         place.sweep("s", "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
@@ -98,9 +93,7 @@ impl Place {
     /// If there is no such tensor.
     pub fn poison(&self, tensor: &str) {
         let (header, mut data) = self.weights();
-        let start = header[tensor]["data_offsets"][0]
-            .as_u64()
-            .expect("the tensor is there") as usize;
+        let start = header[tensor]["data_offsets"][0].as_u64().expect("the tensor is there") as usize;
         data[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
         self.write_weights(&header, &data);
     }
@@ -129,10 +122,7 @@ impl Place {
     /// `espalier` in the folder, with a home and caches of its own, its bucket `out`.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = espalier(args);
-        command
-            .current_dir(self.folder.path())
-            .env("ESPALIER_BUCKET", "out")
-            .env("HOME", self.at("home"));
+        command.current_dir(self.folder.path()).env("ESPALIER_BUCKET", "out").env("HOME", self.at("home"));
         for name in ["XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"] {
             command.env_remove(name);
         }
@@ -176,10 +166,7 @@ impl Place {
     /// Cell records in the bucket.
     pub fn cells(&self) -> usize {
         let records = files(&self.at("out/cells"), "json");
-        records
-            .iter()
-            .filter(|p| p.file_name() == Some("record.json".as_ref()))
-            .count()
+        records.iter().filter(|p| p.file_name() == Some("record.json".as_ref())).count()
     }
 
     /// The results of a sweep, as CSV.
@@ -205,12 +192,8 @@ impl Place {
 /// # Panics
 /// If it cannot be read.
 pub fn names(folder: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(folder)
-        .expect("the folder can be read")
-        .flatten();
-    let mut names: Vec<String> = entries
-        .map(|e| e.file_name().to_string_lossy().into_owned())
-        .collect();
+    let entries = std::fs::read_dir(folder).expect("the folder can be read").flatten();
+    let mut names: Vec<String> = entries.map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     names.sort();
     names
 }

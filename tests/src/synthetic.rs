@@ -109,10 +109,7 @@ impl Synthetic {
             weights,
             linears: [(
                 LINEAR.to_owned(),
-                LinearRecord {
-                    weights: 1 << 20,
-                    zeros: (target * (1 << 20) as f64) as u64,
-                },
+                LinearRecord { weights: 1 << 20, zeros: (target * (1 << 20) as f64) as u64 },
             )]
             .into(),
             bytes: if pattern.is_some() { 131_072 } else { 0 },
@@ -130,12 +127,7 @@ impl Synthetic {
         for task in self.sweep.tasks.clone() {
             let inputs = InputsDigest(Digest::of(format!("{}{}", model.id, task.label).as_bytes()));
             let cell = cell_key(key, inputs);
-            self.sweep.cells.push(CellEntry {
-                key: cell,
-                variant: key,
-                task: task.label.clone(),
-                inputs,
-            });
+            self.sweep.cells.push(CellEntry { key: cell, variant: key, task: task.label.clone(), inputs });
             self.cells.push(CellRecord {
                 format: RECORD_FORMAT,
                 key: cell,
@@ -154,24 +146,15 @@ impl Synthetic {
     pub async fn write(&self, bucket: &Bucket) {
         let spec = espalier_proto::bucket::json_digest(&self.sweep);
         let name = &self.sweep.name;
-        bucket
-            .commit_json(&layout::spec(name, spec), &self.sweep)
-            .await
-            .expect("the bucket takes the spec");
+        bucket.commit_json(&layout::spec(name, spec), &self.sweep).await.expect("the bucket takes the spec");
         let entry = LogEntry {
             format: SWEEP_FORMAT,
             instance: name.local_instance(),
             epoch: 1,
             at: "2026-01-01T00:00:00Z".to_owned(),
-            event: LogEvent::Submit {
-                spec,
-                take_over: false,
-            },
+            event: LogEvent::Submit { spec, take_over: false },
         };
-        bucket
-            .commit_json(&layout::log_entry(name, 1), &entry)
-            .await
-            .expect("the bucket takes the log");
+        bucket.commit_json(&layout::log_entry(name, 1), &entry).await.expect("the bucket takes the log");
         for record in &self.variants {
             bucket
                 .commit_json(&layout::variant_record(record.key), record)
@@ -269,9 +252,7 @@ fn tasks() -> Vec<TaskEntry> {
 fn outcome(task: &TaskEntry, harm: f64, wobble: f64) -> Outcome {
     if task.kind == TaskKind::Perplexity {
         let mean = (9.71f64).ln() + wobble + 10.5 * harm.powi(5) + f64::from(task.seqlen) * -1.0e-5;
-        let window_nll = (0..64)
-            .map(|i| mean + ((i * 37 % 64) as f64 / 64.0 - 0.5) * 0.3)
-            .collect();
+        let window_nll = (0..64).map(|i| mean + ((i * 37 % 64) as f64 / 64.0 - 0.5) * 0.3).collect();
         return Outcome::Perplexity {
             seqlen: task.seqlen,
             windows: 64,
@@ -296,11 +277,7 @@ fn outcome(task: &TaskEntry, harm: f64, wobble: f64) -> Outcome {
             let right = (of_gold as f64 * share).round() as usize;
             let wrong = of_gold - right;
             // A pruned model drifts to the first option.
-            let first = if gold == 0 {
-                0
-            } else {
-                (wrong as f64 * harm).round() as usize
-            };
+            let first = if gold == 0 { 0 } else { (wrong as f64 * harm).round() as usize };
             let others: Vec<usize> = (0..options).filter(|o| *o != gold).collect();
             let mut row = vec![0u64; options];
             row[gold] = right as u64;

@@ -8,28 +8,18 @@ fn phi() -> Place {
 
 /// The small sweep with another calibration than `rows.txt`.
 fn calibrated(place: &Place, calibration: &str) {
-    place.replace(
-        "s.yaml",
-        "{data: ./rows.txt, nsamples: 2, seqlen: 32}",
-        calibration,
-    );
+    place.replace("s.yaml", "{data: ./rows.txt, nsamples: 2, seqlen: 32}", calibration);
 }
 
 fn lines(ids: &[&[u32]]) -> String {
-    ids.iter()
-        .map(|ids| format!("{{\"input_ids\": {ids:?}}}\n"))
-        .collect()
+    ids.iter().map(|ids| format!("{{\"input_ids\": {ids:?}}}\n")).collect()
 }
 
 #[test]
 fn a_dataset_with_a_missing_column_is_told_with_file_line_and_column() {
     let place = phi();
     let whole = std::fs::read_to_string(place.at("cs.jsonl")).unwrap();
-    for (column, says) in [
-        ("answerKey", "answerKey"),
-        ("choices", "choices"),
-        ("stem", "stem"),
-    ] {
+    for (column, says) in [("answerKey", "answerKey"), ("choices", "choices"), ("stem", "stem")] {
         // In one line, then in all.
         let mut some: Vec<String> = whole.lines().map(str::to_owned).collect();
         some[2] = some[2].replace(&format!("\"{column}\""), "\"other\"");
@@ -132,10 +122,7 @@ fn a_perplexity_text_without_a_whole_window_is_told_in_tokens() {
 #[test]
 fn too_few_calibration_windows_are_told_with_how_many_there_are() {
     let place = phi();
-    calibrated(
-        &place,
-        "{data: ./w.jsonl, sampler: windows, nsamples: 3, seqlen: 4}",
-    );
+    calibrated(&place, "{data: ./w.jsonl, sampler: windows, nsamples: 3, seqlen: 4}");
     place.write("w.jsonl", &lines(&[&[1, 2, 3, 4], &[5, 6, 7, 8]]));
     place.plan_refuses(&["w.jsonl", "found 2", "expected", "3"]);
     // One that is too short.
@@ -146,24 +133,13 @@ fn too_few_calibration_windows_are_told_with_how_many_there_are() {
 #[test]
 fn token_ids_outside_the_vocabulary_are_told_before_a_model_sees_them() {
     let place = phi();
-    calibrated(
-        &place,
-        "{data: ./w.jsonl, sampler: windows, nsamples: 2, seqlen: 4}",
-    );
+    calibrated(&place, "{data: ./w.jsonl, sampler: windows, nsamples: 2, seqlen: 4}");
     place.write("w.jsonl", &lines(&[&[1, 2, 3, 4], &[5, 6, 384, 8]]));
     place.plan_refuses(&[
         "w.jsonl: found token id 384 for model model, expected ids below its vocabulary 384",
     ]);
-    for ids in [
-        "[1, 2, -3, 4]",
-        "[1, 2, 3.5, 4]",
-        "[1, 2, 99999999999, 4]",
-        "\"1 2 3 4\"",
-    ] {
-        place.write(
-            "w.jsonl",
-            &format!("{{\"input_ids\": [1, 2, 3, 4]}}\n{{\"input_ids\": {ids}}}\n"),
-        );
+    for ids in ["[1, 2, -3, 4]", "[1, 2, 3.5, 4]", "[1, 2, 99999999999, 4]", "\"1 2 3 4\""] {
+        place.write("w.jsonl", &format!("{{\"input_ids\": [1, 2, 3, 4]}}\n{{\"input_ids\": {ids}}}\n"));
         place.plan_refuses(&["w.jsonl: line 2: input_ids", "found ", "expected"]);
     }
 }
@@ -183,11 +159,7 @@ fn sequences_longer_than_the_models_limit_are_told_with_the_limit() {
     ]);
     // An option that no model of this limit can see whole: in letters only the letter is scored, in cloze the option.
     let place = phi();
-    place.replace(
-        "cs.jsonl",
-        "\"fridge\"",
-        &format!("\"{}\"", "fridge and ".repeat(100)),
-    );
+    place.replace("cs.jsonl", "\"fridge\"", &format!("\"{}\"", "fridge and ".repeat(100)));
     place.replace("s.yaml", "limit: 4}", "limit: 4, style: cloze}");
     place.plan_refuses(&[
         "commonsense_qa/cloze: item cs00",
@@ -201,17 +173,9 @@ fn eval_says_which_schemas_it_knows_where_a_folder_holds_none() {
     let place = phi();
     std::fs::create_dir(place.at("data")).unwrap();
     let args = ["eval", "--model", "model", "--dataset", "data"];
-    let said = place.ends(
-        &args,
-        3,
-        &["data", "commonsense_qa", "cosmos_qa", "logiqa", "reclor", "ekar"],
-    );
+    let said = place.ends(&args, 3, &["data", "commonsense_qa", "cosmos_qa", "logiqa", "reclor", "ekar"]);
     place.write("data/x.jsonl", "{\"a\": 1}\n");
-    place.ends(
-        &args,
-        3,
-        &["data", "commonsense_qa", "cosmos_qa", "logiqa", "reclor", "ekar"],
-    );
+    place.ends(&args, 3, &["data", "commonsense_qa", "cosmos_qa", "logiqa", "reclor", "ekar"]);
     assert!(!place.at("out").exists(), "{said}");
 }
 
@@ -219,38 +183,19 @@ fn eval_says_which_schemas_it_knows_where_a_folder_holds_none() {
 fn what_the_command_line_gets_wrong_is_usage_and_ends_with_2() {
     let place = phi();
     place.ends(&["plan"], 2, &["SWEEP"]);
-    place.ends(
-        &["plan", "s.yaml", "--gflops", "0"],
-        2,
-        &["--gflops: expected a number above 0"],
-    );
-    place.ends(
-        &["prune", "--model", "model"],
-        2,
-        &["--sparsity-ratio: found nothing, expected a ratio"],
-    );
-    place.ends(
-        &["prune", "--model", "model", "--sparsity-ratio", "50"],
-        2,
-        &["--sparsity-ratio: found 50"],
-    );
+    place.ends(&["plan", "s.yaml", "--gflops", "0"], 2, &["--gflops: expected a number above 0"]);
+    place.ends(&["prune", "--model", "model"], 2, &["--sparsity-ratio: found nothing, expected a ratio"]);
+    place.ends(&["prune", "--model", "model", "--sparsity-ratio", "50"], 2, &["--sparsity-ratio: found 50"]);
     place.ends(
         &["prune", "--model", "model", "--sparsity-type", "4:2"],
         2,
         &["--sparsity-type: found 4:2, expected"],
     );
-    place.ends(
-        &["eval", "--model", "model", "--task", "wikitext3"],
-        2,
-        &["found wikitext3", "wikitext2"],
-    );
+    place.ends(&["eval", "--model", "model", "--task", "wikitext3"], 2, &["found wikitext3", "wikitext2"]);
     place.ends(&["plan", "absent.yaml"], 3, &["absent.yaml"]);
     // Programs read the same as JSON.
     let output = place.espalier(&["plan", "absent.yaml", "--output", "json"]);
     let told: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
-    assert!(
-        told["exit"] == 3 && told["error"].as_str().unwrap().contains("absent.yaml"),
-        "{told}"
-    );
+    assert!(told["exit"] == 3 && told["error"].as_str().unwrap().contains("absent.yaml"), "{told}");
     assert!(!place.at("out").exists());
 }

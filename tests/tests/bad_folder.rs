@@ -36,13 +36,7 @@ fn mounted(folder: &Path, size: &str, read_only: bool) -> bool {
                 libc::MS_REC | libc::MS_PRIVATE,
                 std::ptr::null(),
             ) == 0
-            && libc::mount(
-                tmpfs.as_ptr(),
-                at.as_ptr(),
-                tmpfs.as_ptr(),
-                flags,
-                options.as_ptr().cast(),
-            ) == 0
+            && libc::mount(tmpfs.as_ptr(), at.as_ptr(), tmpfs.as_ptr(), flags, options.as_ptr().cast()) == 0
     };
     if !done {
         let why = std::io::Error::last_os_error();
@@ -60,16 +54,8 @@ fn a_folder_that_holds_something_is_refused_before_the_work_and_stays_as_it_is()
     let place = Place::new("phi-nobos");
     std::fs::create_dir(place.at("full")).unwrap();
     place.write("full/mine.txt", "mine");
-    place.ends(
-        &prune(&["--save-model", "full"]),
-        3,
-        &["full cannot be written: it is not empty"],
-    );
-    place.ends(
-        &prune(&["--save-model", "rows.txt"]),
-        3,
-        &["rows.txt cannot be written"],
-    );
+    place.ends(&prune(&["--save-model", "full"]), 3, &["full cannot be written: it is not empty"]);
+    place.ends(&prune(&["--save-model", "rows.txt"]), 3, &["rows.txt cannot be written"]);
     assert_eq!(place.names("full"), ["mine.txt"]);
     assert!(!place.at("out").exists());
 }
@@ -81,15 +67,7 @@ fn export_equals_prunes_folder_and_refuses_one_that_holds_something() {
     let to = |folder: &'static str| ["export", "wanda-0.5-s0", "--to", folder];
     place.ends(&to("exported"), 0, &["wanda-0.5-s0 of model is in exported"]);
     let files = place.names("pruned");
-    assert_eq!(
-        files,
-        [
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json"
-        ]
-    );
+    assert_eq!(files, ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]);
     assert_eq!(files, place.names("exported"));
     for file in &files {
         let read = |folder: &str| std::fs::read(place.at(folder).join(file)).unwrap();
@@ -100,11 +78,7 @@ fn export_equals_prunes_folder_and_refuses_one_that_holds_something() {
         std::fs::read(place.safetensors()).unwrap()
     );
     // Again into the same folder: nothing is overwritten.
-    place.ends(
-        &to("exported"),
-        3,
-        &["exported cannot be written: it is not empty"],
-    );
+    place.ends(&to("exported"), 3, &["exported cannot be written: it is not empty"]);
     place.ends(
         &["export", "wanda-0.6-s0", "--to", "x"],
         3,
@@ -113,11 +87,7 @@ fn export_equals_prunes_folder_and_refuses_one_that_holds_something() {
     assert!(!place.at("x").exists());
     // The base has changed since: what would be written is no variant of it.
     place.poison("model.layers.0.mlp.fc1.weight");
-    place.ends(
-        &to("x"),
-        3,
-        &["holds model ", "the variant was made of", "--base"],
-    );
+    place.ends(&to("x"), 3, &["holds model ", "the variant was made of", "--base"]);
     assert!(!place.at("x").exists());
 }
 
@@ -135,16 +105,8 @@ fn a_read_only_folder_is_refused_before_the_work() {
         );
         assert!(!place.at("out").exists());
     }
-    place.ends(
-        &["run", "s.yaml", "--bucket", "ro/out"],
-        5,
-        &["ro/out", "Read-only file system"],
-    );
-    place.ends(
-        &["plan", "s.yaml", "--bucket", "ro/out"],
-        5,
-        &["ro/out", "Read-only file system"],
-    );
+    place.ends(&["run", "s.yaml", "--bucket", "ro/out"], 5, &["ro/out", "Read-only file system"]);
+    place.ends(&["plan", "s.yaml", "--bucket", "ro/out"], 5, &["ro/out", "Read-only file system"]);
     assert!(names(&place.at("ro")).is_empty());
 }
 
@@ -159,27 +121,15 @@ fn a_full_disk_leaves_no_part_of_a_model_and_what_is_finished_stays() {
         3,
         &["small/", "no space left", "nothing was kept"],
     );
-    assert!(
-        names(&place.at("small")).is_empty(),
-        "{:?}",
-        names(&place.at("small"))
-    );
+    assert!(names(&place.at("small")).is_empty(), "{:?}", names(&place.at("small")));
     // The work is in the bucket: with room it is only written.
-    place.ends(
-        &prune(&["--save-model", "pruned"]),
-        0,
-        &["nothing was run", "pruned model: pruned"],
-    );
+    place.ends(&prune(&["--save-model", "pruned"]), 0, &["nothing was run", "pruned model: pruned"]);
     place.ends(
         &["export", "wanda-0.5-s0", "--to", "small/pruned"],
         3,
         &["no space left", "nothing was kept"],
     );
-    assert!(
-        names(&place.at("small")).is_empty(),
-        "{:?}",
-        names(&place.at("small"))
-    );
+    assert!(names(&place.at("small")).is_empty(), "{:?}", names(&place.at("small")));
 }
 
 #[test]
@@ -188,10 +138,7 @@ fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room(
     if !mounted(&place.at("small"), "1m", false) {
         return;
     }
-    let (filler, bucket) = (
-        place.at("small/filler"),
-        ["run", "s.yaml", "--bucket", "small/out"],
-    );
+    let (filler, bucket) = (place.at("small/filler"), ["run", "s.yaml", "--bucket", "small/out"]);
     // Writes until nothing more goes in.
     let fill = || {
         let mut file = std::fs::File::create(&filler).unwrap();
@@ -205,17 +152,13 @@ fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room(
     let heard = place.at("heard");
     let said = || std::fs::read_to_string(&heard).unwrap();
     let mut command = place.command(&bucket);
-    command
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(&heard).unwrap());
+    command.stdout(Stdio::null()).stderr(std::fs::File::create(&heard).unwrap());
     let mut run = command.spawn().unwrap();
     until("a worker is started", || {
         !files(&place.at("small/out/coordinators/run.s/workers"), "log").is_empty()
     });
     fill();
-    until("the full disk is told", || {
-        said().contains("store_error") || run.try_wait().unwrap().is_some()
-    });
+    until("the full disk is told", || said().contains("store_error") || run.try_wait().unwrap().is_some());
     assert!(said().contains("No space left on device"), "{}", said());
     assert!(run.try_wait().unwrap().is_none(), "{}", said());
     std::fs::remove_file(&filler).unwrap();

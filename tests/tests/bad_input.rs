@@ -12,18 +12,13 @@ fn rows(csv: &str, variant: &str, columns: &[&str]) -> Vec<String> {
     let at = |name: &str| header.iter().position(|h| *h == name).unwrap();
     let lines = lines.map(|l| l.split(',').collect::<Vec<_>>());
     let ours = lines.filter(|l| l[at("method")] == variant);
-    ours.map(|l| columns.iter().map(|c| l[at(c)]).collect::<Vec<_>>().join(" "))
-        .collect()
+    ours.map(|l| columns.iter().map(|c| l[at(c)]).collect::<Vec<_>>().join(" ")).collect()
 }
 
 #[test]
 fn a_corrected_gold_answer_is_measured_anew_and_only_it() {
     let place = Place::new("phi-nobos");
-    place.ends(
-        &["run", "s.yaml"],
-        0,
-        &["4 of 4 cells done, 4 of them in this run"],
-    );
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 4 of them in this run"]);
     let before = place.results("s");
     place.replace(
         "cs.jsonl",
@@ -31,19 +26,12 @@ fn a_corrected_gold_answer_is_measured_anew_and_only_it() {
         "\"answerKey\": \"C\", \"id\": \"cs00\"",
     );
     place.ends(&["plan", "s.yaml"], 0, &["2 in the bucket, 2 to do"]);
-    place.ends(
-        &["run", "s.yaml"],
-        0,
-        &["4 of 4 cells done, 2 of them in this run"],
-    );
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 2 of them in this run"]);
     let after = place.results("s");
     let keys = |csv: &str| rows(csv, "dense", &["task", "metric", "cell_key"]);
     let (old, new) = (keys(&before), keys(&after));
-    let same: Vec<&str> = old
-        .iter()
-        .filter(|r| new.contains(r))
-        .map(|r| r.split(' ').next().unwrap())
-        .collect();
+    let same: Vec<&str> =
+        old.iter().filter(|r| new.contains(r)).map(|r| r.split(' ').next().unwrap()).collect();
     assert_eq!(same, ["wikitext2"], "{old:?} {new:?}");
     // The old cells are kept: the answer undone is found again.
     place.replace(
@@ -62,16 +50,9 @@ fn an_edited_config_makes_another_model_and_no_old_cell_is_served() {
     let before = rows(&place.results("s"), "dense", &["task", "value", "cell_key"]);
     place.config(|c| c["layer_norm_eps"] = json!(0.5));
     place.ends(&["plan", "s.yaml"], 0, &["0 in the bucket, 4 to do"]);
-    place.ends(
-        &["run", "s.yaml"],
-        0,
-        &["4 of 4 cells done, 4 of them in this run"],
-    );
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 4 of them in this run"]);
     let after = rows(&place.results("s"), "dense", &["task", "value", "cell_key"]);
-    assert!(
-        before.iter().zip(&after).all(|(b, a)| b != a),
-        "{before:?} {after:?}"
-    );
+    assert!(before.iter().zip(&after).all(|(b, a)| b != a), "{before:?} {after:?}");
     assert_ne!(
         before[0].split(' ').nth(1),
         after[0].split(' ').nth(1),
@@ -84,34 +65,17 @@ fn nan_in_a_weight_is_a_hole_with_its_reason_and_the_other_models_cells_finish()
     let place = Place::new("phi-nobos");
     let good = Place::new("llama-bos");
     place.poison("model.layers.1.mlp.fc1.weight");
-    place.replace(
-        "s.yaml",
-        "[./model]",
-        &format!("[./model, good={}]", good.at("model").display()),
-    );
-    let said = place.ends(
-        &["run", "s.yaml"],
-        4,
-        &["4 of 8 cells done", "non_finite_weights"],
-    );
-    assert!(
-        said.contains("tensor model.layers.1.mlp.fc1.weight holds NaN or infinity"),
-        "{said}"
-    );
+    place.replace("s.yaml", "[./model]", &format!("[./model, good={}]", good.at("model").display()));
+    let said = place.ends(&["run", "s.yaml"], 4, &["4 of 8 cells done", "non_finite_weights"]);
+    assert!(said.contains("tensor model.layers.1.mlp.fc1.weight holds NaN or infinity"), "{said}");
     assert_eq!(place.cells(), 4);
     let csv = place.results("s");
     for method in ["dense", "wanda"] {
         let rows = rows(&csv, method, &["model", "status", "reason", "value"]);
         let bad: Vec<&String> = rows.iter().filter(|r| r.starts_with("model ")).collect();
-        assert!(
-            !bad.is_empty() && bad.iter().all(|r| *r == "model failed non_finite_weights "),
-            "{csv}"
-        );
+        assert!(!bad.is_empty() && bad.iter().all(|r| *r == "model failed non_finite_weights "), "{csv}");
         let good: Vec<&String> = rows.iter().filter(|r| r.starts_with("good ")).collect();
-        assert!(
-            !good.is_empty() && good.iter().all(|r| !r.contains("failed")),
-            "{csv}"
-        );
+        assert!(!good.is_empty() && good.iter().all(|r| !r.contains("failed")), "{csv}");
     }
     let report = std::fs::read_to_string(place.at("out/sweeps/s/report/results.md")).unwrap();
     assert!(report.contains("non_finite_weights"), "{report}");
@@ -123,11 +87,7 @@ fn nan_in_a_weight_is_a_hole_with_its_reason_and_the_other_models_cells_finish()
         place.safetensors(),
     )
     .unwrap();
-    place.ends(
-        &["run", "s.yaml"],
-        0,
-        &["8 of 8 cells done, 4 of them in this run"],
-    );
+    place.ends(&["run", "s.yaml"], 0, &["8 of 8 cells done, 4 of them in this run"]);
 }
 
 #[test]
@@ -137,10 +97,7 @@ fn nan_outside_the_blocks_fails_the_cells_that_read_it_and_prune_writes_no_model
     place.ends(
         &["run", "s.yaml"],
         4,
-        &[
-            "0 of 4 cells done",
-            "tensor lm_head.weight holds NaN or infinity as float32",
-        ],
+        &["0 of 4 cells done", "tensor lm_head.weight holds NaN or infinity as float32"],
     );
     // Pruning does not read the head: the variants are there.
     let variants = files(&place.at("out/variants"), "json");
@@ -150,22 +107,12 @@ fn nan_outside_the_blocks_fails_the_cells_that_read_it_and_prune_writes_no_model
     let prune = "prune --model model --sparsity-ratio 0.5 --calibration rows.txt --nsamples 2 --seqlen 32 --devices cpu:1 \
                  --save-model pruned --save log";
     let args: Vec<&str> = prune.split_whitespace().collect();
-    place.ends(
-        &args,
-        4,
-        &[
-            "non_finite_weights",
-            "model.layers.0.self_attn.q_proj.weight holds NaN",
-        ],
-    );
+    place.ends(&args, 4, &["non_finite_weights", "model.layers.0.self_attn.q_proj.weight holds NaN"]);
     assert!(!place.at("pruned").exists() && !place.at("log").exists());
     let eval = "eval --model model --task wikitext2=rows.txt --seqlen 32 --devices cpu:1";
     let args: Vec<&str> = eval.split(' ').collect();
     let said = place.ends(&args, 4, &["failed: non_finite_weights"]);
-    assert!(
-        said.contains("model.layers.0.self_attn.q_proj.weight holds NaN"),
-        "{said}"
-    );
+    assert!(said.contains("model.layers.0.self_attn.q_proj.weight holds NaN"), "{said}");
 }
 
 #[test]
@@ -180,11 +127,7 @@ fn a_cell_measured_on_other_weights_than_its_variants_is_measured_again() {
     cell["weights"] = json!("0".repeat(64));
     std::fs::write(record, cell.to_string()).unwrap();
     place.ends(&["plan", "s.yaml"], 0, &["3 in the bucket, 1 to do"]);
-    place.ends(
-        &["run", "s.yaml"],
-        0,
-        &["4 of 4 cells done, 1 of them in this run"],
-    );
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 1 of them in this run"]);
     assert_eq!(place.results("s"), before);
 }
 
@@ -193,11 +136,7 @@ fn a_record_that_is_no_record_is_told_and_not_read_as_a_result() {
     let place = Place::new("phi-nobos");
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
     let records = files(&place.at("out/cells"), "json");
-    std::fs::write(
-        records.iter().find(|p| p.ends_with("record.json")).unwrap(),
-        "{\"half\": ",
-    )
-    .unwrap();
+    std::fs::write(records.iter().find(|p| p.ends_with("record.json")).unwrap(), "{\"half\": ").unwrap();
     place.ends(&["run", "s.yaml"], 5, &["record.json", "cannot be read"]);
     place.ends(&["plan", "s.yaml"], 5, &["record.json", "cannot be read"]);
 }

@@ -23,10 +23,7 @@ fn the_small_sweep_is_accepted_when_nothing_is_wrong_with_it_and_planning_writes
 fn a_model_without_weights_or_config_or_folder_is_told_apart() {
     let place = phi();
     std::fs::remove_file(place.safetensors()).unwrap();
-    place.plan_refuses(&[
-        "model: ",
-        "/model: no model.safetensors or model.safetensors.index.json",
-    ]);
+    place.plan_refuses(&["model: ", "/model: no model.safetensors or model.safetensors.index.json"]);
     std::fs::remove_file(place.at("model/config.json")).unwrap();
     place.plan_refuses(&["/model: no config.json, expected a Hugging Face folder"]);
     std::fs::remove_dir_all(place.at("model")).unwrap();
@@ -40,10 +37,7 @@ fn a_shard_that_the_index_names_and_the_folder_lacks_is_named() {
     let index = json!({"weight_map": {FC1: "model-00001-of-00002.safetensors"}});
     place.write("model/model.safetensors.index.json", &index.to_string());
     place.plan_refuses(&["/model: no model-00001-of-00002.safetensors"]);
-    place.write(
-        "model/model.safetensors.index.json",
-        r#"{"weight_map": {"a": "../a.safetensors"}}"#,
-    );
+    place.write("model/model.safetensors.index.json", r#"{"weight_map": {"a": "../a.safetensors"}}"#);
     place.plan_refuses(&[
         "model.safetensors.index.json: weight_map names \"../a.safetensors\", expected a file name",
     ]);
@@ -60,11 +54,7 @@ fn truncated_weights_are_told_in_bytes_and_run_refuses_them_too() {
         place.plan_refuses(&[&format!("model.safetensors: found {cut} bytes, expected ")]);
     }
     place.plan_refuses(&[&format!("expected {} by its header", whole.len())]);
-    place.ends(
-        &["run", "s.yaml"],
-        3,
-        &["model.safetensors: found ", "by its header"],
-    );
+    place.ends(&["run", "s.yaml"], 3, &["model.safetensors: found ", "by its header"]);
     assert!(!place.at("out").exists());
     let prune =
         "prune --model model --sparsity-ratio 0.5 --calibration rows.txt --devices cpu:1 --save-model pruned";
@@ -90,11 +80,7 @@ fn a_corrupt_header_is_told_without_reading_a_weight() {
 fn a_tensor_of_another_shape_or_format_or_none_is_named_with_both() {
     let place = phi();
     place.header(|h| h[FC1]["shape"] = json!([32, 80]));
-    place.plan_refuses(&[
-        "model.safetensors",
-        FC1,
-        "found shape [32, 80], expected [80, 32] by config.json",
-    ]);
+    place.plan_refuses(&["model.safetensors", FC1, "found shape [32, 80], expected [80, 32] by config.json"]);
     let place = phi();
     place.header(|h| h[FC1]["dtype"] = json!("I32"));
     place.plan_refuses(&["model.safetensors", FC1, "found I32, expected F32, F16 or BF16"]);
@@ -113,16 +99,8 @@ fn a_tensor_of_another_shape_or_format_or_none_is_named_with_both() {
 #[test]
 fn a_config_that_lacks_a_field_or_holds_an_absurd_one_is_told_field_found_and_expected() {
     let cases = [
-        (
-            "hidden_size",
-            Value::Null,
-            "hidden_size: found null, expected a whole number from 1",
-        ),
-        (
-            "num_attention_heads",
-            json!(0),
-            "num_attention_heads: found 0, expected a whole number from 1",
-        ),
+        ("hidden_size", Value::Null, "hidden_size: found null, expected a whole number from 1"),
+        ("num_attention_heads", json!(0), "num_attention_heads: found 0, expected a whole number from 1"),
         ("num_attention_heads", json!(5), "num_attention_heads"),
         (
             "num_hidden_layers",
@@ -130,57 +108,17 @@ fn a_config_that_lacks_a_field_or_holds_an_absurd_one_is_told_field_found_and_ex
             "num_hidden_layers: found 1000000000, expected a whole number from 1 to",
         ),
         ("num_hidden_layers", json!(10_000), "model.layers.2."),
-        (
-            "num_hidden_layers",
-            json!(-1),
-            "num_hidden_layers: found -1, expected",
-        ),
-        (
-            "num_hidden_layers",
-            json!(1.5),
-            "num_hidden_layers: found 1.5, expected",
-        ),
-        (
-            "vocab_size",
-            json!(1 << 26),
-            "found shape [384, 32], expected [67108864, 32] by config.json",
-        ),
-        (
-            "vocab_size",
-            json!("many"),
-            "vocab_size: found \"many\", expected a whole number",
-        ),
-        (
-            "intermediate_size",
-            json!([80]),
-            "intermediate_size: found [80], expected",
-        ),
-        (
-            "layer_norm_eps",
-            json!("tiny"),
-            "layer_norm_eps: found \"tiny\", expected",
-        ),
-        (
-            "hidden_act",
-            json!("sorcery"),
-            "hidden_act: found \"sorcery\", expected silu",
-        ),
-        (
-            "max_position_embeddings",
-            json!(0),
-            "max_position_embeddings: found 0, expected",
-        ),
-        (
-            "model_type",
-            json!("mamba"),
-            "model_type: found mamba, supported are phi, phi3, llama",
-        ),
+        ("num_hidden_layers", json!(-1), "num_hidden_layers: found -1, expected"),
+        ("num_hidden_layers", json!(1.5), "num_hidden_layers: found 1.5, expected"),
+        ("vocab_size", json!(1 << 26), "found shape [384, 32], expected [67108864, 32] by config.json"),
+        ("vocab_size", json!("many"), "vocab_size: found \"many\", expected a whole number"),
+        ("intermediate_size", json!([80]), "intermediate_size: found [80], expected"),
+        ("layer_norm_eps", json!("tiny"), "layer_norm_eps: found \"tiny\", expected"),
+        ("hidden_act", json!("sorcery"), "hidden_act: found \"sorcery\", expected silu"),
+        ("max_position_embeddings", json!(0), "max_position_embeddings: found 0, expected"),
+        ("model_type", json!("mamba"), "model_type: found mamba, supported are phi, phi3, llama"),
         ("dtype", json!("int4"), "dtype: found \"int4\", expected"),
-        (
-            "rope_parameters",
-            json!("round"),
-            "rope_parameters: found \"round\", expected",
-        ),
+        ("rope_parameters", json!("round"), "rope_parameters: found \"round\", expected"),
     ];
     let place = phi();
     let config = std::fs::read_to_string(place.at("model/config.json")).unwrap();
@@ -190,10 +128,7 @@ fn a_config_that_lacks_a_field_or_holds_an_absurd_one_is_told_field_found_and_ex
         place.write("model/config.json", &config);
     }
     place.config(|c| drop(c.as_object_mut().unwrap().remove("intermediate_size")));
-    place.plan_refuses(&[
-        "config.json",
-        "intermediate_size: found nothing, expected a whole number",
-    ]);
+    place.plan_refuses(&["config.json", "intermediate_size: found nothing, expected a whole number"]);
     for text in ["", "{", "[]", "7"] {
         place.write("model/config.json", text);
         place.plan_refuses(&["model: ", "config.json"]);

@@ -37,10 +37,7 @@ addEventListener('load', () => {
 fn chromium() -> Option<String> {
     let names = ["chromium", "chromium-browser", "google-chrome"];
     let found = names.into_iter().find(|name| {
-        Command::new(name)
-            .arg("--version")
-            .output()
-            .is_ok_and(|output| output.status.success())
+        Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
     });
     if found.is_none() {
         let loud =
@@ -81,17 +78,11 @@ fn check(chromium: &str, page: &Path, width: u32) -> serde_json::Value {
         .output()
         .expect("chromium starts");
     let dom = String::from_utf8_lossy(&output.stdout);
-    let account = dom
-        .split("data-checked=\"")
-        .nth(1)
-        .and_then(|rest| rest.split('"').next());
+    let account = dom.split("data-checked=\"").nth(1).and_then(|rest| rest.split('"').next());
     let account =
         account.unwrap_or_else(|| panic!("no account: {}", String::from_utf8_lossy(&output.stderr)));
-    let account = account
-        .replace("&quot;", "\"")
-        .replace("&lt;", "<")
-        .replace("&gt;", ">")
-        .replace("&amp;", "&");
+    let account =
+        account.replace("&quot;", "\"").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
     serde_json::from_str(&account).expect("the account is JSON")
 }
 
@@ -116,11 +107,7 @@ fn no_text_of_a_figure_lies_on_another_and_no_page_is_wider_than_its_window() {
             let account = check(&chromium, &page, width);
             assert_eq!(account["width"], width, "{account}");
             assert!(account["texts"].as_u64().is_some_and(|n| n > 500), "{account}");
-            assert_eq!(
-                account["found"],
-                serde_json::json!([]),
-                "seeds {seeds}, width {width}"
-            );
+            assert_eq!(account["found"], serde_json::json!([]), "seeds {seeds}, width {width}");
         }
     }
 }

@@ -4,10 +4,23 @@ use espalier_tests::{files, root};
 use std::path::Path;
 
 /// Modules of the coordinator, left to right: a module imports only modules to its left.
-const COORDINATOR: &[&str] = &["spec", "inputs", "records", "plan", "schedule", "serve", "merge", "report", "cli"];
+const COORDINATOR: &[&str] =
+    &["spec", "inputs", "records", "plan", "schedule", "serve", "merge", "report", "cli"];
 /// Modules of the worker, left to right.
-const WORKER: &[&str] =
-    &["device", "models", "load", "calibrate", "prune", "evaluate", "commit", "board", "compute", "execute", "session", "cli"];
+const WORKER: &[&str] = &[
+    "device",
+    "models",
+    "load",
+    "calibrate",
+    "prune",
+    "evaluate",
+    "commit",
+    "board",
+    "compute",
+    "execute",
+    "session",
+    "cli",
+];
 /// No file is longer.
 const MOST_LINES: usize = 400;
 
@@ -26,10 +39,14 @@ fn wrong_imports(krate: &str, order: &[&str]) -> Vec<String> {
         let mut paths = files(&base.join(module), "rs");
         paths.push(base.join(format!("{module}.rs")));
         for path in paths {
-            let Ok(text) = std::fs::read_to_string(&path) else { continue };
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
             for (number, line) in text.lines().enumerate() {
                 for right in &order[place + 1..] {
-                    if line.contains(&format!("crate::{right}::")) || line.contains(&format!("crate::{right}}}")) {
+                    if line.contains(&format!("crate::{right}::"))
+                        || line.contains(&format!("crate::{right}}}"))
+                    {
                         wrong.push(format!("{}:{}: {}", path.display(), number + 1, line.trim()));
                     }
                 }
@@ -60,7 +77,17 @@ fn no_file_is_longer_than_its_limit() {
 
 #[test]
 fn the_scheduler_reads_no_clock_no_file_and_no_chance() {
-    let banned = ["Instant::", "SystemTime", "std::fs", "tokio", "rand::", "thread_rng", "HashMap", "std::env", "println!"];
+    let banned = [
+        "Instant::",
+        "SystemTime",
+        "std::fs",
+        "tokio",
+        "rand::",
+        "thread_rng",
+        "HashMap",
+        "std::env",
+        "println!",
+    ];
     let schedule = files(&root().join("coordinator/src/schedule"), "rs");
     assert!(!schedule.is_empty(), "the scheduler is not where it was");
     for path in schedule {
@@ -76,7 +103,9 @@ fn one_file_of_each_program_reads_the_clock() {
     for krate in ["coordinator", "worker"] {
         for path in files(&root().join(krate).join("src"), "rs") {
             let text = std::fs::read_to_string(&path).unwrap();
-            let reads = text.contains("SystemTime::now") || text.contains("Instant::now") || text.contains("Utc::now");
+            let reads = text.contains("SystemTime::now")
+                || text.contains("Instant::now")
+                || text.contains("Utc::now");
             let clock = path.file_name() == Some("clock.rs".as_ref());
             assert!(!reads || clock, "{} reads the clock", path.display());
         }

@@ -135,7 +135,8 @@ fn an_interrupted_run_ends_with_130_leaves_nothing_running_and_keeps_what_is_fin
 #[test]
 fn two_sweeps_at_once_in_one_bucket_share_their_cells_and_report_the_same_numbers() {
     let folder = tempfile::tempdir().unwrap();
-    let mut other = command(folder.path(), "other").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut other =
+        command(folder.path(), "other").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let small = run(folder.path());
     assert!(small.status.success(), "{}", text(&small));
     assert!(other.wait().unwrap().success());

@@ -40,13 +40,10 @@ async fn the_report_in_a_bucket_is_the_same_whatever_order_records_came_in_and_w
         let folder = tempfile::tempdir().expect("a folder");
         let bucket = bucket(&folder);
         made.write(&bucket).await;
-        let found = collect(&bucket, &made.sweep.name)
-            .await
-            .expect("the sweep is there");
+        let found = collect(&bucket, &made.sweep.name).await.expect("the sweep is there");
         let report = Report::new(&found);
-        let index = write_report(&bucket, &made.sweep.name, &report)
-            .await
-            .expect("the bucket takes the report");
+        let index =
+            write_report(&bucket, &made.sweep.name, &report).await.expect("the bucket takes the report");
         let read =
             |name: &str| std::fs::read_to_string(folder.path().join("sweeps/synthetic/report").join(name));
         assert!(std::path::Path::new(&index).is_file(), "{index}");
@@ -56,16 +53,7 @@ async fn the_report_in_a_bucket_is_the_same_whatever_order_records_came_in_and_w
         let root = folder.path().to_str().expect("the path is text");
         for name in RESULTS {
             let text = report.file(name).expect("the report has the file");
-            for word in [
-                root,
-                "main-7",
-                "run.synthetic",
-                "device-b",
-                "2026-",
-                "2027-",
-                "a CPU",
-                "/models/",
-            ] {
+            for word in [root, "main-7", "run.synthetic", "device-b", "2026-", "2027-", "a CPU", "/models/"] {
                 assert!(!text.contains(word), "{name} holds {word:?}");
             }
         }
@@ -84,11 +72,7 @@ fn results_csv_has_the_columns_that_users_read_by_name_and_floats_that_read_back
     let text = report.file("results.csv").expect("the report has it");
     let columns = "sweep,model,method,sparsity,target_sparsity,measured_sparsity,calibration,seed,task,style,split,\
                    fewshot,metric,value,ci_low,ci_high,stderr,n,truncated,status,reason,cell_key\n";
-    assert!(
-        text.starts_with(columns),
-        "{}",
-        text.lines().next().unwrap_or_default()
-    );
+    assert!(text.starts_with(columns), "{}", text.lines().next().unwrap_or_default());
     assert!(!text.contains("NaN") && !text.contains("inf"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let json: serde_json::Value =
@@ -106,14 +90,9 @@ fn results_csv_has_the_columns_that_users_read_by_name_and_floats_that_read_back
                 serde_json::Value::String(s) => assert_eq!(field, s, "{name}"),
                 number => {
                     // The reader of JSON used here may be one unit in the last place off.
-                    let (csv, json) = (
-                        field.parse::<f64>().expect("a number"),
-                        number.as_f64().expect("a number"),
-                    );
-                    assert!(
-                        (csv - json).abs() <= 4.0 * f64::EPSILON * csv.abs(),
-                        "{name}: {csv} {json}"
-                    );
+                    let (csv, json) =
+                        (field.parse::<f64>().expect("a number"), number.as_f64().expect("a number"));
+                    assert!((csv - json).abs() <= 4.0 * f64::EPSILON * csv.abs(), "{name}: {csv} {json}");
                 }
             }
         }
@@ -141,51 +120,22 @@ async fn an_unfinished_sweep_says_n_of_n_and_names_every_hole_with_its_reason() 
         instance: made.sweep.name.local_instance(),
         epoch: 1,
         at: String::new(),
-        event: LogEvent::Quarantine {
-            key: failed.key.0,
-            code: FailureCode::OutOfMemory,
-        },
+        event: LogEvent::Quarantine { key: failed.key.0, code: FailureCode::OutOfMemory },
     };
-    bucket
-        .commit_json(&layout::log_entry(&made.sweep.name, 2), &entry)
-        .await
-        .expect("the bucket takes it");
-    let report = Report::new(
-        &collect(&bucket, &made.sweep.name)
-            .await
-            .expect("the sweep is there"),
-    );
+    bucket.commit_json(&layout::log_entry(&made.sweep.name, 2), &entry).await.expect("the bucket takes it");
+    let report = Report::new(&collect(&bucket, &made.sweep.name).await.expect("the sweep is there"));
     assert_eq!((report.table.measured, report.table.cells), (total - 3, total));
-    let said = format!(
-        "Unfinished: {} of {total} cells are measured, 1 failed",
-        total - 3
-    );
+    let said = format!("Unfinished: {} of {total} cells are measured, 1 failed", total - 3);
     for name in ["results.md", "results.html", "index.html"] {
-        assert!(
-            report.file(name).expect("the report has it").contains(&said),
-            "{name}"
-        );
+        assert!(report.file(name).expect("the report has it").contains(&said), "{name}");
     }
     let csv = report.file("results.csv").expect("the report has it");
     let reason = |key: &str| {
-        let line = csv
-            .lines()
-            .find(|l| l.ends_with(key))
-            .expect("every cell has its row");
-        line.split(',')
-            .skip(13)
-            .take(8)
-            .map(str::to_owned)
-            .collect::<Vec<_>>()
+        let line = csv.lines().find(|l| l.ends_with(key)).expect("every cell has its row");
+        line.split(',').skip(13).take(8).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(
-        reason(&failed.key.to_string()),
-        ["", "", "", "", "", "", "failed", "out_of_memory"]
-    );
-    assert_eq!(
-        reason(&other.to_string()),
-        ["", "", "", "", "", "", "missing", "other_weights"]
-    );
+    assert_eq!(reason(&failed.key.to_string()), ["", "", "", "", "", "", "failed", "out_of_memory"]);
+    assert_eq!(reason(&other.to_string()), ["", "", "", "", "", "", "missing", "other_weights"]);
     assert!(csv.contains(",missing,not_run,"));
 }
 
@@ -202,14 +152,8 @@ fn a_perplexity_above_the_vocabulary_is_shown_as_collapsed_and_one_without_a_num
     window_nll.fill(800.0);
     let report = Report::new(&found);
     let csv = report.file("results.csv").expect("the report has it");
-    let line = csv
-        .lines()
-        .find(|l| l.ends_with(&key.to_string()))
-        .expect("every cell has its row");
-    assert!(
-        line.contains(",ppl_token@2048,,,,,64,,collapsed,above_vocabulary,"),
-        "{line}"
-    );
+    let line = csv.lines().find(|l| l.ends_with(&key.to_string())).expect("every cell has its row");
+    assert!(line.contains(",ppl_token@2048,,,,,64,,collapsed,above_vocabulary,"), "{line}");
     assert!(csv.contains(",collapsed,above_vocabulary,"));
 }
 
@@ -222,10 +166,8 @@ fn the_pages_need_nothing_from_outside() {
             assert!(!text.contains(outside), "{name} holds {outside:?}");
         }
         for tag in ["section", "figure", "table", "svg", "ul", "dl", "main"] {
-            let (open, close) = (
-                text.matches(&format!("<{tag}")).count(),
-                text.matches(&format!("</{tag}>")).count(),
-            );
+            let (open, close) =
+                (text.matches(&format!("<{tag}")).count(), text.matches(&format!("</{tag}>")).count());
             assert_eq!(open, close, "{name}: {tag}");
         }
     }

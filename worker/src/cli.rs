@@ -122,17 +122,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Compute(options)) => {
-            start_logs(&Logs {
-                log: "info".to_owned(),
-                log_json: false,
-            });
+            start_logs(&Logs { log: "info".to_owned(), log_json: false });
             return serve::main(&options);
         }
         Some(Command::Doctor(doctor)) => {
-            start_logs(&Logs {
-                log: "warn".to_owned(),
-                log_json: false,
-            });
+            start_logs(&Logs { log: "warn".to_owned(), log_json: false });
             on_main_thread(examine(&doctor))
         }
         None => {
@@ -167,38 +161,22 @@ fn start_logs(logs: &Logs) {
         .log_internal_errors(false)
         .with_writer(std::io::stderr)
         .with_env_filter(filter);
-    if logs.log_json {
-        builder.json().init()
-    } else {
-        builder.with_ansi(false).init()
-    }
+    if logs.log_json { builder.json().init() } else { builder.with_ansi(false).init() }
 }
 
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.
 fn on_main_thread(future: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime
-        .map_err(|source| CliError::Process {
-            action: "starting the runtime",
-            source,
-        })?
-        .block_on(future)
+    runtime.map_err(|source| CliError::Process { action: "starting the runtime", source })?.block_on(future)
 }
 
 fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<ChildOptions, CliError> {
     if let Ok(value) = std::env::var("OMP_THREAD_LIMIT") {
         return Err(CliError::ThreadLimit { value });
     }
-    let exe = std::env::current_exe().map_err(|source| CliError::Process {
-        action: "finding its own binary",
-        source,
-    })?;
-    Ok(ChildOptions {
-        exe,
-        device: device.device.clone(),
-        threads: device.threads,
-        memory_bytes,
-    })
+    let exe = std::env::current_exe()
+        .map_err(|source| CliError::Process { action: "finding its own binary", source })?;
+    Ok(ChildOptions { exe, device: device.device.clone(), threads: device.threads, memory_bytes })
 }
 
 async fn examine(doctor: &Doctor) -> Result<(), CliError> {
@@ -208,22 +186,13 @@ async fn examine(doctor: &Doctor) -> Result<(), CliError> {
     Ok(())
 }
 
-#[expect(
-    clippy::print_stdout,
-    reason = "the command line speaks to people and programs"
-)]
+#[expect(clippy::print_stdout, reason = "the command line speaks to people and programs")]
 fn show(info: &DeviceInfo, output: Output) {
     match output {
-        Output::Json => println!(
-            "{}",
-            serde_json::to_string_pretty(info).expect("plain data is JSON")
-        ),
+        Output::Json => println!("{}", serde_json::to_string_pretty(info).expect("plain data is JSON")),
         Output::Text => {
             println!("device       {} ({})", info.name, info.backend.as_str());
-            println!(
-                "memory       {:.1} GiB",
-                info.memory_bytes as f64 / (1u64 << 30) as f64
-            );
+            println!("memory       {:.1} GiB", info.memory_bytes as f64 / (1u64 << 30) as f64);
             println!("threads      {}", info.threads);
             println!("libtorch     {}", info.libtorch);
             println!("cuda         {}", info.no_cuda.as_deref().unwrap_or("yes"));
@@ -252,14 +221,7 @@ async fn work(work: &Work) -> Result<(), CliError> {
         "worker is ready"
     );
     let url = work.coordinator.as_deref().expect("clap requires it");
-    session::serve(
-        url,
-        session::worker_info(&device, host(), memory),
-        device,
-        executor,
-        leave,
-    )
-    .await?;
+    session::serve(url, session::worker_info(&device, host(), memory), device, executor, leave).await?;
     tracing::info!("worker ended");
     Ok(())
 }
@@ -267,10 +229,7 @@ async fn work(work: &Work) -> Result<(), CliError> {
 /// Completes on the first SIGTERM or SIGINT; a second one ends the process at once.
 fn leave_signal() -> Result<impl Future<Output = ()>, CliError> {
     use tokio::signal::unix::{SignalKind, signal};
-    let failed = |source| CliError::Process {
-        action: "listening for signals",
-        source,
-    };
+    let failed = |source| CliError::Process { action: "listening for signals", source };
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let (tell, told) = tokio::sync::oneshot::channel();
@@ -297,10 +256,7 @@ fn die_with_parent() -> Result<(), CliError> {
     let rc = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
     if rc != 0 {
         let source = std::io::Error::last_os_error();
-        return Err(CliError::Process {
-            action: "tying its life to its parent's",
-            source,
-        });
+        return Err(CliError::Process { action: "tying its life to its parent's", source });
     }
     Ok(())
 }

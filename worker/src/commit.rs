@@ -65,10 +65,7 @@ fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> CommitError {
 
 /// Reads an object that must exist and says what is wrong if it does not.
 async fn must_read(bucket: &Bucket, path: &object_store::path::Path) -> Result<Bytes, CommitError> {
-    let absent = || CommitError::Altered {
-        path: path.to_string(),
-        why: "missing".to_owned(),
-    };
+    let absent = || CommitError::Altered { path: path.to_string(), why: "missing".to_owned() };
     bucket.read(path).await?.ok_or_else(absent)
 }
 
@@ -83,10 +80,7 @@ pub async fn variant_record(bucket: &Bucket, key: VariantKey) -> Result<Option<V
             "format {} of variant {}, expected format {RECORD_FORMAT} of {key}",
             record.format, record.key
         );
-        return Err(CommitError::Altered {
-            path: path.to_string(),
-            why,
-        });
+        return Err(CommitError::Altered { path: path.to_string(), why });
     }
     Ok(Some(record))
 }
@@ -98,16 +92,9 @@ pub async fn fetch_compact(bucket: &Bucket, record: &VariantRecord, to: &Path) -
     };
     let path = layout::variant_blob(record.key, &record.attempt, &blob.name);
     let bytes = must_read(bucket, &path).await?;
-    let altered = |why: String| CommitError::Altered {
-        path: path.to_string(),
-        why,
-    };
+    let altered = |why: String| CommitError::Altered { path: path.to_string(), why };
     if Digest::of(&bytes) != blob.sha256 {
-        return Err(altered(format!(
-            "sha256 {}, its record names {}",
-            Digest::of(&bytes),
-            blob.sha256
-        )));
+        return Err(altered(format!("sha256 {}, its record names {}", Digest::of(&bytes), blob.sha256)));
     }
     Compact::verified(&bytes, record.weights).map_err(|e| altered(e.to_string()))?;
     tokio::fs::write(to, &bytes).await.map_err(scratch(to))?;
@@ -117,10 +104,7 @@ pub async fn fetch_compact(bucket: &Bucket, record: &VariantRecord, to: &Path) -
 /// Fetches resolved inputs to `to`, held against their digest.
 pub async fn fetch_inputs(bucket: &Bucket, digest: InputsDigest, to: &Path) -> Result<(), CommitError> {
     let path = layout::inputs(digest);
-    let altered = |why: String| CommitError::Altered {
-        path: path.to_string(),
-        why,
-    };
+    let altered = |why: String| CommitError::Altered { path: path.to_string(), why };
     let bytes = must_read(bucket, &path).await?;
     let parsed: Inputs = serde_json::from_slice(&bytes).map_err(|e| altered(e.to_string()))?;
     if parsed.digest() != digest {
@@ -137,11 +121,7 @@ async fn upload(
     file: &Path,
 ) -> Result<Blob, CommitError> {
     let bytes = Bytes::from(tokio::fs::read(file).await.map_err(scratch(file))?);
-    let blob = Blob {
-        name: name.to_owned(),
-        size: bytes.len() as u64,
-        sha256: Digest::of(&bytes),
-    };
+    let blob = Blob { name: name.to_owned(), size: bytes.len() as u64, sha256: Digest::of(&bytes) };
     bucket.put(&path, bytes).await?;
     Ok(blob)
 }
@@ -157,17 +137,11 @@ pub async fn commit_variant(
         record.blobs = vec![upload(bucket, path, FILE_NAME, file).await?];
     }
     record.bytes = record.blobs.iter().map(|b| b.size).sum();
-    match bucket
-        .commit_json(&layout::variant_record(record.key), &record)
-        .await?
-    {
+    match bucket.commit_json(&layout::variant_record(record.key), &record).await? {
         Commit::Won => Ok(Committed::Ours),
         Commit::Lost => {
             let path = layout::variant_record(record.key).to_string();
-            let gone = || CommitError::Altered {
-                path,
-                why: "it was there, and is gone".to_owned(),
-            };
+            let gone = || CommitError::Altered { path, why: "it was there, and is gone".to_owned() };
             let winner = variant_record(bucket, record.key).await?.ok_or_else(gone)?;
             Ok(Committed::Theirs(Box::new(winner)))
         }
@@ -193,24 +167,15 @@ pub async fn commit_cell(
     let path = layout::cell_record(record.key);
     let commit = bucket.commit_json(&path, &record).await?;
     if commit == Commit::Lost && !cell_is_done(bucket, record.key, record.weights).await? {
-        let why = format!(
-            "not measured on weights {}, which its variant's record names",
-            record.weights
-        );
-        return Err(CommitError::Altered {
-            path: path.to_string(),
-            why,
-        });
+        let why = format!("not measured on weights {}, which its variant's record names", record.weights);
+        return Err(CommitError::Altered { path: path.to_string(), why });
     }
     Ok(commit)
 }
 
 /// Leaves why an attempt failed. A store that fails here as well is only logged: the coordinator hears of it by `Sync`.
 pub async fn leave_failure(bucket: &Bucket, record: &FailureRecord, attempt: &AttemptId) {
-    if let Err(error) = bucket
-        .commit_json(&layout::failure(record.key, attempt), record)
-        .await
-    {
+    if let Err(error) = bucket.commit_json(&layout::failure(record.key, attempt), record).await {
         tracing::warn!(%error, key = %record.key, "failure could not be recorded");
     }
 }
@@ -231,11 +196,7 @@ mod tests {
 
     fn compact(kept: [u8; 2]) -> Compact {
         let masks = [("a.fc".to_owned(), Mask::from_kept(1, 2, &kept))].into();
-        Compact {
-            model: ModelDigest(Digest::of(b"m")),
-            dtype: Dtype::Float32,
-            masks,
-        }
+        Compact { model: ModelDigest(Digest::of(b"m")), dtype: Dtype::Float32, masks }
     }
 
     fn measured() -> Measured {
@@ -285,12 +246,7 @@ mod tests {
             weights,
             attempt: format!("main-1-{n}").parse().unwrap(),
             blobs: Vec::new(),
-            outcome: Outcome::Perplexity {
-                seqlen: 2,
-                windows: 1,
-                tokens: 1,
-                window_nll: vec![f64::from(n)],
-            },
+            outcome: Outcome::Perplexity { seqlen: 2, windows: 1, tokens: 1, window_nll: vec![f64::from(n)] },
             measured: measured(),
         }
     }
@@ -306,17 +262,12 @@ mod tests {
             results.push(commit_variant(&bucket, record, Some(&file)).await.unwrap());
         }
         assert_eq!(results[0], Committed::Ours);
-        let Committed::Theirs(winner) = &results[1] else {
-            panic!("{results:?}")
-        };
+        let Committed::Theirs(winner) = &results[1] else { panic!("{results:?}") };
         assert_eq!(winner.attempt.to_string(), "main-1-1");
         // What the loser has to measure instead of its own.
         let file = folder.path().join("winner");
         assert!(fetch_compact(&bucket, winner, &file).await.unwrap());
-        assert_eq!(
-            Compact::decode(&std::fs::read(file).unwrap()).unwrap(),
-            compact([1, 0])
-        );
+        assert_eq!(Compact::decode(&std::fs::read(file).unwrap()).unwrap(), compact([1, 0]));
     }
 
     #[tokio::test]
@@ -331,16 +282,8 @@ mod tests {
         });
         let results = futures::future::join_all(tries).await;
         assert_eq!(results.iter().filter(|c| **c == Commit::Won).count(), 1);
-        let record: CellRecord = bucket
-            .read_json(&layout::cell_record(key))
-            .await
-            .unwrap()
-            .unwrap();
-        let blob = bucket
-            .read(&layout::cell_blob(key, &record.attempt, SCORES))
-            .await
-            .unwrap()
-            .unwrap();
+        let record: CellRecord = bucket.read_json(&layout::cell_record(key)).await.unwrap().unwrap();
+        let blob = bucket.read(&layout::cell_blob(key, &record.attempt, SCORES)).await.unwrap().unwrap();
         assert_eq!(Digest::of(&blob), record.blobs[0].sha256);
         assert_eq!(blob, format!("scores of {}", record.attempt.n));
     }
@@ -354,16 +297,10 @@ mod tests {
         commit_cell(&bucket, cell(key, 1, old), &file).await.unwrap();
         assert!(cell_is_done(&bucket, key, old).await.unwrap());
         assert!(!cell_is_done(&bucket, key, new).await.unwrap());
-        let error = commit_cell(&bucket, cell(key, 2, new), &file)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = commit_cell(&bucket, cell(key, 2, new), &file).await.unwrap_err().to_string();
         assert!(error.contains("not measured on weights"), "{error}");
         bucket.delete(&layout::cell_record(key)).await.unwrap();
-        assert_eq!(
-            commit_cell(&bucket, cell(key, 3, new), &file).await.unwrap(),
-            Commit::Won
-        );
+        assert_eq!(commit_cell(&bucket, cell(key, 3, new), &file).await.unwrap(), Commit::Won);
     }
 
     #[tokio::test]
@@ -372,9 +309,7 @@ mod tests {
         let file = folder.path().join("f");
         std::fs::write(&file, compact([1, 0]).encode()).unwrap();
         let record = variant("main-1-1", compact([1, 0]).weights());
-        commit_variant(&bucket, record.clone(), Some(&file))
-            .await
-            .unwrap();
+        commit_variant(&bucket, record.clone(), Some(&file)).await.unwrap();
         let record = variant_record(&bucket, record.key).await.unwrap().unwrap();
         let path = layout::variant_blob(record.key, &record.attempt, FILE_NAME);
         bucket.put(&path, compact([0, 1]).encode()).await.unwrap();
@@ -384,15 +319,10 @@ mod tests {
             "{error}"
         );
         bucket.delete(&path).await.unwrap();
-        let error = fetch_compact(&bucket, &record, &file)
-            .await
-            .unwrap_err()
-            .to_string();
+        let error = fetch_compact(&bucket, &record, &file).await.unwrap_err().to_string();
         assert!(error.contains("missing"), "{error}");
-        let missing = fetch_inputs(&bucket, InputsDigest(Digest::of(b"i")), &file)
-            .await
-            .unwrap_err()
-            .to_string();
+        let missing =
+            fetch_inputs(&bucket, InputsDigest(Digest::of(b"i")), &file).await.unwrap_err().to_string();
         assert!(missing.contains("missing"), "{missing}");
     }
 }

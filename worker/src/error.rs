@@ -94,9 +94,7 @@ pub fn classify_panic(message: &str) -> EngineError {
         "not enough memory",
         "CUBLAS_STATUS_ALLOC_FAILED",
     ]) {
-        return EngineError::OutOfMemory {
-            message: message_line(),
-        };
+        return EngineError::OutOfMemory { message: message_line() };
     }
     if has(&[
         "CUDA error",
@@ -107,13 +105,9 @@ pub fn classify_panic(message: &str) -> EngineError {
         "NVML",
         "NVIDIA driver",
     ]) {
-        return EngineError::Device {
-            message: message_line(),
-        };
+        return EngineError::Device { message: message_line() };
     }
-    EngineError::Internal {
-        message: message_line(),
-    }
+    EngineError::Internal { message: message_line() }
 }
 
 #[cfg(test)]
@@ -129,17 +123,11 @@ mod tests {
             "[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory: you tried";
         assert_eq!(code(cuda), FailureCode::OutOfMemory);
         assert_eq!(code(cpu), FailureCode::OutOfMemory);
-        assert_eq!(
-            code("CUDA error: an illegal memory access was encountered"),
-            FailureCode::NodeFault
-        );
+        assert_eq!(code("CUDA error: an illegal memory access was encountered"), FailureCode::NodeFault);
         assert_eq!(
             code("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"),
             FailureCode::OutOfMemory
         );
-        assert_eq!(
-            code("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"),
-            FailureCode::Internal
-        );
+        assert_eq!(code("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"), FailureCode::Internal);
     }
 }

@@ -107,15 +107,9 @@ pub async fn serve(
     executor: Executor,
     leave: impl Future<Output = ()>,
 ) -> Result<(), SessionError> {
-    let bad = |e: tonic::transport::Error| SessionError::Url {
-        url: url.to_owned(),
-        why: e.to_string(),
-    };
+    let bad = |e: tonic::transport::Error| SessionError::Url { url: url.to_owned(), why: e.to_string() };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
-    let channel = endpoint
-        .connect_timeout(Duration::from_secs(5))
-        .tcp_nodelay(true)
-        .connect_lazy();
+    let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).connect_lazy();
     let worker_id = format!("{}-{}-{:x}", info.host, info.pid, crate::clock::micros());
     let session = Arc::new(Session {
         shared: Shared::default(),
@@ -141,10 +135,7 @@ pub async fn serve(
 async fn execute(session: &Session, mut executor: Executor, device: DeviceInfo) {
     let mut probed = session.bucket.subscribe();
     loop {
-        session
-            .shared
-            .until(|board| !board.draining() && !board.idle())
-            .await;
+        session.shared.until(|board| !board.draining() && !board.idle()).await;
         let bucket = match probed.wait_for(Option::is_some).await {
             Ok(found) => found.as_ref().expect("waited for one").bucket.clone(),
             Err(_) => return,
@@ -154,10 +145,7 @@ async fn execute(session: &Session, mut executor: Executor, device: DeviceInfo) 
         };
         executor.run(&order, &bucket, &device, &session.shared).await;
         let models = executor.models.iter().map(ToString::to_string).collect();
-        *session
-            .models
-            .lock()
-            .expect("nothing panics while it holds the list") = models;
+        *session.models.lock().expect("nothing panics while it holds the list") = models;
         session.shared.update(|board| board.end());
     }
 }
@@ -228,19 +216,9 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
 impl Session {
     fn request(&self, epoch_seen: u64) -> pb::SyncRequest {
         let mut info = self.info.clone();
-        info.models = self
-            .models
-            .lock()
-            .expect("nothing panics while it holds the list")
-            .clone();
+        info.models = self.models.lock().expect("nothing panics while it holds the list").clone();
         let (shards, draining) = self.shared.with(|board| (board.report(), board.draining()));
-        pb::SyncRequest {
-            worker_id: self.worker_id.clone(),
-            info: Some(info),
-            epoch_seen,
-            shards,
-            draining,
-        }
+        pb::SyncRequest { worker_id: self.worker_id.clone(), info: Some(info), epoch_seen, shards, draining }
     }
 
     /// Takes an answer, once its bucket is known to be ours.
@@ -266,15 +244,11 @@ impl Session {
 
 /// Opens the coordinator's bucket and looks for what its probe left there.
 async fn probe(answer: &pb::SyncResponse) -> Result<Probed, SessionError> {
-    let instance: Name = answer.instance.parse().map_err(|e| SessionError::Answer {
-        why: format!("instance: {e}"),
-    })?;
+    let instance: Name =
+        answer.instance.parse().map_err(|e| SessionError::Answer { why: format!("instance: {e}") })?;
     let bucket = Bucket::open(&answer.bucket_url)?;
     let path = layout::probe(&instance, answer.epoch);
-    let found = bucket
-        .read(&path)
-        .await?
-        .map(|b| String::from_utf8_lossy(&b).into_owned());
+    let found = bucket.read(&path).await?.map(|b| String::from_utf8_lossy(&b).into_owned());
     if found.as_ref() != Some(&answer.probe_nonce) {
         return Err(SessionError::ForeignBucket {
             url: answer.bucket_url.clone(),
@@ -284,9 +258,5 @@ async fn probe(answer: &pb::SyncResponse) -> Result<Probed, SessionError> {
         });
     }
     tracing::info!(bucket = answer.bucket_url, instance = %instance, epoch = answer.epoch, "bucket is shared");
-    Ok(Probed {
-        bucket,
-        epoch: answer.epoch,
-        nonce: answer.probe_nonce.clone(),
-    })
+    Ok(Probed { bucket, epoch: answer.epoch, nonce: answer.probe_nonce.clone() })
 }

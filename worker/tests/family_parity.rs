@@ -18,10 +18,7 @@ const TOLERANCE: f64 = 1e-4;
 fn folders(part: &str) -> Vec<PathBuf> {
     let read = std::fs::read_dir(goldens::root().join(part))
         .unwrap_or_else(|e| panic!("{}: {e}", goldens::root().display()));
-    let mut found: Vec<_> = read
-        .map(|entry| entry.unwrap().path())
-        .filter(|p| p.is_dir())
-        .collect();
+    let mut found: Vec<_> = read.map(|entry| entry.unwrap().path()).filter(|p| p.is_dir()).collect();
     found.sort();
     assert!(!found.is_empty(), "{part} holds no goldens");
     found
@@ -39,16 +36,11 @@ fn logits(weights: &Weights, ids_bt: &Tensor, shape: &RowShape, device: Device) 
     let size = ids_bt.size();
     let head = weights.head(device, Dtype::Float32).unwrap();
     let h_nh = h_bth.view([size[0] * size[1], arch.hidden as i64]);
-    decoder
-        .logits(&head, &h_nh)
-        .view([size[0], size[1], -1])
-        .to_device(Device::Cpu)
+    decoder.logits(&head, &h_nh).view([size[0], size[1], -1]).to_device(Device::Cpu)
 }
 
 fn open(folder: &Path) -> Weights {
-    Weights::dense(Arc::new(
-        BaseModel::open(folder).unwrap_or_else(|e| panic!("{e}")),
-    ))
+    Weights::dense(Arc::new(BaseModel::open(folder).unwrap_or_else(|e| panic!("{e}"))))
 }
 
 /// max|a − b| / max|b|.
@@ -69,20 +61,14 @@ fn every_family_gives_transformers_logits() {
             if !name.starts_with("golden") {
                 continue;
             }
-            let (ids, golden) = (
-                golden_file::tensor(&file, "input_ids"),
-                golden_file::tensor(&file, "logits"),
-            );
+            let (ids, golden) =
+                (golden_file::tensor(&file, "input_ids"), golden_file::tensor(&file, "logits"));
             let (rows, width) = (ids.size()[0], ids.size()[1]);
             let shape = RowShape::causal(vec![width as usize; rows as usize], device);
             let ours = logits(&weights, &ids, &shape, device);
             for row in 0..rows {
                 let apart = distance(&ours.get(row), &golden.get(row));
-                assert!(
-                    apart <= TOLERANCE,
-                    "{}, sequence {row}: {apart:e} apart",
-                    file.display()
-                );
+                assert!(apart <= TOLERANCE, "{}, sequence {row}: {apart:e} apart", file.display());
             }
             checked += 1;
         }
@@ -96,10 +82,8 @@ fn rows_of_both_sides_of_longropes_switch_do_not_disturb_each_other() {
     let folder = goldens::root().join("families/phi3-longrope");
     let weights = open(&folder);
     let get = |file: &str, name: &str| golden_file::tensor(&folder.join(file), name);
-    let (short, long) = (
-        get("golden_at_limit.safetensors", "input_ids"),
-        get("golden_beyond.safetensors", "input_ids"),
-    );
+    let (short, long) =
+        (get("golden_at_limit.safetensors", "input_ids"), get("golden_beyond.safetensors", "input_ids"));
     let width = long.size()[1];
     let padded = short.get(0).constant_pad_nd([0, width - short.size()[1]]);
     let ids = Tensor::stack(&[padded, long.get(0)], 0);
@@ -133,9 +117,7 @@ fn a_tree_packed_row_gives_each_option_the_logits_of_its_own_row() {
         let shape = RowShape {
             positions_bt: Tensor::from_slice(&positions).unsqueeze(0).to_device(device),
             mask: Mask::Explicit(
-                Tensor::from_slice(&sees)
-                    .view([1, 1, t as i64, t as i64])
-                    .to_device(device),
+                Tensor::from_slice(&sees).view([1, 1, t as i64, t as i64]).to_device(device),
             ),
             lengths_b: vec![9],
         };
@@ -146,10 +128,7 @@ fn a_tree_packed_row_gives_each_option_the_logits_of_its_own_row() {
             let shape = RowShape::causal(vec![alone.len()], device);
             let alone = logits(&weights, &Tensor::from_slice(&alone).unsqueeze(0), &shape, device);
             let count = option.len() as i64;
-            let apart = distance(
-                &packed.get(0).narrow(0, start, count),
-                &alone.get(0).narrow(0, 6, count),
-            );
+            let apart = distance(&packed.get(0).narrow(0, start, count), &alone.get(0).narrow(0, 6, count));
             // Float32 in another order of sums.
             assert!(apart <= 1e-5, "{family}: {apart:e}");
             start += count;
@@ -163,10 +142,7 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
     let folder = goldens::root().join("families/llama");
     let weights = open(&folder);
     let file = folder.join("golden.safetensors");
-    let (ids, golden) = (
-        golden_file::tensor(&file, "input_ids"),
-        golden_file::tensor(&file, "logits"),
-    );
+    let (ids, golden) = (golden_file::tensor(&file, "input_ids"), golden_file::tensor(&file, "logits"));
     let (rows, width) = (ids.size()[0], ids.size()[1]);
     let decoder = Decoder::new(weights.base().arch().clone(), device, Kind::Float);
     let frame = decoder.frame(&RowShape::causal(vec![width as usize; rows as usize], device));
@@ -175,16 +151,12 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
         h = decoder.block(&weights.block(i, device, Dtype::Float32).unwrap(), &h, &frame);
     }
     let head = weights.head(device, Dtype::Float32).unwrap();
-    let h_nh = h
-        .narrow(1, 0, width - 1)
-        .reshape([-1, decoder.arch().hidden as i64]);
+    let h_nh = h.narrow(1, 0, width - 1).reshape([-1, decoder.arch().hidden as i64]);
     let targets = ids.narrow(1, 1, width - 1).reshape([-1]);
     let (ours, greedy) = decoder.token_log_probs(&head, &h_nh, &targets.to_device(device));
     let golden = golden.narrow(1, 0, width - 1).reshape([-1, golden.size()[2]]);
-    let expected = golden
-        .log_softmax(-1, Kind::Double)
-        .gather(1, &targets.unsqueeze(1), false)
-        .squeeze_dim(1);
+    let expected =
+        golden.log_softmax(-1, Kind::Double).gather(1, &targets.unsqueeze(1), false).squeeze_dim(1);
     let scale: Tensor = 1.0 + expected.abs();
     let apart: Tensor = (ours.to_device(Device::Cpu) - &expected).abs() / scale;
     assert!(apart.max().double_value(&[]) <= TOLERANCE);
@@ -197,17 +169,14 @@ fn token_log_probs_are_those_of_the_whole_softmax() {
 #[test]
 fn sixteen_bit_forwards_stay_near_float32() {
     let device = goldens::device();
-    for (dtype, kind, tolerance) in [
-        (Dtype::Bfloat16, Kind::BFloat16, 0.1),
-        (Dtype::Float16, Kind::Half, 0.02),
-    ] {
+    for (dtype, kind, tolerance) in
+        [(Dtype::Bfloat16, Kind::BFloat16, 0.1), (Dtype::Float16, Kind::Half, 0.02)]
+    {
         for folder in folders("families") {
             let weights = open(&folder);
             let file = folder.join("golden.safetensors");
-            let (ids, golden) = (
-                golden_file::tensor(&file, "input_ids"),
-                golden_file::tensor(&file, "logits"),
-            );
+            let (ids, golden) =
+                (golden_file::tensor(&file, "input_ids"), golden_file::tensor(&file, "logits"));
             let (rows, width) = (ids.size()[0], ids.size()[1]);
             let decoder = Decoder::new(weights.base().arch().clone(), device, kind);
             let frame = decoder.frame(&RowShape::causal(vec![width as usize; rows as usize], device));
@@ -219,12 +188,7 @@ fn sixteen_bit_forwards_stay_near_float32() {
             let head = weights.head(device, dtype).unwrap();
             let logits = decoder.logits(&head, &h_bth.view([rows * width, -1]));
             let apart = distance(&logits.view([rows, width, -1]).to_device(Device::Cpu), &golden);
-            assert!(
-                apart <= tolerance,
-                "{} in {}: {apart:e}",
-                folder.display(),
-                dtype.as_str()
-            );
+            assert!(apart <= tolerance, "{} in {}: {apart:e}", folder.display(), dtype.as_str());
         }
     }
 }

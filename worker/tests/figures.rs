@@ -30,11 +30,7 @@ fn mask_selection_against_a_stable_sort() {
     seconds("0.5 of each row, ours", || drop(select::rows(&score, 0.5)));
     seconds("0.5 of each row, stable sort and scatter", || {
         let (_, order) = score.sort_stable(true, -1, false);
-        drop(
-            Tensor::ones_like(&score)
-                .to_kind(Kind::Bool)
-                .scatter_value(-1, &order.narrow(-1, 0, 5120), 0),
-        );
+        drop(Tensor::ones_like(&score).to_kind(Kind::Bool).scatter_value(-1, &order.narrow(-1, 0, 5120), 0));
     });
     seconds("2:4, ours", || drop(select::groups(&score, 2, 4).unwrap()));
     seconds("2:4, a loop of topk over every four columns", || {
@@ -44,12 +40,8 @@ fn mask_selection_against_a_stable_sort() {
             let _ = mask.scatter_value_(1, &(lowest + start), 1);
         }
     });
-    seconds("threshold of the whole matrix, ours", || {
-        drop(select::kth_smallest(&score, 13_107_200))
-    });
-    seconds("threshold of the whole matrix, sort", || {
-        drop(score.flatten(0, -1).sort(0, false))
-    });
+    seconds("threshold of the whole matrix, ours", || drop(select::kth_smallest(&score, 13_107_200)));
+    seconds("threshold of the whole matrix, sort", || drop(score.flatten(0, -1).sort(0, false)));
 }
 
 #[test]
@@ -61,26 +53,13 @@ fn block_forward_by_batch() {
         "rms_norm_eps": 1e-5, "hidden_act": "silu"}"#;
     let arch = families::arch(config).unwrap();
     assert!(matches!(arch.norm, Norm::Rms { .. }));
-    let norm = || NormWeights {
-        weight_h: Tensor::ones([576], F32),
-        bias_h: None,
-    };
+    let norm = || NormWeights { weight_h: Tensor::ones([576], F32), bias_h: None };
     let linears = arch.linears(0).into_iter().map(|linear| {
         let weight_oi = Tensor::randn([linear.out as i64, linear.inp as i64], F32) * 0.02;
-        LinearWeights {
-            linear,
-            weight_oi,
-            bias_o: None,
-        }
+        LinearWeights { linear, weight_oi, bias_o: None }
     });
     let linears = linears.collect();
-    let block = BlockWeights {
-        index: 0,
-        norm1: norm(),
-        norm2: Some(norm()),
-        qk_norms: None,
-        linears,
-    };
+    let block = BlockWeights { index: 0, norm1: norm(), norm2: Some(norm()), qk_norms: None, linears };
     let decoder = Decoder::new(arch, Device::Cpu, Kind::Float);
     for (rows, width) in [(1usize, 512usize), (8, 512), (16, 512), (4, 2048)] {
         let frame = decoder.frame(&RowShape::causal(vec![width; rows], Device::Cpu));

@@ -25,19 +25,12 @@ const PATTERNS: [Pattern; 4] = [
 ];
 
 fn model(name: &str) -> Weights {
-    Weights::dense(Arc::new(
-        BaseModel::open(&goldens::root().join("families").join(name)).unwrap(),
-    ))
+    Weights::dense(Arc::new(BaseModel::open(&goldens::root().join("families").join(name)).unwrap()))
 }
 
 fn windows(seed: u32) -> Windows {
     let id = |i: u32| i.wrapping_mul(2_654_435_761).wrapping_add(seed) % 128;
-    Windows::new(
-        20,
-        (0..18)
-            .map(|w| (0..20).map(|t| id(w * 20 + t + 1)).collect())
-            .collect(),
-    )
+    Windows::new(20, (0..18).map(|w| (0..20).map(|t| id(w * 20 + t + 1)).collect()).collect())
 }
 
 fn run(
@@ -54,49 +47,24 @@ fn run(
         device: goldens::device(),
         dtype: Dtype::Float32,
     };
-    prune(
-        base,
-        &plan,
-        Control {
-            progress: &|_| (),
-            stop: &AtomicBool::new(false),
-        },
-    )
+    prune(base, &plan, Control { progress: &|_| (), stop: &AtomicBool::new(false) })
 }
 
 fn all(base: &Weights, pattern: Pattern) -> BTreeMap<String, Pattern> {
     let arch = base.base().arch();
-    (0..arch.blocks)
-        .flat_map(|i| arch.linears(i))
-        .map(|l| (l.name, pattern))
-        .collect()
+    (0..arch.blocks).flat_map(|i| arch.linears(i)).map(|l| (l.name, pattern)).collect()
 }
 
 #[test]
 fn what_is_kept_keeps_its_bits_and_what_is_not_becomes_plus_zero() {
     let device = goldens::device();
-    let weight = Tensor::arange(6 * 32, (Kind::Float, Device::Cpu))
-        .remainder(29.0)
-        .view([6, 32])
-        - 14.0;
+    let weight = Tensor::arange(6 * 32, (Kind::Float, Device::Cpu)).remainder(29.0).view([6, 32]) - 14.0;
     for declared in METHODS.iter().filter(|m| m.only_zeroes) {
-        for (kind, pattern) in PATTERNS
-            .iter()
-            .flat_map(|p| [(Kind::Float, *p), (Kind::BFloat16, *p)])
-        {
+        for (kind, pattern) in PATTERNS.iter().flat_map(|p| [(Kind::Float, *p), (Kind::BFloat16, *p)]) {
             let weight_oi = weight.to_kind(kind).to_device(device);
-            let stats = InputStats {
-                sum_sq_i: Tensor::arange(32, (Kind::Float, device)) + 1.0,
-                windows: 3,
-            };
+            let stats = InputStats { sum_sq_i: Tensor::arange(32, (Kind::Float, device)) + 1.0, windows: 3 };
             let stats = (declared.statistics != Statistics::None).then_some(&stats);
-            let layer = Layer {
-                name: "l",
-                weight_oi: &weight_oi,
-                stats,
-                pattern,
-                params: &BTreeMap::new(),
-            };
+            let layer = Layer { name: "l", weight_oi: &weight_oi, stats, pattern, params: &BTreeMap::new() };
             let pruned = methods::method(declared.name).unwrap().prune(&layer).unwrap();
             assert_eq!(pruned.weight_oi.kind(), kind);
             let flat = |t: &Tensor| {
@@ -131,12 +99,7 @@ fn the_same_walk_twice_gives_the_same_masks() {
                 run(&base, declared.name, &targets, Some(&windows(1))).unwrap(),
                 run(&base, declared.name, &targets, Some(&windows(1))).unwrap(),
             );
-            assert_eq!(
-                (a.masks, a.linears),
-                (b.masks, b.linears),
-                "{family} {}",
-                declared.name
-            );
+            assert_eq!((a.masks, a.linears), (b.masks, b.linears), "{family} {}", declared.name);
         }
     }
 }
@@ -148,10 +111,7 @@ fn a_linear_without_a_target_stays_dense_and_is_counted() {
         let mut targets = all(&base, Pattern::Ratio(0.5));
         targets.retain(|name, _| name.contains("layers.0") && !name.ends_with("down_proj"));
         let result = run(&base, declared.name, &targets, Some(&windows(2))).unwrap();
-        assert_eq!(
-            result.masks.keys().collect::<Vec<_>>(),
-            targets.keys().collect::<Vec<_>>()
-        );
+        assert_eq!(result.masks.keys().collect::<Vec<_>>(), targets.keys().collect::<Vec<_>>());
         assert_eq!(
             result.linears.len(),
             base.base().arch().blocks * 7,
@@ -171,12 +131,7 @@ fn only_methods_that_read_inputs_depend_on_them() {
         let of = |w: Option<&Windows>| run(&base, declared.name, &targets, w);
         let same = of(Some(&windows(1))).unwrap().masks == of(Some(&windows(77))).unwrap().masks;
         assert_eq!(same, declared.statistics == Statistics::None, "{}", declared.name);
-        assert_eq!(
-            of(None).is_ok(),
-            declared.statistics == Statistics::None,
-            "{}",
-            declared.name
-        );
+        assert_eq!(of(None).is_ok(), declared.statistics == Statistics::None, "{}", declared.name);
     }
 }
 
@@ -199,24 +154,9 @@ fn the_walk_reports_every_block_and_stops_when_told() {
             seen.borrow_mut().push((p.done, p.all));
             stop.store(p.done == 1 && seen.borrow().len() > 2, Ordering::Relaxed);
         };
-        prune(
-            &base,
-            &plan,
-            Control {
-                progress: &progress,
-                stop: &stop,
-            },
-        )
-        .unwrap();
+        prune(&base, &plan, Control { progress: &progress, stop: &stop }).unwrap();
         assert_eq!(*seen.borrow(), [(1, 2), (2, 2)]);
-        let stopped = prune(
-            &base,
-            &plan,
-            Control {
-                progress: &progress,
-                stop: &stop,
-            },
-        );
+        let stopped = prune(&base, &plan, Control { progress: &progress, stop: &stop });
         assert_eq!(stopped.unwrap_err().code(), FailureCode::Preempted);
     }
 }
@@ -226,9 +166,7 @@ fn a_target_that_cannot_be_is_refused_by_name() {
     let base = model("phi");
     let name = "model.layers.0.mlp.fc1".to_owned();
     let refused = |name: &str, pattern| {
-        run(&base, "magnitude", &[(name.to_owned(), pattern)].into(), None)
-            .unwrap_err()
-            .to_string()
+        run(&base, "magnitude", &[(name.to_owned(), pattern)].into(), None).unwrap_err().to_string()
     };
     assert!(
         refused(&name, Pattern::NOfM { prune: 2, of: 5 })
@@ -236,13 +174,8 @@ fn a_target_that_cannot_be_is_refused_by_name() {
     );
     assert!(refused(&name, Pattern::Ratio(1.0)).contains("below 1"));
     assert!(refused("model.layers.9.mlp.fc1", Pattern::Ratio(0.5)).contains("no such linear"));
-    let unknown = run(&base, "sparsegpt", &BTreeMap::new(), None)
-        .unwrap_err()
-        .to_string();
-    assert!(
-        unknown.contains("found sparsegpt, expected magnitude or wanda"),
-        "{unknown}"
-    );
+    let unknown = run(&base, "sparsegpt", &BTreeMap::new(), None).unwrap_err().to_string();
+    assert!(unknown.contains("found sparsegpt, expected magnitude or wanda"), "{unknown}");
 }
 
 #[test]
@@ -260,13 +193,8 @@ fn a_weight_that_is_not_finite_is_found_when_its_block_is_read() {
     let base = Weights::dense(Arc::new(BaseModel::open(folder.path()).unwrap()));
     assert!(base.block(0, goldens::device(), Dtype::Float32).is_ok());
     for declared in METHODS {
-        let error = run(
-            &base,
-            declared.name,
-            &all(&base, Pattern::Ratio(0.5)),
-            Some(&windows(1)),
-        )
-        .unwrap_err();
+        let error =
+            run(&base, declared.name, &all(&base, Pattern::Ratio(0.5)), Some(&windows(1))).unwrap_err();
         assert_eq!(error.code(), FailureCode::NonFiniteWeights);
         assert!(error.to_string().contains(bad), "{error}");
     }

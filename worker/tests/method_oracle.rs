@@ -55,20 +55,14 @@ impl How {
     fn pattern(&self) -> Pattern {
         let text = self.pattern.trim_start_matches("variant-");
         match text.split_once(':') {
-            Some((n, m)) => Pattern::NOfM {
-                prune: n.parse().unwrap(),
-                of: m.parse().unwrap(),
-            },
+            Some((n, m)) => Pattern::NOfM { prune: n.parse().unwrap(), of: m.parse().unwrap() },
             None => Pattern::Ratio(text.parse().unwrap()),
         }
     }
 
     fn params(&self) -> BTreeMap<String, ParamValue> {
         let variant = self.kind == "variant";
-        variant
-            .then(|| ("use_variant".to_owned(), ParamValue::Bool(true)))
-            .into_iter()
-            .collect()
+        variant.then(|| ("use_variant".to_owned(), ParamValue::Bool(true))).into_iter().collect()
     }
 }
 
@@ -79,10 +73,7 @@ fn cases<T: for<'a> Deserialize<'a>>(file: &str) -> Vec<T> {
 
 /// The mask that a method gives a weight under the golden's `scaler_row`.
 fn mask(how: &How, weight: &Tensor, scaler_row: Option<Tensor>, device: Device) -> Mask {
-    let stats = scaler_row.map(|s| InputStats {
-        sum_sq_i: s.to_device(device),
-        windows: 1,
-    });
+    let stats = scaler_row.map(|s| InputStats { sum_sq_i: s.to_device(device), windows: 1 });
     let weight_oi = weight.to_device(device);
     let params = how.params();
     let layer = Layer {
@@ -92,22 +83,12 @@ fn mask(how: &How, weight: &Tensor, scaler_row: Option<Tensor>, device: Device) 
         pattern: how.pattern(),
         params: &params,
     };
-    pack(
-        &methods::method(&how.method)
-            .unwrap()
-            .prune(&layer)
-            .unwrap()
-            .kept_oi,
-    )
+    pack(&methods::method(&how.method).unwrap().prune(&layer).unwrap().kept_oi)
 }
 
 fn differing(a: &Mask, b: &Mask) -> u64 {
     assert_eq!((a.rows(), a.columns()), (b.rows(), b.columns()));
-    a.bits()
-        .iter()
-        .zip(b.bits())
-        .map(|(a, b)| u64::from((a ^ b).count_ones()))
-        .sum()
+    a.bits().iter().zip(b.bits()).map(|(a, b)| u64::from((a ^ b).count_ones())).sum()
 }
 
 #[test]
@@ -116,10 +97,8 @@ fn awkward_matrices_get_the_published_codes_masks_bit_by_bit() {
     let mut checked = 0;
     for case in cases::<MatrixCase>("matrices.json") {
         let file = goldens::root().join("methods").join(&case.file);
-        let (weight, scaler_row) = (
-            golden_file::tensor(&file, "weight"),
-            golden_file::tensor(&file, "scaler_row"),
-        );
+        let (weight, scaler_row) =
+            (golden_file::tensor(&file, "weight"), golden_file::tensor(&file, "scaler_row"));
         for golden in &case.masks {
             let ours = mask(&golden.how, &weight, Some(scaler_row.shallow_clone()), device);
             let theirs = pack(&golden_file::tensor(&file, &golden.tensor).to_kind(Kind::Bool));
@@ -137,9 +116,7 @@ fn masks_are_bit_identical_where_the_statistics_are() {
         let file = goldens::root().join("methods").join(&case.file);
         let base = BaseModel::open(&goldens::root().join("families").join(&case.model)).unwrap();
         for linear in &case.linears {
-            let weight = base
-                .tensor(&format!("{linear}.weight"), Device::Cpu, Dtype::Float32)
-                .unwrap();
+            let weight = base.tensor(&format!("{linear}.weight"), Device::Cpu, Dtype::Float32).unwrap();
             let wanda = case.how.method == "wanda";
             let scaler_row = wanda.then(|| golden_file::tensor(&file, &format!("{linear}.scaler_row")));
             let ours = mask(&case.how, &weight, scaler_row, device);
@@ -157,11 +134,7 @@ fn whole_models_are_pruned_as_by_the_published_code() {
         let folder = goldens::root().join("families").join(&case.model);
         let base = Weights::dense(Arc::new(BaseModel::open(&folder).unwrap()));
         let calibration = (case.how.method == "wanda").then(|| windows(&file));
-        let targets = case
-            .linears
-            .iter()
-            .map(|l| (l.clone(), case.how.pattern()))
-            .collect();
+        let targets = case.linears.iter().map(|l| (l.clone(), case.how.pattern())).collect();
         let plan = Plan {
             method: &case.how.method,
             params: &case.how.params(),
@@ -170,31 +143,17 @@ fn whole_models_are_pruned_as_by_the_published_code() {
             device,
             dtype: Dtype::Float32,
         };
-        let control = Control {
-            progress: &|_| (),
-            stop: &AtomicBool::new(false),
-        };
+        let control = Control { progress: &|_| (), stop: &AtomicBool::new(false) };
         let result = prune(&base, &plan, control).unwrap();
         for (linear, ours) in &result.masks {
             let theirs = pack(&golden_file::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));
             let share = differing(ours, &theirs) as f64 / ours.weights() as f64;
-            assert!(
-                share <= 1e-3,
-                "{}: {linear}: {share} of the mask differs",
-                case.file
-            );
+            assert!(share <= 1e-3, "{}: {linear}: {share} of the mask differs", case.file);
         }
         assert_eq!(result.masks.len(), case.linears.len());
-        assert_eq!(
-            result.linears.values().map(|l| l.weights).sum::<u64>(),
-            case.weights
-        );
+        assert_eq!(result.linears.values().map(|l| l.weights).sum::<u64>(), case.weights);
         let zeros = result.linears.values().map(|l| l.zeros).sum::<u64>();
-        assert!(
-            zeros.abs_diff(case.pruned) <= case.weights / 1000,
-            "{}: {zeros} zeros",
-            case.file
-        );
+        assert!(zeros.abs_diff(case.pruned) <= case.weights / 1000, "{}: {zeros} zeros", case.file);
         let pruned = Weights::masked(base.base().clone(), result.masks).unwrap();
         let (ours, theirs) = (
             logits(&pruned, &golden_file::tensor(&file, "eval_ids"), device),
@@ -208,10 +167,7 @@ fn whole_models_are_pruned_as_by_the_published_code() {
 fn windows(file: &Path) -> Windows {
     let ids = golden_file::tensor(file, "windows");
     let rows: Vec<Vec<i64>> = Vec::try_from(&ids).unwrap();
-    let rows = rows
-        .into_iter()
-        .map(|row| row.into_iter().map(|id| id as u32).collect())
-        .collect();
+    let rows = rows.into_iter().map(|row| row.into_iter().map(|id| id as u32).collect()).collect();
     Windows::new(ids.size()[1] as u32, rows)
 }
 

@@ -28,11 +28,7 @@ fn open(family: &str) -> Weights {
 
 fn bytes(tensor: &Tensor) -> Vec<u8> {
     let flat = tensor.to_device(Device::Cpu).to_kind(Kind::Float).view([-1]);
-    Vec::<f32>::try_from(&flat)
-        .unwrap()
-        .iter()
-        .flat_map(|x| x.to_le_bytes())
-        .collect()
+    Vec::<f32>::try_from(&flat).unwrap().iter().flat_map(|x| x.to_le_bytes()).collect()
 }
 
 /// Digests of the logits and of the log-probabilities of golden token ids, four families together.
@@ -40,10 +36,7 @@ fn forward_and_score(device: Device) -> (Digest, Digest) {
     let (mut forward, mut score) = (Canonical::new("own bits"), Canonical::new("own bits"));
     for family in FAMILIES {
         let weights = open(family);
-        let file = goldens::root()
-            .join("families")
-            .join(family)
-            .join("golden.safetensors");
+        let file = goldens::root().join("families").join(family).join("golden.safetensors");
         let ids_bt = golden_file::tensor(&file, "input_ids");
         let (rows, width) = (ids_bt.size()[0], ids_bt.size()[1]);
         let decoder = Decoder::new(weights.base().arch().clone(), device, Kind::Float);
@@ -65,20 +58,12 @@ fn forward_and_score(device: Device) -> (Digest, Digest) {
 fn masks(method: &str, device: Device) -> Digest {
     let mut c = Canonical::new("own bits");
     let id = |i: u32| i.wrapping_mul(2_654_435_761) >> 25;
-    let windows = Windows::new(
-        24,
-        (0..20)
-            .map(|w| (0..24).map(|t| id(w * 24 + t)).collect())
-            .collect(),
-    );
+    let windows = Windows::new(24, (0..20).map(|w| (0..24).map(|t| id(w * 24 + t)).collect()).collect());
     for family in FAMILIES {
         let base = open(family);
         let arch = base.base().arch();
         for pattern in [Pattern::Ratio(0.5), Pattern::NOfM { prune: 2, of: 4 }] {
-            let targets = (0..arch.blocks)
-                .flat_map(|i| arch.linears(i))
-                .map(|l| (l.name, pattern))
-                .collect();
+            let targets = (0..arch.blocks).flat_map(|i| arch.linears(i)).map(|l| (l.name, pattern)).collect();
             let plan = Plan {
                 method,
                 params: &BTreeMap::new(),
@@ -87,10 +72,7 @@ fn masks(method: &str, device: Device) -> Digest {
                 device,
                 dtype: Dtype::Float32,
             };
-            let control = Control {
-                progress: &|_| (),
-                stop: &AtomicBool::new(false),
-            };
+            let control = Control { progress: &|_| (), stop: &AtomicBool::new(false) };
             for (linear, mask) in prune(&base, &plan, control).unwrap().masks {
                 c.field(&format!("{family} {pattern} {linear}"), mask.bits());
             }
@@ -103,10 +85,8 @@ fn masks(method: &str, device: Device) -> Digest {
 fn our_bits_are_those_that_this_device_kind_had_before() {
     let device = goldens::device();
     let (forward, score) = forward_and_score(device);
-    let mut now: BTreeMap<String, Digest> = METHODS
-        .iter()
-        .map(|m| (format!("prune.{}", m.name), masks(m.name, device)))
-        .collect();
+    let mut now: BTreeMap<String, Digest> =
+        METHODS.iter().map(|m| (format!("prune.{}", m.name), masks(m.name, device))).collect();
     now.insert("forward".to_owned(), forward);
     now.insert("score".to_owned(), score);
     let versions = stage_versions();

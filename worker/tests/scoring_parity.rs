@@ -41,12 +41,7 @@ fn with_scorer<T>(folder: &Path, wave_bytes: u64, work: impl FnOnce(&mut Scorer)
 }
 
 fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| v.as_u64().unwrap() as u32)
-        .collect()
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
 /// A golden item's options: context truncated on the left to `limit + 1` ids with the option, as the harness does.
@@ -56,10 +51,7 @@ fn rows_of(item: usize, context: &[u32], options: &[Vec<u32>], limit: usize) -> 
         Row {
             item: item as u32,
             context: context[over..].to_vec(),
-            options: vec![RowOption {
-                index: index as u32,
-                ids: ids.clone(),
-            }],
+            options: vec![RowOption { index: index as u32, ids: ids.clone() }],
         }
     };
     options.iter().enumerate().map(one).collect()
@@ -87,22 +79,13 @@ fn task(golden: &Value, limit: usize, packed: bool) -> Choices {
         let apart = rows_of(i, &context, &options, limit);
         if packed && apart.iter().all(|r| r.context == context) {
             let options = apart.into_iter().flat_map(|r| r.options).collect();
-            rows.push(Row {
-                item: i as u32,
-                context,
-                options,
-            });
+            rows.push(Row { item: i as u32, context, options });
         } else {
             rows.extend(apart);
         }
     }
     let batches = compose_batches(&rows.iter().map(Row::fed_tokens).collect::<Vec<_>>());
-    Choices {
-        items,
-        rows,
-        batches,
-        max_len: limit as u32,
-    }
+    Choices { items, rows, batches, max_len: limit as u32 }
 }
 
 fn read(path: &str) -> Value {
@@ -130,10 +113,8 @@ fn log_likelihoods_predictions_and_greedy_flags_equal_lm_evaluation_harness() {
                     s.score(&batches).unwrap()
                 });
                 let items = multiple_choice::predict(&task, &spans).unwrap();
-                for (i, (ours, theirs)) in items
-                    .iter()
-                    .zip(golden_scores["items"].as_array().unwrap())
-                    .enumerate()
+                for (i, (ours, theirs)) in
+                    items.iter().zip(golden_scores["items"].as_array().unwrap()).enumerate()
                 {
                     let at = format!("{model}/{name} item {i} packed {packed}");
                     let one = [theirs.clone()];
@@ -149,11 +130,7 @@ fn log_likelihoods_predictions_and_greedy_flags_equal_lm_evaluation_harness() {
                     }
                     if theirs["choices"].is_array() {
                         let pred = |key: &str| theirs[key].as_u64().unwrap() as u32;
-                        assert_eq!(
-                            (ours.pred, ours.pred_norm),
-                            (pred("pred"), pred("pred_norm")),
-                            "{at}"
-                        );
+                        assert_eq!((ours.pred, ours.pred_norm), (pred("pred"), pred("pred_norm")), "{at}");
                     }
                 }
             }
@@ -166,28 +143,17 @@ fn log_likelihoods_predictions_and_greedy_flags_equal_lm_evaluation_harness() {
 fn perplexity_equals_wandas_protocol() {
     for model in MODELS {
         let scratch = tempfile::NamedTempFile::new().unwrap();
-        for item in read(&format!("scoring/scores/{model}/perplexity.json"))["items"]
-            .as_array()
-            .unwrap()
-        {
+        for item in read(&format!("scoring/scores/{model}/perplexity.json"))["items"].as_array().unwrap() {
             let seqlen = item["seqlen"].as_u64().unwrap() as usize;
-            let windows: Vec<Vec<u32>> = ids(&item["ids"])
-                .chunks_exact(seqlen)
-                .map(<[u32]>::to_vec)
-                .collect();
+            let windows: Vec<Vec<u32>> =
+                ids(&item["ids"]).chunks_exact(seqlen).map(<[u32]>::to_vec).collect();
             let inputs = Inputs::Perplexity(Windows::new(seqlen as u32, windows));
             let outcome = with_scorer(&golden(&format!("scoring/{model}")), u64::MAX, |scorer| {
                 evaluate::evaluate(scorer, &inputs, scratch.path()).unwrap()
             });
-            let Outcome::Perplexity { window_nll, .. } = outcome else {
-                panic!()
-            };
-            let expected: Vec<f64> = item["window_nll"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|v| v.as_f64().unwrap())
-                .collect();
+            let Outcome::Perplexity { window_nll, .. } = outcome else { panic!() };
+            let expected: Vec<f64> =
+                item["window_nll"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap()).collect();
             assert_eq!(window_nll.len(), expected.len());
             for (ours, theirs) in window_nll.iter().zip(&expected) {
                 assert!(
@@ -197,10 +163,7 @@ fn perplexity_equals_wandas_protocol() {
             }
             let ppl = (window_nll.iter().sum::<f64>() / window_nll.len() as f64).exp();
             let expected = item["ppl"].as_f64().unwrap();
-            assert!(
-                (ppl / expected - 1.0).abs() <= 1e-4,
-                "{model}@{seqlen}: {ppl}, expected {expected}"
-            );
+            assert!((ppl / expected - 1.0).abs() <= 1e-4, "{model}@{seqlen}: {ppl}, expected {expected}");
         }
     }
 }
@@ -213,21 +176,13 @@ fn sorted(mut spans: Vec<(Span, SpanScore)>) -> Vec<(Span, SpanScore)> {
 #[test]
 fn tree_packed_rows_score_as_unpacked_ones_past_sliding_window_and_rope_switch_too() {
     // Measured on CPU: at most 2e-6 apart; the bound leaves room for other instruction sets.
-    for model in [
-        "llama",
-        "llama-gqa-tied",
-        "phi",
-        "phi3",
-        "phi3-sliding",
-        "llama-llama3-rope",
-        "phi3-longrope",
-    ] {
+    for model in
+        ["llama", "llama-gqa-tied", "phi", "phi3", "phi3-sliding", "llama-llama3-rope", "phi3-longrope"]
+    {
         let folder = golden(&format!("families/{model}"));
         let score = |packed| {
             let batches = pack::choices(&harness::choices(24, 4, 100, packed)).unwrap();
-            sorted(with_scorer(&folder, u64::MAX, |scorer| {
-                scorer.score(&batches).unwrap()
-            }))
+            sorted(with_scorer(&folder, u64::MAX, |scorer| scorer.score(&batches).unwrap()))
         };
         for ((span, a), (other, b)) in score(true).into_iter().zip(score(false)) {
             assert_eq!(span, other);
@@ -246,11 +201,7 @@ fn tree_packed_rows_score_as_unpacked_ones_past_sliding_window_and_rope_switch_t
 fn the_size_of_a_wave_changes_no_bit() {
     let batches = pack::choices(&harness::choices(100, 4, 100, true)).unwrap();
     assert!(batches.len() > 3);
-    let score = |bytes| {
-        with_scorer(&golden("families/phi"), bytes, |scorer| {
-            scorer.score(&batches).unwrap()
-        })
-    };
+    let score = |bytes| with_scorer(&golden("families/phi"), bytes, |scorer| scorer.score(&batches).unwrap());
     let (one, all) = (score(0), score(u64::MAX));
     assert_eq!(one, all);
 }

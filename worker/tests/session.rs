@@ -39,48 +39,24 @@ async fn shards_of_one_model_leave_variants_and_cells_and_are_found_done_the_sec
     for (linear, mask) in &compact.masks {
         // Wanda prunes floor(columns / 2) of each row.
         let expected = (mask.rows() * (mask.columns() / 2)) as u64;
-        assert_eq!(
-            (mask.pruned(), record.linears[linear].zeros),
-            (expected, expected),
-            "{linear}"
-        );
+        assert_eq!((mask.pruned(), record.linears[linear].zeros), (expected, expected), "{linear}");
     }
     let base = world.variant(keys::variant_key(&dense)).await.unwrap();
     assert_eq!((base.weights, base.blobs.len()), (dense_weights(dense.model), 0));
     let mut nll = Vec::new();
     for (cells, weights) in cells.iter().zip([base.weights, record.weights]) {
-        let (ppl, task) = (
-            world.cell(cells[0]).await.unwrap(),
-            world.cell(cells[1]).await.unwrap(),
-        );
+        let (ppl, task) = (world.cell(cells[0]).await.unwrap(), world.cell(cells[1]).await.unwrap());
         assert_eq!((ppl.weights, task.weights), (weights, weights));
-        let Outcome::Perplexity {
-            windows: 3,
-            tokens: 45,
-            window_nll,
-            ..
-        } = ppl.outcome
-        else {
+        let Outcome::Perplexity { windows: 3, tokens: 45, window_nll, .. } = ppl.outcome else {
             panic!("{ppl:?}")
         };
-        assert!(
-            window_nll.iter().all(|x| x.is_finite() && *x > 0.0),
-            "{window_nll:?}"
-        );
+        assert!(window_nll.iter().all(|x| x.is_finite() && *x > 0.0), "{window_nll:?}");
         nll.push(window_nll);
-        let Outcome::Choices {
-            items: 9, confusion, ..
-        } = task.outcome
-        else {
-            panic!("{task:?}")
-        };
+        let Outcome::Choices { items: 9, confusion, .. } = task.outcome else { panic!("{task:?}") };
         assert_eq!(confusion.iter().flatten().sum::<u64>(), 9);
         for blob in &task.blobs {
             let blob_path = layout::cell_blob(task.key, &task.attempt, &blob.name);
-            assert_eq!(
-                world.bucket.read(&blob_path).await.unwrap().unwrap().len() as u64,
-                blob.size
-            );
+            assert_eq!(world.bucket.read(&blob_path).await.unwrap().unwrap().len() as u64, blob.size);
         }
         assert!(
             task.measured.seconds["evaluate"] > 0.0 && task.measured.rss_mib > 1.0,
@@ -92,11 +68,7 @@ async fn shards_of_one_model_leave_variants_and_cells_and_are_found_done_the_sec
 
     // Without the cells' records, but with the variants': the compact checkpoint is read back and gives the same bits.
     let before = world.cell(cells[1][0]).await.unwrap();
-    world
-        .bucket
-        .delete(&layout::cell_record(cells[1][0]))
-        .await
-        .unwrap();
+    world.bucket.delete(&layout::cell_record(cells[1][0])).await.unwrap();
     world.state.lock().unwrap().orders.clear();
     world.until("shards are let go", |r| r.shards.is_empty()).await;
     worker.signal(libc::SIGTERM);
@@ -107,11 +79,7 @@ async fn shards_of_one_model_leave_variants_and_cells_and_are_found_done_the_sec
     let after = world.cell(cells[1][0]).await.unwrap();
     assert_eq!(after.outcome, before.outcome, "bit by bit");
     assert_eq!(after.attempt.to_string(), "test-1-3");
-    assert_eq!(
-        world.cell(cells[1][1]).await.unwrap().attempt.to_string(),
-        "test-1-2",
-        "found done"
-    );
+    assert_eq!(world.cell(cells[1][1]).await.unwrap().attempt.to_string(), "test-1-2", "found done");
     assert_eq!(world.variant(record.key).await.unwrap(), record);
 }
 
@@ -140,18 +108,11 @@ async fn a_cell_that_fails_is_told_and_recorded_and_its_siblings_go_on() {
     let good = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     let cells = world.order("test-1-1", &dense(&model), &model, &[bad, good]);
     let _worker = world.worker();
-    world
-        .until("the shard ends", |r| {
-            r.shards.iter().any(|s| s.phase() == Phase::Finished)
-        })
-        .await;
+    world.until("the shard ends", |r| r.shards.iter().any(|s| s.phase() == Phase::Finished)).await;
     let report = world.state.lock().unwrap().last.clone().unwrap().shards.remove(0);
     assert_eq!(report.cells_done, [cells[1].to_string()]);
     let failure = &report.failures[0];
-    assert_eq!(
-        (failure.key.clone(), failure.code.as_str()),
-        (cells[0].to_string(), "bad_inputs")
-    );
+    assert_eq!((failure.key.clone(), failure.code.as_str()), (cells[0].to_string(), "bad_inputs"));
     assert_eq!(failure.kind(), FailureKind::CellError);
     assert!(failure.message.contains("vocabulary"), "{}", failure.message);
     let path = layout::failure(cells[0].0, &"test-1-1".parse().unwrap());
@@ -173,11 +134,7 @@ async fn an_edited_model_is_refused_by_its_digest() {
     let ppl = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     world.order("test-1-1", &spec, folder.path(), &[ppl]);
     let _worker = world.worker();
-    world
-        .until("the variant fails", |r| {
-            r.shards.iter().any(|s| !s.failures.is_empty())
-        })
-        .await;
+    world.until("the variant fails", |r| r.shards.iter().any(|s| !s.failures.is_empty())).await;
     let report = world.state.lock().unwrap().last.clone().unwrap().shards.remove(0);
     assert_eq!(
         (report.failures[0].key.clone(), report.failures[0].code.as_str()),
@@ -198,12 +155,7 @@ async fn no_compute_child_outlives_a_killed_supervisor() {
     let mut worker = world.worker();
     world.until("the worker calls", |_| true).await;
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", worker.0.id())).unwrap();
-    let child: u32 = children
-        .split_whitespace()
-        .next()
-        .expect("a compute child")
-        .parse()
-        .unwrap();
+    let child: u32 = children.split_whitespace().next().expect("a compute child").parse().unwrap();
     worker.signal(libc::SIGKILL);
     worker.ended().await;
     let start = std::time::Instant::now();
@@ -221,24 +173,12 @@ async fn sigterm_finishes_the_cell_that_has_begun_and_gives_the_rest_back() {
     let long = world.put(&Inputs::Perplexity(windows(1500, 24, VOCAB))).await;
     let short = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     let cells = world.order("test-1-1", &dense(&model), &model, &[long, short]);
-    world.order(
-        "test-1-2",
-        &dense(&golden("families/phi")),
-        &golden("families/phi"),
-        &[short],
-    );
+    world.order("test-1-2", &dense(&golden("families/phi")), &golden("families/phi"), &[short]);
     let mut worker = world.worker();
-    world
-        .until("a cell begins", |r| {
-            r.shards.iter().any(|s| !s.cells_begun.is_empty())
-        })
-        .await;
+    world.until("a cell begins", |r| r.shards.iter().any(|s| !s.cells_begun.is_empty())).await;
     worker.signal(libc::SIGTERM);
     assert!(worker.ended().await.success());
-    assert!(
-        world.cell(cells[0]).await.is_some(),
-        "the begun cell is in the bucket"
-    );
+    assert!(world.cell(cells[0]).await.is_some(), "the begun cell is in the bucket");
     assert!(world.cell(cells[1]).await.is_none(), "no other was begun");
     let last = world.state.lock().unwrap().last.clone().unwrap();
     assert!(last.draining);
@@ -258,11 +198,7 @@ async fn too_little_memory_is_a_typed_failure_and_the_worker_stays_healthy() {
     let good = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     let cells = world.order("test-1-1", &dense(&model), &model, &[huge, good]);
     let _worker = world.worker();
-    world
-        .until("the shard ends", |r| {
-            r.shards.iter().any(|s| s.phase() == Phase::Finished)
-        })
-        .await;
+    world.until("the shard ends", |r| r.shards.iter().any(|s| s.phase() == Phase::Finished)).await;
     let report = world.state.lock().unwrap().last.clone().unwrap().shards.remove(0);
     assert_eq!(report.failures[0].kind(), FailureKind::OutOfMemory, "{report:?}");
     assert_eq!(report.cells_done, [cells[1].to_string()]);
@@ -283,54 +219,19 @@ async fn nan_weights_are_a_typed_failure_that_names_the_tensor() {
     let ppl = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     world.order("test-1-1", &dense(folder.path()), folder.path(), &[ppl]);
     let _worker = world.worker();
-    world
-        .until("the variant fails", |r| {
-            r.shards.iter().any(|s| !s.failures.is_empty())
-        })
-        .await;
-    let failure = world
-        .state
-        .lock()
-        .unwrap()
-        .last
-        .clone()
-        .unwrap()
-        .shards
-        .remove(0)
-        .failures
-        .remove(0);
-    assert_eq!(
-        (failure.code.as_str(), failure.kind()),
-        ("non_finite_weights", FailureKind::CellError)
-    );
+    world.until("the variant fails", |r| r.shards.iter().any(|s| !s.failures.is_empty())).await;
+    let failure = world.state.lock().unwrap().last.clone().unwrap().shards.remove(0).failures.remove(0);
+    assert_eq!((failure.code.as_str(), failure.kind()), ("non_finite_weights", FailureKind::CellError));
     assert!(failure.message.contains(name), "{}", failure.message);
 }
 
 #[test]
 fn doctor_says_what_this_device_is_as_json() {
     let worker = env!("CARGO_BIN_EXE_espalier-worker");
-    let output = std::process::Command::new(worker)
-        .args(["doctor", "--output", "json"])
-        .output()
-        .unwrap();
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let output = std::process::Command::new(worker).args(["doctor", "--output", "json"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(
-        (info["backend"].as_str(), info["threads"].as_u64()),
-        (Some("cpu"), Some(2))
-    );
-    assert!(
-        info["fingerprint"]
-            .as_str()
-            .is_some_and(|f| f.starts_with("cpu-")),
-        "{info}"
-    );
-    assert!(
-        info["memory_bytes"].as_u64().is_some_and(|m| m > 1 << 30) && info["gpus"].is_array(),
-        "{info}"
-    );
+    assert_eq!((info["backend"].as_str(), info["threads"].as_u64()), (Some("cpu"), Some(2)));
+    assert!(info["fingerprint"].as_str().is_some_and(|f| f.starts_with("cpu-")), "{info}");
+    assert!(info["memory_bytes"].as_u64().is_some_and(|m| m > 1 << 30) && info["gpus"].is_array(), "{info}");
 }

@@ -40,35 +40,15 @@ mod tests {
     fn every_command_shows_an_example_in_its_help() {
         for mut command in Cli::command().get_subcommands().cloned() {
             let help = command.render_long_help().to_string();
-            assert!(
-                help.contains("Example") && help.contains("espalier "),
-                "{}: {help}",
-                command.get_name()
-            );
+            assert!(help.contains("Example") && help.contains("espalier "), "{}: {help}", command.get_name());
         }
     }
 
     #[test]
     fn underscores_in_option_names_are_dashes_and_values_are_left_alone() {
-        let typed = [
-            "espalier",
-            "prune",
-            "--sparsity_type=a_b",
-            "--save_model",
-            "my_dir",
-            "--",
-            "--x_y",
-        ];
+        let typed = ["espalier", "prune", "--sparsity_type=a_b", "--save_model", "my_dir", "--", "--x_y"];
         let read = normalise(typed.map(OsString::from));
-        let expected = [
-            "espalier",
-            "prune",
-            "--sparsity-type=a_b",
-            "--save-model",
-            "my_dir",
-            "--",
-            "--x_y",
-        ];
+        let expected = ["espalier", "prune", "--sparsity-type=a_b", "--save-model", "my_dir", "--", "--x_y"];
         assert_eq!(read, expected.map(OsString::from));
     }
 }

@@ -60,7 +60,9 @@ impl Bars {
         self.main.set_message(text);
         while self.running.len() < progress.running.len() {
             let bar = self.all.add(ProgressBar::new_spinner());
-            bar.set_style(ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant"));
+            bar.set_style(
+                ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant"),
+            );
             self.running.push(bar);
         }
         for bar in self.running.drain(progress.running.len()..) {

@@ -26,10 +26,7 @@ pub fn run(_: &Catalog, output: Output) -> Result<Exit, Failure> {
 }
 
 fn families_text() -> String {
-    format!(
-        "model families (model_type of config.json)\n  {}\n",
-        families::supported().join(", ")
-    )
+    format!("model families (model_type of config.json)\n  {}\n", families::supported().join(", "))
 }
 
 fn methods_text() -> String {
@@ -51,12 +48,8 @@ fn tasks_text() -> String {
     let mut text = String::from("tasks\n");
     for task in tasks() {
         text += &format!("  {:<15} {}\n", task.name, task.about);
-        let styles: Vec<&str> = task
-            .styles
-            .iter()
-            .map(|s| s.name.as_str())
-            .filter(|s| !s.is_empty())
-            .collect();
+        let styles: Vec<&str> =
+            task.styles.iter().map(|s| s.name.as_str()).filter(|s| !s.is_empty()).collect();
         if !styles.is_empty() {
             text += &format!("  {:<15}   styles: {}\n", "", styles.join(", "));
         }

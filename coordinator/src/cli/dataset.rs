@@ -14,11 +14,7 @@ pub fn recognise(folder: &Path) -> Result<String, Failure> {
         message: format!("--dataset: {} cannot be read: {source}", folder.display()),
     })?;
     files.sort();
-    let sets = || {
-        catalog::tasks()
-            .iter()
-            .filter(|t| t.kind == TaskKind::MultipleChoice)
-    };
+    let sets = || catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice);
     let mut found: BTreeMap<&str, &Path> = BTreeMap::new();
     for file in &files {
         for set in sets().filter(|set| is_of(set, file)) {
@@ -34,11 +30,7 @@ pub fn recognise(folder: &Path) -> Result<String, Failure> {
         0 => {
             let names: Vec<&str> = sets().map(|t| t.name.as_str()).collect();
             let files: Vec<String> = files.iter().map(|f| shown(f)).collect();
-            let files = if files.is_empty() {
-                "no data file".to_owned()
-            } else {
-                files.join(", ")
-            };
+            let files = if files.is_empty() { "no data file".to_owned() } else { files.join(", ") };
             let folder = folder.display();
             let names = names.join(", ");
             Err(Failure::NotFound {
@@ -48,10 +40,8 @@ pub fn recognise(folder: &Path) -> Result<String, Failure> {
             })
         }
         _ => {
-            let each: Vec<String> = found
-                .iter()
-                .map(|(name, file)| format!("{name} ({})", shown(file)))
-                .collect();
+            let each: Vec<String> =
+                found.iter().map(|(name, file)| format!("{name} ({})", shown(file))).collect();
             let message = format!(
                 "--dataset {}: found several sets: {}; say which: --task NAME=FILE",
                 folder.display(),
@@ -66,10 +56,7 @@ fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> std::io::Resul
     const ENDINGS: [&str; 5] = ["jsonl", "json", "csv", "txt", "parquet"];
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let ending = path
-            .extension()
-            .map(|e| e.to_string_lossy().to_lowercase())
-            .unwrap_or_default();
+        let ending = path.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default();
         if path.is_dir() && depth > 0 {
             walk(&path, files, depth - 1)?;
         } else if path.is_file() && ENDINGS.contains(&ending.as_str()) {
@@ -89,13 +76,7 @@ mod tests {
 
     #[test]
     fn each_of_the_five_sets_is_recognised_by_its_records() {
-        let sets = [
-            "commonsense_qa.jsonl",
-            "cosmos_qa.csv",
-            "logiqa.txt",
-            "reclor.json",
-            "ekar.jsonl",
-        ];
+        let sets = ["commonsense_qa.jsonl", "cosmos_qa.csv", "logiqa.txt", "reclor.json", "ekar.jsonl"];
         for file in sets {
             let folder = tempfile::tempdir().unwrap();
             std::fs::copy(demo().join(file), folder.path().join(file)).unwrap();
@@ -115,9 +96,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.json"), "[{\"x\": 1}]").unwrap();
         let none = recognise(folder.path()).unwrap_err().to_string();
-        assert!(
-            none.contains("found a.json, expected a file as one of commonsense_qa"),
-            "{none}"
-        );
+        assert!(none.contains("found a.json, expected a file as one of commonsense_qa"), "{none}");
     }
 }

@@ -51,20 +51,12 @@ pub async fn run(command: &Doctor, output: Output) -> Result<Exit, Failure> {
 }
 
 fn worker(given: Option<&Path>) -> Vec<Finding> {
-    let finding = |what, ok, about| Finding {
-        what,
-        ok,
-        about,
-        exit: Exit::BadNode,
-    };
+    let finding = |what, ok, about| Finding { what, ok, about, exit: Exit::BadNode };
     let binary = match find_binary(given) {
         Ok(binary) => binary,
         Err(looked) => {
             let looked: Vec<String> = looked.iter().map(|p| p.display().to_string()).collect();
-            let about = format!(
-                "no espalier-worker; looked for {}; say --worker-bin",
-                looked.join(", ")
-            );
+            let about = format!("no espalier-worker; looked for {}; say --worker-bin", looked.join(", "));
             return vec![finding("worker", false, about)];
         }
     };
@@ -76,23 +68,14 @@ fn worker(given: Option<&Path>) -> Vec<Finding> {
             let lines: Vec<&str> = lines.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
             finding("device", true, lines.join("; "))
         }
-        Ok(said) => finding(
-            "device",
-            false,
-            String::from_utf8_lossy(&said.stderr).trim().to_owned(),
-        ),
+        Ok(said) => finding("device", false, String::from_utf8_lossy(&said.stderr).trim().to_owned()),
     };
     vec![found, device]
 }
 
 /// Opens the bucket and tries the promises that everything stands on.
 async fn bucket(url: &str) -> Finding {
-    let finding = |ok, about| Finding {
-        what: "bucket",
-        ok,
-        about,
-        exit: Exit::Bucket,
-    };
+    let finding = |ok, about| Finding { what: "bucket", ok, about, exit: Exit::Bucket };
     let bucket = match Bucket::open(url) {
         Ok(bucket) => bucket,
         Err(error) => return finding(false, chain(&error)),
@@ -101,10 +84,7 @@ async fn bucket(url: &str) -> Finding {
     let probed = bucket.probe(&path, "doctor").await;
     let cleaned = bucket.delete(&path).await;
     match probed.and(cleaned) {
-        Ok(()) => finding(
-            true,
-            format!("{} takes create-only writes and reads back", bucket.url()),
-        ),
+        Ok(()) => finding(true, format!("{} takes create-only writes and reads back", bucket.url())),
         Err(error) => finding(false, chain(&error)),
     }
 }

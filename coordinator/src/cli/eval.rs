@@ -19,10 +19,8 @@ use std::path::PathBuf;
 
 /// Evaluate one model: no sweep file
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  espalier eval --model ./pruned --dataset ./logiqa\n  \
-                  espalier eval --model microsoft/phi-2 --task wikitext2 --task reclor=val.json --style cloze --json out.json"
-)]
+#[command(after_help = "Examples:\n  espalier eval --model ./pruned --dataset ./logiqa\n  \
+                  espalier eval --model microsoft/phi-2 --task wikitext2 --task reclor=val.json --style cloze --json out.json")]
 pub struct Eval {
     /// A folder, or org/name in the Hugging Face cache
     #[arg(long)]
@@ -62,23 +60,12 @@ pub struct Eval {
 /// Runs the command.
 pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     for file in command.json.iter().chain(&command.samples) {
-        let folder = file
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .unwrap_or(std::path::Path::new("."));
+        let folder = file.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(std::path::Path::new("."));
         folders::can_be_written(folder)?;
     }
     let model = one::model(&command.model)?;
     let (tasks, threads) = (tasks(command)?, command.threads);
-    let file = One {
-        what: "eval",
-        model,
-        dtype: DtypeChoice::Auto,
-        threads,
-        recipe: None,
-        tasks,
-    }
-    .file();
+    let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, |_| true, announce).await?;
     let found = collect(&bucket, &prepared.sweep.name).await?;
@@ -104,11 +91,7 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
 fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
         Some(folder) => vec![one::task(&recognise(folder)?)?],
-        None => command
-            .task
-            .iter()
-            .map(|t| one::task(t))
-            .collect::<Result<_, _>>()?,
+        None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,
     };
     if tasks.is_empty() {
         let names: Vec<&str> = catalog::tasks().iter().map(|t| t.name.as_str()).collect();
@@ -165,17 +148,7 @@ fn announce(prepared: &Prepared) {
         let Some(inputs) = prepared.inputs.get(&cell.inputs) else {
             continue;
         };
-        let split = prepared
-            .sweep
-            .tasks
-            .iter()
-            .find(|t| t.label == cell.task)
-            .map_or("", |t| &t.split);
-        say(&format!(
-            "{}: {} of {split}, {} tokens",
-            cell.task,
-            inputs.count(),
-            inputs.fed_tokens()
-        ));
+        let split = prepared.sweep.tasks.iter().find(|t| t.label == cell.task).map_or("", |t| &t.split);
+        say(&format!("{}: {} of {split}, {} tokens", cell.task, inputs.count(), inputs.fed_tokens()));
     }
 }

@@ -18,10 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Write a variant of a bucket as a Hugging Face folder
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep demo --to ./phi-half\n  \
-                  espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4"
-)]
+#[command(after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep demo --to ./phi-half\n  \
+                  espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4")]
 pub struct Export {
     /// The variant: its name, MODEL/NAME, or the beginning of its key
     #[arg(value_name = "VARIANT")]
@@ -47,19 +45,13 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
     let variant = find(&sweep, &command.variant)?;
     let path = layout::variant_record(variant.key);
     let Some(record) = bucket.read_json::<VariantRecord>(&path).await? else {
-        let message = format!(
-            "{} of sweep {} is not pruned yet: espalier run does it",
-            variant.name, sweep.name
-        );
+        let message =
+            format!("{} of sweep {} is not pruned yet: espalier run does it", variant.name, sweep.name);
         return Err(Failure::NotFound { message });
     };
     folders::is_free(&command.to)?;
     let model = sweep.models.iter().find(|m| m.id == variant.model);
-    let base = command
-        .base
-        .clone()
-        .or_else(|| model.map(|m| PathBuf::from(&m.folder)))
-        .unwrap_or_default();
+    let base = command.base.clone().or_else(|| model.map(|m| PathBuf::from(&m.folder))).unwrap_or_default();
     let found = folder_digest(&base, None)?;
     if found != record.spec.model {
         let message = format!(
@@ -71,12 +63,7 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
         return Err(Failure::NotFound { message });
     }
     write(&bucket, &record, &base, &command.to).await?;
-    say(&format!(
-        "{} of {} is in {}",
-        variant.name,
-        variant.model,
-        command.to.display()
-    ));
+    say(&format!("{} of {} is in {}", variant.name, variant.model, command.to.display()));
     if output == Output::Json {
         print::json(
             &json!({"variant": variant.name, "model": variant.model, "key": variant.key, "folder": command.to}),
@@ -115,36 +102,24 @@ async fn sweep(bucket: &Bucket, name: Option<&str>) -> Result<ResolvedSweep, Fai
         (Some(name), _) => {
             let words: Vec<&str> = known.iter().map(String::as_str).collect();
             let near = did_you_mean(name, &words);
-            let message = format!(
-                "bucket {} has no sweep {name}; it has: {}{near}",
-                bucket.url(),
-                listed()
-            );
+            let message = format!("bucket {} has no sweep {name}; it has: {}{near}", bucket.url(), listed());
             return Err(Failure::NotFound { message });
         }
         (None, 1) => listed(),
         (None, 0) => {
-            return Err(Failure::NotFound {
-                message: format!("bucket {} has no sweep", bucket.url()),
-            });
+            return Err(Failure::NotFound { message: format!("bucket {} has no sweep", bucket.url()) });
         }
         (None, _) => {
-            return Err(Failure::Usage {
-                message: format!("--sweep: expected one of {}", listed()),
-            });
+            return Err(Failure::Usage { message: format!("--sweep: expected one of {}", listed()) });
         }
     };
-    let name: Name = name.parse().map_err(|error| Failure::NotFound {
-        message: format!("sweep {error}"),
-    })?;
+    let name: Name = name.parse().map_err(|error| Failure::NotFound { message: format!("sweep {error}") })?;
     let spec = log::read(bucket, &name).await?.spec;
     let spec = match spec {
         Some(digest) => bucket.read_json(&layout::spec(&name, digest)).await?,
         None => None,
     };
-    spec.ok_or_else(|| Failure::NotFound {
-        message: format!("sweep {name} was never submitted whole"),
-    })
+    spec.ok_or_else(|| Failure::NotFound { message: format!("sweep {name} was never submitted whole") })
 }
 
 fn find<'s>(sweep: &'s ResolvedSweep, said: &str) -> Result<&'s VariantEntry, Failure> {
@@ -162,11 +137,8 @@ fn find<'s>(sweep: &'s ResolvedSweep, said: &str) -> Result<&'s VariantEntry, Fa
             let names: BTreeSet<&str> = sweep.variants.iter().map(|v| v.name.as_str()).collect();
             let names: Vec<&str> = names.into_iter().collect();
             let near = did_you_mean(said, &names);
-            let message = format!(
-                "sweep {} has no variant {said}; it has: {}{near}",
-                sweep.name,
-                names.join(", ")
-            );
+            let message =
+                format!("sweep {} has no variant {said}; it has: {}{near}", sweep.name, names.join(", "));
             Err(Failure::NotFound { message })
         }
         _ => {

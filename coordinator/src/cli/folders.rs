@@ -5,10 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Refuses a folder that holds something or cannot be made; leaves nothing behind.
 pub fn is_free(folder: &Path) -> Result<(), Failure> {
-    let failed = |source| Failure::Write {
-        path: folder.display().to_string(),
-        source,
-    };
+    let failed = |source| Failure::Write { path: folder.display().to_string(), source };
     if folder.exists() {
         let mut entries = std::fs::read_dir(folder).map_err(failed)?;
         if entries.next().is_some() {
@@ -21,20 +18,14 @@ pub fn is_free(folder: &Path) -> Result<(), Failure> {
 
 /// Refuses a folder in which nothing can be written; an absent one is looked at where it would be made, and not made.
 pub fn can_be_written(folder: &Path) -> Result<(), Failure> {
-    let failed = |source| Failure::Write {
-        path: folder.display().to_string(),
-        source,
-    };
+    let failed = |source| Failure::Write { path: folder.display().to_string(), source };
     let there = folder.ancestors().find(|f| f.exists()).unwrap_or(Path::new("."));
     tempfile::tempfile_in(there).map(drop).map_err(failed)
 }
 
 /// Writes a file whole or not at all.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let failed = |source| Failure::Write {
-        path: path.display().to_string(),
-        source,
-    };
+    let failed = |source| Failure::Write { path: path.display().to_string(), source };
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
@@ -52,9 +43,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 
 /// Folders on the way to `path` that are not there yet, the deepest first.
 pub fn absent(path: &Path) -> Vec<PathBuf> {
-    let missing = path
-        .ancestors()
-        .take_while(|f| !f.as_os_str().is_empty() && !f.exists());
+    let missing = path.ancestors().take_while(|f| !f.as_os_str().is_empty() && !f.exists());
     missing.map(Path::to_owned).collect()
 }
 

@@ -56,12 +56,7 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 pub struct BucketArg {
     /// Where results are kept: a folder or s3://bucket/prefix
-    #[arg(
-        long,
-        env = "ESPALIER_BUCKET",
-        default_value = "./espalier-out",
-        value_name = "URL"
-    )]
+    #[arg(long, env = "ESPALIER_BUCKET", default_value = "./espalier-out", value_name = "URL")]
     pub bucket: String,
 }
 

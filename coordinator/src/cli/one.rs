@@ -36,28 +36,16 @@ pub struct One {
 impl One {
     /// The sweep file that the arguments mean. Its name follows from them, so that equal commands find their results again.
     pub fn file(self) -> SweepFile {
-        let Self {
-            what,
-            model,
-            dtype,
-            threads,
-            recipe,
-            tasks,
-        } = self;
+        let Self { what, model, dtype, threads, recipe, tasks } = self;
         let said = format!("{model:?} {dtype:?} {threads} {recipe:?} {tasks:?}");
         let name = format!("{what}-{}", Digest::of(said.as_bytes()).short());
         let (recipes, calibrations) = match recipe {
             None => (Vec::new(), BTreeMap::new()),
-            Some((recipe, decl)) => (
-                vec![recipe],
-                BTreeMap::from([(DEFAULT_CALIBRATION.to_owned(), decl)]),
-            ),
+            Some((recipe, decl)) => (vec![recipe], BTreeMap::from([(DEFAULT_CALIBRATION.to_owned(), decl)])),
         };
         SweepFile {
             path: PathBuf::from("command line"),
-            name: name
-                .parse::<Name>()
-                .expect("a word, a dash and hexadecimal digits are a name"),
+            name: name.parse::<Name>().expect("a word, a dash and hexadecimal digits are a name"),
             backend: BackendChoice::Auto,
             threads,
             device_kind: None,
@@ -77,27 +65,22 @@ pub fn model(text: &str) -> Result<ModelDecl, Failure> {
     let here = std::env::current_dir().unwrap_or_default();
     let as_folder = Path::new(text).is_dir().then(|| paths::absolute(&here, text));
     let said = as_folder.as_deref().unwrap_or(text);
-    short_model(said, Pos::default(), &here).map_err(|expected| Failure::Usage {
-        message: format!("--model: found {text}, expected {expected}"),
-    })
+    short_model(said, Pos::default(), &here)
+        .map_err(|expected| Failure::Usage { message: format!("--model: found {text}, expected {expected}") })
 }
 
 /// `--task NAME[=FILE]`, `FILE.yaml=DATA`.
 pub fn task(text: &str) -> Result<TaskDecl, Failure> {
     let here = std::env::current_dir().unwrap_or_default();
-    let (name, data) = text
-        .split_once('=')
-        .map_or((text, None), |(name, data)| (name, Some(data)));
+    let (name, data) = text.split_once('=').map_or((text, None), |(name, data)| (name, Some(data)));
     let task = match canonical_task(name) {
         Some(task) => task.to_owned(),
         None if paths::is_path(name) => paths::absolute(&here, name),
         None => {
             let words: Vec<&str> = espalier_proto::catalog::TASKS.iter().map(|t| t.name).collect();
             let near = crate::spec::complaint::did_you_mean(name, &words);
-            let message = format!(
-                "--task: found {name}, expected one of {} or a task file{near}",
-                words.join(", ")
-            );
+            let message =
+                format!("--task: found {name}, expected one of {} or a task file{near}", words.join(", "));
             return Err(Failure::Usage { message });
         }
     };

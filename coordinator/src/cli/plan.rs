@@ -34,13 +34,8 @@ pub struct Plan {
 
 /// Prints the plan.
 pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
-    if plan
-        .gflops
-        .is_some_and(|speed| !(speed.is_finite() && speed > 0.0))
-    {
-        return Err(Failure::Usage {
-            message: "--gflops: expected a number above 0".to_owned(),
-        });
+    if plan.gflops.is_some_and(|speed| !(speed.is_finite() && speed > 0.0)) {
+        return Err(Failure::Usage { message: "--gflops: expected a number above 0".to_owned() });
     }
     let file = plan.sweep.load()?;
     let bucket = Bucket::open(&plan.bucket.bucket)?;
@@ -75,12 +70,7 @@ fn outline(file: &SweepFile) -> String {
             let tasks = file.tasks.iter().filter(|task| ours(&task.models)).count();
             let variants = at_most(file, &model.id);
             cells += variants * tasks;
-            vec![
-                model.id.clone(),
-                model.source.clone(),
-                variants.to_string(),
-                tasks.to_string(),
-            ]
+            vec![model.id.clone(), model.source.clone(), variants.to_string(), tasks.to_string()]
         })
         .collect();
     text += &print::table(&["model", "source", "variants", "tasks"], &rows);
@@ -90,24 +80,13 @@ fn outline(file: &SweepFile) -> String {
 }
 
 fn text(plan: &Summary, bucket: &str) -> String {
-    let threads = plan
-        .threads
-        .map_or(String::new(), |n| format!(", {n} threads a worker"));
-    let mut text = format!(
-        "sweep {} on {}{threads}; bucket {bucket}\n\n",
-        plan.sweep, plan.backend
-    );
+    let threads = plan.threads.map_or(String::new(), |n| format!(", {n} threads a worker"));
+    let mut text = format!("sweep {} on {}{threads}; bucket {bucket}\n\n", plan.sweep, plan.backend);
     let tasks: Vec<Vec<String>> = plan
         .tasks
         .iter()
         .map(|t| {
-            vec![
-                t.task.clone(),
-                t.model.clone(),
-                t.split.clone(),
-                t.count.to_string(),
-                t.tokens.to_string(),
-            ]
+            vec![t.task.clone(), t.model.clone(), t.split.clone(), t.count.to_string(), t.tokens.to_string()]
         })
         .collect();
     text += &print::table(&["task", "model", "split", "items", "tokens"], &tasks);
@@ -118,25 +97,12 @@ fn text(plan: &Summary, bucket: &str) -> String {
     text
 }
 
-const SHARDS: [&str; 9] = [
-    "model",
-    "variant",
-    "cells",
-    "missing",
-    "tokens",
-    "GFLOP",
-    "device memory",
-    "checkpoint",
-    "time",
-];
+const SHARDS: [&str; 9] =
+    ["model", "variant", "cells", "missing", "tokens", "GFLOP", "device memory", "checkpoint", "time"];
 
 fn shard(row: &summary::ShardRow) -> Vec<String> {
     let time = |seconds: f64| {
-        if row.missing == 0 {
-            "-".to_owned()
-        } else {
-            spoken(Duration::from_secs_f64(seconds))
-        }
+        if row.missing == 0 { "-".to_owned() } else { spoken(Duration::from_secs_f64(seconds)) }
     };
     vec![
         row.model.clone(),
@@ -145,11 +111,7 @@ fn shard(row: &summary::ShardRow) -> Vec<String> {
         row.missing.to_string(),
         (2 * row.calibration_tokens + row.tokens).to_string(),
         format!("{:.1}", (row.prune_flops + row.evaluate_flops) / 1e9),
-        if row.missing == 0 {
-            "-".to_owned()
-        } else {
-            mib(row.device_bytes)
-        },
+        if row.missing == 0 { "-".to_owned() } else { mib(row.device_bytes) },
         mib(row.checkpoint_bytes),
         row.seconds.map_or("?".to_owned(), time),
     ]
@@ -171,19 +133,13 @@ fn sums(plan: &Summary) -> String {
     let tokens: u64 = todo.iter().map(|s| 2 * s.calibration_tokens + s.tokens).sum();
     let flops: f64 = todo.iter().map(|s| s.prune_flops + s.evaluate_flops).sum();
     let memory = todo.iter().map(|s| s.device_bytes).max().unwrap_or(0);
-    let bytes: u64 = todo
-        .iter()
-        .filter(|s| !s.pruned)
-        .map(|s| s.checkpoint_bytes)
-        .sum();
+    let bytes: u64 = todo.iter().filter(|s| !s.pruned).map(|s| s.checkpoint_bytes).sum();
     text += &format!(
         "tokens: {tokens} through the decoder (calibration twice: before and after each block is pruned)\n"
     );
     text += &format!("FLOPs: {:.3e}\n", flops);
-    text += &format!(
-        "device memory: at least {} (an estimate: one block and one micro-batch)\n",
-        mib(memory)
-    );
+    text +=
+        &format!("device memory: at least {} (an estimate: one block and one micro-batch)\n", mib(memory));
     text += &format!("checkpoints: {} more in the bucket\n", mib(bytes));
     text += &match (plan.seconds, &plan.seconds_from) {
         (Some(seconds), Some(source)) => {

@@ -29,9 +29,5 @@ pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Resu
 /// Refuses a sweep whose models or datasets are not on this machine, naming all of them.
 pub fn sources_are_here(file: &SweepFile, hub: &HubCache) -> Result<(), Failure> {
     let wanted = wanted(file, hub);
-    if wanted.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Wanted { wanted })
-    }
+    if wanted.is_empty() { Ok(()) } else { Err(Failure::Wanted { wanted }) }
 }

@@ -11,28 +11,20 @@ pub fn text(text: &str) {
 
 /// Prints JSON for programs.
 pub fn json(value: &impl Serialize) {
-    text(&String::from_utf8_lossy(&espalier_proto::bucket::json_bytes(
-        value,
-    )));
+    text(&String::from_utf8_lossy(&espalier_proto::bucket::json_bytes(value)));
 }
 
 /// Columns set flush, two spaces apart, without trailing spaces; columns of numbers only are set to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
         .map(|c| {
-            rows.iter()
-                .map(|r| r[c].chars().count())
-                .chain([header[c].chars().count()])
-                .max()
-                .unwrap_or(0)
+            rows.iter().map(|r| r[c].chars().count()).chain([header[c].chars().count()]).max().unwrap_or(0)
         })
         .collect();
     let numeric: Vec<bool> = (0..header.len())
         .map(|c| {
             !rows.is_empty()
-                && rows
-                    .iter()
-                    .all(|r| r[c].starts_with(|d: char| d.is_ascii_digit() || d == '-'))
+                && rows.iter().all(|r| r[c].starts_with(|d: char| d.is_ascii_digit() || d == '-'))
         })
         .collect();
     let line = |cells: Vec<&str>| {
@@ -41,11 +33,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
             .enumerate()
             .map(|(c, cell)| {
                 let pad = " ".repeat(widths[c] - cell.chars().count());
-                if numeric[c] {
-                    format!("{pad}{cell}")
-                } else {
-                    format!("{cell}{pad}")
-                }
+                if numeric[c] { format!("{pad}{cell}") } else { format!("{cell}{pad}") }
             })
             .collect();
         format!("{}\n", set.join("  ").trim_end())
@@ -64,9 +52,6 @@ mod tests {
     #[test]
     fn numbers_stand_to_the_right_and_words_to_the_left() {
         let rows = vec![vec!["a".into(), "5".into()], vec!["longer".into(), "12".into()]];
-        assert_eq!(
-            table(&["name", "n"], &rows),
-            "name     n\na        5\nlonger  12\n"
-        );
+        assert_eq!(table(&["name", "n"], &rows), "name     n\na        5\nlonger  12\n");
     }
 }

@@ -81,11 +81,7 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
     if let Some(folder) = &command.save {
         folders::can_be_written(folder)?;
     }
-    let mut tasks = command
-        .task
-        .iter()
-        .map(|t| one::task(t))
-        .collect::<Result<Vec<TaskDecl>, _>>()?;
+    let mut tasks = command.task.iter().map(|t| one::task(t)).collect::<Result<Vec<TaskDecl>, _>>()?;
     for task in tasks.iter_mut().filter(|t| t.task == "wikitext2") {
         task.seqlen = command.seqlen;
     }
@@ -106,13 +102,8 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         say(&format!("log and metrics: {}", folder.display()));
     }
     if let Some(folder) = &command.save_model {
-        export::write(
-            &bucket,
-            record,
-            std::path::Path::new(&prepared.sweep.models[0].folder),
-            folder,
-        )
-        .await?;
+        export::write(&bucket, record, std::path::Path::new(&prepared.sweep.models[0].folder), folder)
+            .await?;
         say(&format!("pruned model: {}", folder.display()));
     }
     match output {
@@ -186,14 +177,7 @@ fn sweep(command: &Prune, model: ModelDecl, pattern: Option<Pattern>, tasks: Vec
         at: Pos::default(),
     };
     let recipe = pattern.is_some().then_some((recipe, calibration));
-    One {
-        what: "prune",
-        model,
-        dtype: DtypeChoice::Auto,
-        threads: command.threads,
-        recipe,
-        tasks,
-    }
+    One { what: "prune", model, dtype: DtypeChoice::Auto, threads: command.threads, recipe, tasks }
 }
 
 /// Says what the defaults came to.
@@ -202,21 +186,9 @@ fn announce(prepared: &Prepared) {
         return;
     };
     let backend = variant.spec.backend.as_str();
-    say(&format!(
-        "{} of {} on {backend} in {}",
-        variant.name,
-        variant.model,
-        variant.spec.dtype.as_str()
-    ));
-    let windows = variant
-        .spec
-        .calibration
-        .and_then(|digest| prepared.inputs.get(&digest));
+    say(&format!("{} of {} on {backend} in {}", variant.name, variant.model, variant.spec.dtype.as_str()));
+    let windows = variant.spec.calibration.and_then(|digest| prepared.inputs.get(&digest));
     if let Some(Inputs::Calibration(windows)) = windows {
-        say(&format!(
-            "calibration: {} windows of {} tokens",
-            windows.windows.len(),
-            windows.seqlen
-        ));
+        say(&format!("calibration: {} windows of {} tokens", windows.windows.len(), windows.seqlen));
     }
 }

@@ -48,25 +48,20 @@ impl PruneLog {
     /// From the variant's record and those of its cells.
     pub fn new(command: &Prune, prepared: &Prepared, record: &VariantRecord, committed: &Committed) -> Self {
         let variant = &prepared.sweep.variants[0];
-        let (zeros, weights) = record.linears.values().fold((0, 0), |(zeros, weights), l| {
-            (zeros + l.zeros, weights + l.weights)
-        });
+        let (zeros, weights) = record
+            .linears
+            .values()
+            .fold((0, 0), |(zeros, weights), l| (zeros + l.zeros, weights + l.weights));
         let mut perplexity = BTreeMap::new();
         let mut accuracy = BTreeMap::new();
         for cell in &prepared.sweep.cells {
             match committed.cells.get(&cell.key).map(|record| &record.outcome) {
-                Some(Outcome::Perplexity {
-                    seqlen, window_nll, ..
-                }) if !window_nll.is_empty() => {
+                Some(Outcome::Perplexity { seqlen, window_nll, .. }) if !window_nll.is_empty() => {
                     let mean = window_nll.iter().sum::<f64>() / window_nll.len() as f64;
                     perplexity.insert(format!("ppl_token@{seqlen}"), mean.exp());
                 }
                 Some(Outcome::Choices { items, confusion, .. }) if *items > 0 => {
-                    let right: u64 = confusion
-                        .iter()
-                        .enumerate()
-                        .filter_map(|(i, row)| row.get(i))
-                        .sum();
+                    let right: u64 = confusion.iter().enumerate().filter_map(|(i, row)| row.get(i)).sum();
                     accuracy.insert(cell.task.clone(), right as f64 / *items as f64);
                 }
                 _ => {}
@@ -92,10 +87,8 @@ impl PruneLog {
 
     /// For people.
     pub fn text(&self) -> String {
-        let mut text = format!(
-            "sparsity {:.4} (asked {:.4})\n",
-            self.measured_sparsity, self.target_sparsity
-        );
+        let mut text =
+            format!("sparsity {:.4} (asked {:.4})\n", self.measured_sparsity, self.target_sparsity);
         for (metric, value) in &self.perplexity {
             text += &format!("{metric} {value:.4}\n");
         }
@@ -107,20 +100,10 @@ impl PruneLog {
 
     /// Writes `log_METHOD.txt`, in the form of wanda's, and `metrics.json`.
     pub fn write(&self, folder: &Path) -> Result<(), Failure> {
-        let ppl = self
-            .perplexity
-            .values()
-            .next()
-            .map_or(String::new(), |ppl| format!("{ppl:.4}"));
+        let ppl = self.perplexity.values().next().map_or(String::new(), |ppl| format!("{ppl:.4}"));
         let head = "method\tactual_sparsity\tppl_test\n";
-        let log = format!(
-            "{head}{}\t{:.4}\t{ppl}\n",
-            self.prune_method, self.measured_sparsity
-        );
-        folders::write(
-            &folder.join(format!("log_{}.txt", self.prune_method)),
-            log.as_bytes(),
-        )?;
+        let log = format!("{head}{}\t{:.4}\t{ppl}\n", self.prune_method, self.measured_sparsity);
+        folders::write(&folder.join(format!("log_{}.txt", self.prune_method)), log.as_bytes())?;
         folders::write(&folder.join("metrics.json"), &json_bytes(self))
     }
 }

@@ -43,10 +43,7 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Text => {
             print::text(&terminal::table(table));
-            print::text(&format!(
-                "{} of {} cells measured\n{index}\n",
-                table.measured, table.cells
-            ));
+            print::text(&format!("{} of {} cells measured\n{index}\n", table.measured, table.cells));
         }
         Output::Json => print::json(&json!({
             "sweep": name.as_str(),
@@ -63,14 +60,7 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
 fn sweep_name(sweep: &str) -> Result<Name, Failure> {
     let path = Path::new(sweep);
     if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-        return Ok(load(
-            path,
-            &Changes {
-                set: Vec::new(),
-                limit: None,
-            },
-        )?
-        .name);
+        return Ok(load(path, &Changes { set: Vec::new(), limit: None })?.name);
     }
     sweep.parse().map_err(|_| Failure::Usage {
         message: format!("{sweep:?} is neither a sweep's name ([a-z0-9-], 1 to 63 of them) nor a sweep file"),
@@ -90,10 +80,7 @@ impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
             WriteError::Bucket(error) => Self::Bucket(error),
-            WriteError::File { path, source } => Self::Write {
-                path: path.display().to_string(),
-                source,
-            },
+            WriteError::File { path, source } => Self::Write { path: path.display().to_string(), source },
         }
     }
 }

@@ -20,8 +20,10 @@ use std::path::PathBuf;
 
 /// Run a sweep on this machine: prune, evaluate, report. What is in the bucket already is not run again
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  espalier run sweep.yaml\n  espalier run sweep.yaml --bucket s3://results/llm \
-                        --only model=phi-2,sparsity=0.5\n  espalier run sweep.yaml --limit 20 --devices cpu:1")]
+#[command(
+    after_help = "Examples:\n  espalier run sweep.yaml\n  espalier run sweep.yaml --bucket s3://results/llm \
+                        --only model=phi-2,sparsity=0.5\n  espalier run sweep.yaml --limit 20 --devices cpu:1"
+)]
 pub struct Run {
     /// The sweep.
     #[command(flatten)]
@@ -69,7 +71,8 @@ impl WorkArgs {
 /// How sweeps are resolved on this machine.
 pub fn resolve_options(backend: Backend, limit: Option<u64>) -> ResolveOptions {
     let get = |name: &str| std::env::var(name).ok();
-    let cache = get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
+    let cache =
+        get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
     ResolveOptions {
         backend,
         hub: HubCache::from_env(get),
@@ -112,13 +115,18 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
 }
 
 /// `auto` stays what the sweep's first submission made of it.
-pub async fn first_backend(bucket: &Bucket, file: &SweepFile, update: bool) -> Result<Option<Backend>, Failure> {
+pub async fn first_backend(
+    bucket: &Bucket,
+    file: &SweepFile,
+    update: bool,
+) -> Result<Option<Backend>, Failure> {
     if file.backend != BackendChoice::Auto || update {
         return Ok(None);
     }
     let fold = log::read(bucket, &file.name).await?;
     let Some(spec) = fold.spec else { return Ok(None) };
-    let before: Option<ResolvedSweep> = bucket.read_json(&espalier_proto::layout::spec(&file.name, spec)).await?;
+    let before: Option<ResolvedSweep> =
+        bucket.read_json(&espalier_proto::layout::spec(&file.name, spec)).await?;
     Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
 }
 

@@ -26,10 +26,7 @@ pub struct SweepArgs {
 impl SweepArgs {
     /// Reads and checks the file.
     pub fn load(&self) -> Result<SweepFile, Failure> {
-        let changes = Changes {
-            set: self.set.clone(),
-            limit: self.limit,
-        };
+        let changes = Changes { set: self.set.clone(), limit: self.limit };
         Ok(load(&self.file, &changes)?)
     }
 

@@ -51,10 +51,8 @@ impl Calibrations {
         };
         let seqlen = model.seqlen(decl.seqlen);
         if seqlen as usize > model.arch.max_positions {
-            let expected = format!(
-                "at most {}, the limit of model {}",
-                model.arch.max_positions, model.entry.id
-            );
+            let expected =
+                format!("at most {}, the limit of model {}", model.arch.max_positions, model.entry.id);
             return Err(declared("seqlen", seqlen.to_string(), expected));
         }
         let field = decl.field.as_deref().unwrap_or(DEFAULT_FIELD);
@@ -76,11 +74,7 @@ impl Calibrations {
         let length = seqlen as usize;
         let drawn = match (texts, decl.sampler) {
             (Texts::Rows(rows), _) if rows.iter().all(|r| r.trim().is_empty()) => {
-                return Err(InputsError::data(
-                    Path::new(&decl.data),
-                    "no text",
-                    "text to calibrate on",
-                ));
+                return Err(InputsError::data(Path::new(&decl.data), "no text", "text to calibrate on"));
             }
             (Texts::Rows(rows), Sampler::Concat) => {
                 let key = (model.entry.id.clone(), source.clone());
@@ -160,19 +154,15 @@ pub(super) fn files(
         data_files(Path::new(&decl.data), None)?
     } else {
         let Some(task) = catalog::task(&decl.data).filter(|t| !t.text.is_empty()) else {
-            let texts: Vec<&str> = catalog::tasks()
-                .iter()
-                .filter(|t| !t.text.is_empty())
-                .map(|t| t.name.as_str())
-                .collect();
+            let texts: Vec<&str> =
+                catalog::tasks().iter().filter(|t| !t.text.is_empty()).map(|t| t.name.as_str()).collect();
             return Err(declared(
                 "data",
                 decl.data.clone(),
                 format!("{} or a file written ./file", texts.join(", ")),
             ));
         };
-        hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?
-            .1
+        hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?.1
     };
     match of_split(&data, split) {
         Some(found) => Ok(found.files),

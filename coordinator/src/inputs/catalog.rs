@@ -21,9 +21,7 @@ pub fn tasks() -> &'static [Task] {
 /// The task of this name or alias.
 pub fn task(name: &str) -> Option<&'static Task> {
     let lower = name.to_lowercase();
-    tasks()
-        .iter()
-        .find(|t| t.name == lower || t.aliases.contains(&lower))
+    tasks().iter().find(|t| t.name == lower || t.aliases.contains(&lower))
 }
 
 #[cfg(test)]
@@ -37,21 +35,16 @@ mod tests {
             if task.reasoning.is_some() {
                 assert_eq!(task.styles[0].name, "letters", "{}", task.name);
                 assert_eq!(task.styles[0].metrics, ["acc", "f1"], "{}", task.name);
-                assert_eq!(
-                    task.style(Some("cloze")).unwrap().metrics,
-                    ["acc", "acc_norm", "f1", "f1_norm"]
-                );
+                assert_eq!(task.style(Some("cloze")).unwrap().metrics, ["acc", "acc_norm", "f1", "f1_norm"]);
             }
         }
     }
 
     #[test]
     fn other_spellings_are_the_same_task() {
-        for (alias, name) in [
-            ("commonsenseqa", "commonsense_qa"),
-            ("E-KAR", "ekar"),
-            ("wikitext", "wikitext2"),
-        ] {
+        for (alias, name) in
+            [("commonsenseqa", "commonsense_qa"), ("E-KAR", "ekar"), ("wikitext", "wikitext2")]
+        {
             assert_eq!(task(alias).unwrap().name, name);
         }
         assert!(task("boolq").is_none());

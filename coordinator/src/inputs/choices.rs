@@ -47,23 +47,13 @@ pub fn choices(
                 expected,
             })?;
         let doc_sha256 = Digest::of(canonical(&Value::Object(item.document.clone())).as_bytes());
-        resolved.push(ChoiceItem {
-            id,
-            doc_sha256,
-            gold,
-            options: laid.options,
-        });
+        resolved.push(ChoiceItem { id, doc_sha256, gold, options: laid.options });
         rows.extend(laid.rows);
     }
     // Longest first keeps padding low; stable, so that equal lengths stay in the data's order.
     rows.sort_by_key(|row| std::cmp::Reverse(row.fed_tokens()));
     let lengths: Vec<usize> = rows.iter().map(|r| r.fed_tokens()).collect();
-    Ok(Choices {
-        items: resolved,
-        rows,
-        batches: compose_batches(&lengths),
-        max_len: room.max_len as u32,
-    })
+    Ok(Choices { items: resolved, rows, batches: compose_batches(&lengths), max_len: room.max_len as u32 })
 }
 
 fn rendered(
@@ -92,11 +82,7 @@ fn rendered(
         }
     };
     if got.choices.len() < 2 {
-        return Err(record.bad(
-            "doc_to_choice",
-            format!("{} options", got.choices.len()),
-            "at least two",
-        ));
+        return Err(record.bad("doc_to_choice", format!("{} options", got.choices.len()), "at least two"));
     }
     if let Some(i) = got.choices.iter().position(|c| c.trim().is_empty()) {
         return Err(record.bad(
@@ -120,12 +106,7 @@ fn id_of(task: &Task, item: &Item, index: usize) -> String {
 
 /// Accuracy of a uniform guess.
 pub fn chance(choices: &Choices) -> f64 {
-    choices
-        .items
-        .iter()
-        .map(|i| 1.0 / i.options.len() as f64)
-        .sum::<f64>()
-        / choices.items.len() as f64
+    choices.items.iter().map(|i| 1.0 / i.options.len() as f64).sum::<f64>() / choices.items.len() as f64
 }
 
 /// JSON with sorted keys and no blanks: the same for the same content, whatever file it came from.
@@ -133,9 +114,7 @@ fn canonical(value: &Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: std::collections::BTreeMap<_, _> = map.iter().collect();
-            let parts = sorted
-                .iter()
-                .map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)));
+            let parts = sorted.iter().map(|(k, v)| format!("{}:{}", Value::from(k.as_str()), canonical(v)));
             format!("{{{}}}", parts.collect::<Vec<_>>().join(","))
         }
         Value::Array(items) => format!("[{}]", items.iter().map(canonical).collect::<Vec<_>>().join(",")),

@@ -163,18 +163,11 @@ pub enum InputsError {
 impl InputsError {
     /// `cannot be read` of a path.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
-        Self::Io {
-            file: path.display().to_string(),
-            source,
-        }
+        Self::Io { file: path.display().to_string(), source }
     }
 
     /// A file or folder as a whole.
     pub fn data(path: &Path, found: impl Into<String>, expected: impl Into<String>) -> Self {
-        Self::Data {
-            file: path.display().to_string(),
-            found: found.into(),
-            expected: expected.into(),
-        }
+        Self::Data { file: path.display().to_string(), found: found.into(), expected: expected.into() }
     }
 }

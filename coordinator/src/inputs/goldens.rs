@@ -22,9 +22,7 @@ const TASKS: [(&str, &str); 5] = [
 ];
 
 fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/goldens")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(path)
 }
 
 fn json(path: &str) -> Value {
@@ -36,21 +34,11 @@ fn tokenizer(model: &str, add_bos: Option<bool>) -> TextTokenizer {
 }
 
 fn ids(value: &Value) -> Vec<u32> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| v.as_u64().unwrap() as u32)
-        .collect()
+    value.as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect()
 }
 
 fn texts(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|v| v.as_str().unwrap().to_owned())
-        .collect()
+    value.as_array().unwrap().iter().map(|v| v.as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -63,16 +51,8 @@ fn each_set_reads_alike_as_released_and_as_exported() {
         };
         let exported = documents(format!("scoring/data/hf/{name}.jsonl"));
         assert_eq!(exported.len(), 12, "{name}");
-        assert_eq!(
-            documents(format!("scoring/data/hf/{name}.parquet")),
-            exported,
-            "{name}"
-        );
-        assert_eq!(
-            documents(format!("scoring/data/native/{name}.{ending}")),
-            exported,
-            "{name}"
-        );
+        assert_eq!(documents(format!("scoring/data/hf/{name}.parquet")), exported, "{name}");
+        assert_eq!(documents(format!("scoring/data/native/{name}.{ending}")), exported, "{name}");
     }
 }
 
@@ -90,15 +70,8 @@ fn every_task_and_style_gives_the_harnesss_ids_golds_and_truncation() {
                     continue;
                 }
                 seen += 1;
-                let asked = Asked {
-                    task,
-                    style,
-                    label: name,
-                };
-                let room = Room {
-                    max_len: 160,
-                    rope_switch: None,
-                };
+                let asked = Asked { task, style, label: name };
+                let room = Room { max_len: 160, rope_switch: None };
                 let got = choices(asked, &items, &tokenizer, room).unwrap();
                 compare(&got, &json(&file), &file);
             }
@@ -111,11 +84,7 @@ fn compare(got: &Choices, expected: &Value, file: &str) {
     assert_eq!(got.batches.iter().sum::<u32>() as usize, got.rows.len());
     for (i, item) in expected["items"].as_array().unwrap().iter().enumerate() {
         let context = ids(&item["context_ids"]);
-        assert_eq!(
-            u64::from(got.items[i].gold),
-            item["gold"].as_u64().unwrap(),
-            "{file} {i}"
-        );
+        assert_eq!(u64::from(got.items[i].gold), item["gold"].as_u64().unwrap(), "{file} {i}");
         let mut packed = true;
         for (n, choice) in item["choices"].as_array().unwrap().iter().enumerate() {
             let info = &got.items[i].options[n];
@@ -130,34 +99,21 @@ fn compare(got: &Choices, expected: &Value, file: &str) {
                 .unwrap();
             let whole = [context.clone(), ids(&choice["ids"])].concat();
             let kept = &whole[whole.len().saturating_sub(161)..];
-            assert_eq!(
-                [row.context.clone(), option.ids.clone()].concat(),
-                kept,
-                "{file} {i} {n}"
-            );
+            assert_eq!([row.context.clone(), option.ids.clone()].concat(), kept, "{file} {i} {n}");
             assert_eq!(option.ids, ids(&choice["ids"]), "{file} {i} {n}");
         }
         let rows = got.rows.iter().filter(|r| r.item as usize == i).count();
-        assert_eq!(
-            rows == 1,
-            packed,
-            "{file} {i}: packed unless an option is truncated"
-        );
+        assert_eq!(rows == 1, packed, "{file} {i}: packed unless an option is truncated");
     }
 }
 
 #[test]
 fn awkward_pairs_are_split_as_the_harness_splits_them() {
     for model in MODELS {
-        for pair in json(&format!("scoring/scores/{model}/pairs.json"))["items"]
-            .as_array()
-            .unwrap()
-        {
+        for pair in json(&format!("scoring/scores/{model}/pairs.json"))["items"].as_array().unwrap() {
             let rule = (pair["add_bos"] == "false").then_some(false);
-            let (context, continuation) = (
-                pair["context"].as_str().unwrap(),
-                pair["continuation"].as_str().unwrap(),
-            );
+            let (context, continuation) =
+                (pair["context"].as_str().unwrap(), pair["continuation"].as_str().unwrap());
             let got = encode_pair(&tokenizer(model, rule), context, continuation).unwrap();
             let place = format!("{model} {context:?} {continuation:?} {}", pair["add_bos"]);
             assert_eq!(got.context, ids(&pair["context_ids"]), "{place}");
@@ -168,9 +124,7 @@ fn awkward_pairs_are_split_as_the_harness_splits_them() {
 
 #[test]
 fn perplexity_reads_the_ids_of_wandas_protocol() {
-    let Texts::Rows(rows) = read_texts(&[golden("scoring/data/rows.txt")], "text").unwrap() else {
-        panic!()
-    };
+    let Texts::Rows(rows) = read_texts(&[golden("scoring/data/rows.txt")], "text").unwrap() else { panic!() };
     for model in MODELS {
         let expected = json(&format!("scoring/scores/{model}/perplexity.json"));
         let tokens = tokenizer(model, None).encode(&rows.join("\n\n")).unwrap();
@@ -189,24 +143,15 @@ fn calibration_windows_are_those_that_wandas_loaders_draw() {
     let (rows, documents) = (texts(&goldens["rows"]), texts(&goldens["documents"]));
     for case in goldens["cases"].as_array().unwrap() {
         let tokenizer = tokenizer(case["model"].as_str().unwrap(), None);
-        let (seed, seqlen) = (
-            case["seed"].as_u64().unwrap(),
-            case["seqlen"].as_u64().unwrap() as usize,
-        );
+        let (seed, seqlen) = (case["seed"].as_u64().unwrap(), case["seqlen"].as_u64().unwrap() as usize);
         let got = if case["sampler"] == "concat" {
             windows::concat(&tokenizer.encode(&rows.join(" ")).unwrap(), 6, seqlen, seed).unwrap()
         } else {
             let tokens_of = |row: usize| tokenizer.encode(&documents[row]);
-            windows::document(documents.len(), 6, seqlen, seed, tokens_of)
-                .unwrap()
-                .unwrap()
+            windows::document(documents.len(), 6, seqlen, seed, tokens_of).unwrap().unwrap()
         };
         let expected: Vec<Vec<u32>> = case["windows"].as_array().unwrap().iter().map(ids).collect();
-        assert_eq!(
-            got, expected,
-            "{} {} {seed} {seqlen}",
-            case["model"], case["sampler"]
-        );
+        assert_eq!(got, expected, "{} {} {seed} {seqlen}", case["model"], case["sampler"]);
     }
 }
 

@@ -54,11 +54,7 @@ pub fn columns(
         None if decl.task.starts_with('/') => Cow::Owned(read_task(Path::new(&decl.task))?),
         None => {
             let names: Vec<&str> = catalog::tasks().iter().map(|t| t.name.as_str()).collect();
-            return Err(declared(
-                "task",
-                decl.task.clone(),
-                format!("{} or a task file", names.join(", ")),
-            ));
+            return Err(declared("task", decl.task.clone(), format!("{} or a task file", names.join(", "))));
         }
     };
     if decl.num_fewshot > 0 {
@@ -66,39 +62,23 @@ pub fn columns(
         return Err(declared("num_fewshot", decl.num_fewshot.to_string(), expected));
     }
     let Some(style) = task.style(decl.style.as_deref()) else {
-        let names: Vec<&str> = task
-            .styles
-            .iter()
-            .map(|s| s.name.as_str())
-            .filter(|n| !n.is_empty())
-            .collect();
+        let names: Vec<&str> =
+            task.styles.iter().map(|s| s.name.as_str()).filter(|n| !n.is_empty()).collect();
         let expected = match names.is_empty() {
             true => format!("no style: {} is a perplexity", task.name),
             false => format!("one of {}", names.join(", ")),
         };
-        return Err(declared(
-            "style",
-            decl.style.clone().unwrap_or_default(),
-            expected,
-        ));
+        return Err(declared("style", decl.style.clone().unwrap_or_default(), expected));
     };
-    let wanted = |model: &&(usize, &Model)| {
-        decl.models
-            .as_ref()
-            .is_none_or(|ids| ids.contains(&model.1.entry.id))
-    };
+    let wanted =
+        |model: &&(usize, &Model)| decl.models.as_ref().is_none_or(|ids| ids.contains(&model.1.entry.id));
     let models: Vec<(usize, &Model)> = models.iter().enumerate().filter(|m| wanted(&m)).collect();
     let files = candidates(&task, decl.data.as_deref(), reading.hub)?;
     let limit = match (decl.limit, reading.limit) {
         (Some(a), Some(b)) => Some(a.min(b)),
         (a, b) => a.or(b),
     };
-    let column = Building {
-        task: &task,
-        style,
-        decl,
-        limit,
-    };
+    let column = Building { task: &task, style, decl, limit };
     match task.kind {
         TaskKind::Perplexity => {
             for (_, model) in &models {
@@ -154,36 +134,18 @@ impl Building<'_> {
         split: &str,
         mut items: Vec<Item>,
     ) -> Result<Vec<Column>, InputsError> {
-        let most = self.limit.map_or(items.len(), |l| {
-            items.len().min(usize::try_from(l).unwrap_or(usize::MAX))
-        });
+        let most =
+            self.limit.map_or(items.len(), |l| items.len().min(usize::try_from(l).unwrap_or(usize::MAX)));
         let limited = most < items.len();
         items.truncate(most);
-        let default = self
-            .task
-            .styles
-            .first()
-            .is_some_and(|s| s.name == self.style.name);
-        let label = if default {
-            self.task.name.clone()
-        } else {
-            format!("{}/{}", self.task.name, self.style.name)
-        };
-        let mut column = Column {
-            entry: self.entry(label.clone(), split),
-            inputs: Vec::new(),
-        };
+        let default = self.task.styles.first().is_some_and(|s| s.name == self.style.name);
+        let label =
+            if default { self.task.name.clone() } else { format!("{}/{}", self.task.name, self.style.name) };
+        let mut column = Column { entry: self.entry(label.clone(), split), inputs: Vec::new() };
         column.entry.limited = limited;
-        let asked = Asked {
-            task: self.task,
-            style: self.style,
-            label: &label,
-        };
+        let asked = Asked { task: self.task, style: self.style, label: &label };
         for (index, model) in models {
-            let room = Room {
-                max_len: model.arch.max_positions,
-                rope_switch: model.arch.rope_switch(),
-            };
+            let room = Room { max_len: model.arch.max_positions, rope_switch: model.arch.rope_switch() };
             let resolved = choices(asked, &items, &model.tokenizer, room)?;
             column.entry.chance = Some(chance(&resolved));
             let inputs = Inputs::Choices(resolved);
@@ -223,26 +185,14 @@ impl Building<'_> {
             let inputs = Inputs::Perplexity(Windows::new(seqlen, windows));
             model.check_ids(&self.task.name, &inputs)?;
             let plain = seqlen == PLAIN_SEQLEN || (self.decl.seqlen.is_none() && lengths.len() == 1);
-            let label = if plain {
-                self.task.name.clone()
-            } else {
-                format!("{}@{seqlen}", self.task.name)
-            };
+            let label = if plain { self.task.name.clone() } else { format!("{}@{seqlen}", self.task.name) };
             let column = match columns.iter().position(|c| c.entry.seqlen == seqlen) {
                 Some(known) => &mut columns[known],
                 None => {
                     let mut entry = self.entry(label, &files.split);
                     entry.seqlen = seqlen;
-                    entry.metrics = self
-                        .style
-                        .metrics
-                        .iter()
-                        .map(|m| format!("{m}@{seqlen}"))
-                        .collect();
-                    columns.push(Column {
-                        entry,
-                        inputs: Vec::new(),
-                    });
+                    entry.metrics = self.style.metrics.iter().map(|m| format!("{m}@{seqlen}")).collect();
+                    columns.push(Column { entry, inputs: Vec::new() });
                     columns.last_mut().expect("pushed above")
                 }
             };

@@ -34,10 +34,7 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
     let (folder, files) = match data {
         Some(data) => match lone_file(data)? {
             Some(only) => return Ok(vec![only]),
-            None => (
-                PathBuf::from(data),
-                data_files(Path::new(data), task.config.as_deref())?,
-            ),
+            None => (PathBuf::from(data), data_files(Path::new(data), task.config.as_deref())?),
         },
         None if task.datasets.is_empty() => {
             return Err(InputsError::Task {
@@ -53,18 +50,14 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
             (located.folder, files)
         }
     };
-    let found: Vec<SplitFiles> = ["test", "validation"]
-        .iter()
-        .filter_map(|s| of_split(&files, s))
-        .collect();
+    let found: Vec<SplitFiles> = ["test", "validation"].iter().filter_map(|s| of_split(&files, s)).collect();
     if !found.is_empty() {
         return Ok(found);
     }
     match &files.others[..] {
-        [only] if files.splits.is_empty() => Ok(vec![SplitFiles {
-            split: WHOLE_FILE.to_owned(),
-            files: vec![only.clone()],
-        }]),
+        [only] if files.splits.is_empty() => {
+            Ok(vec![SplitFiles { split: WHOLE_FILE.to_owned(), files: vec![only.clone()] }])
+        }
         _ => Err(InputsError::data(
             &folder,
             files.names(),
@@ -81,18 +74,12 @@ pub fn lone_file(data: &str) -> Result<Option<SplitFiles>, InputsError> {
         return Ok(None);
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Some(SplitFiles {
-        split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(),
-        files: vec![path],
-    }))
+    Ok(Some(SplitFiles { split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(), files: vec![path] }))
 }
 
 /// The files of one split.
 pub fn of_split(files: &DataFiles, split: &str) -> Option<SplitFiles> {
-    files.splits.get(split).map(|files| SplitFiles {
-        split: split.to_owned(),
-        files: files.clone(),
-    })
+    files.splits.get(split).map(|files| SplitFiles { split: split.to_owned(), files: files.clone() })
 }
 
 /// The items of a multiple-choice task: of the first split in which every item has an answer.
@@ -121,10 +108,7 @@ pub fn task_items(task: &Task, candidates: &[SplitFiles]) -> Result<(String, Vec
 /// Every item of a file.
 pub fn read_items(task: &Task, file: &Path) -> Result<Vec<Item>, InputsError> {
     let (records, reader) = records_and_reader(task, file)?;
-    records
-        .into_iter()
-        .map(|record| item(task, reader, record))
-        .collect()
+    records.into_iter().map(|record| item(task, reader, record)).collect()
 }
 
 /// The records of a file and the native form that its first record has; no form: records are documents as they are.
@@ -159,10 +143,7 @@ pub fn is_of(task: &Task, file: &Path) -> bool {
     let Ok((records, Some(reader))) = records_and_reader(task, file) else {
         return false;
     };
-    records
-        .into_iter()
-        .next()
-        .is_some_and(|first| item(task, Some(reader), first).is_ok())
+    records.into_iter().next().is_some_and(|first| item(task, Some(reader), first).is_ok())
 }
 
 fn item(task: &Task, reader: Option<&Reader>, record: Record) -> Result<Item, InputsError> {
@@ -172,15 +153,9 @@ fn item(task: &Task, reader: Option<&Reader>, record: Record) -> Result<Item, In
     };
     if let Some((low, high)) = task.options {
         for field in task.fields.iter().filter(|f| f.kind == Kind::Texts) {
-            let n = at(&document, &field.path)
-                .and_then(Value::as_array)
-                .map_or(0, Vec::len);
+            let n = at(&document, &field.path).and_then(Value::as_array).map_or(0, Vec::len);
             if n < low || n > high {
-                let expected = if low == high {
-                    format!("{low}")
-                } else {
-                    format!("{low} to {high}")
-                };
+                let expected = if low == high { format!("{low}") } else { format!("{low} to {high}") };
                 return Err(record.bad(&field.path, format!("{n} options"), expected));
             }
         }

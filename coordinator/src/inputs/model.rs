@@ -36,10 +36,7 @@ pub fn open(
     digests: Option<&Path>,
 ) -> Result<Model, InputsError> {
     let located = hub.model(&decl.source)?;
-    let bad = |why: String| InputsError::Model {
-        model: decl.id.clone(),
-        why,
-    };
+    let bad = |why: String| InputsError::Model { model: decl.id.clone(), why };
     let files = ModelFiles::open(&located.folder).map_err(|e| bad(with_causes(&e)))?;
     let digest = folder_digest(&located.folder, digests).map_err(|e| bad(with_causes(&e)))?;
     let tokenizer = TextTokenizer::open(&located.folder, decl.add_bos)?;
@@ -64,12 +61,7 @@ pub fn open(
         prunable: arch.prunable(),
         blocks: arch.blocks as u32,
     };
-    Ok(Model {
-        entry,
-        tensor_bytes: files.tensor_bytes(),
-        arch,
-        tokenizer,
-    })
+    Ok(Model { entry, tensor_bytes: files.tensor_bytes(), arch, tokenizer })
 }
 
 impl Model {

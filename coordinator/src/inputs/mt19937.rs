@@ -54,9 +54,8 @@ impl Mt19937 {
         let mut state = [0u32; N];
         state[0] = seed;
         for i in 1..N {
-            state[i] = 1_812_433_253u32
-                .wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30))
-                .wrapping_add(i as u32);
+            state[i] =
+                1_812_433_253u32.wrapping_mul(state[i - 1] ^ (state[i - 1] >> 30)).wrapping_add(i as u32);
         }
         Self { state, index: N }
     }
@@ -119,14 +118,8 @@ mod tests {
     #[test]
     fn draws_equal_cpythons_randint() {
         // Oracle: CPython 3.11, random.seed(s); random.randint(0, L - seqlen - 1).
-        assert_eq!(
-            draws(0, 341_469 - 2048, 5),
-            [201_979, 220_500, 21_225, 135_746, 268_055]
-        );
-        assert_eq!(
-            draws(0, 2_500_000 - 2048, 5),
-            [1_615_835, 1_764_005, 169_803, 1_085_975, 2_144_441]
-        );
+        assert_eq!(draws(0, 341_469 - 2048, 5), [201_979, 220_500, 21_225, 135_746, 268_055]);
+        assert_eq!(draws(0, 2_500_000 - 2048, 5), [1_615_835, 1_764_005, 169_803, 1_085_975, 2_144_441]);
         assert_eq!(draws(42, 2_500_000 - 2048, 3), [466_956, 104_902, 1_153_556]);
     }
 

@@ -24,14 +24,10 @@ pub fn encode_pair(
         let prefix = tokenizer.prefix()?;
         let ids = tokenizer.encode_plain(continuation)?;
         return Ok(match ids.split_first() {
-            Some((first, rest)) if *first == prefix => Pair {
-                context: vec![prefix],
-                continuation: rest.to_vec(),
-            },
-            _ => Pair {
-                context: vec![prefix],
-                continuation: ids,
-            },
+            Some((first, rest)) if *first == prefix => {
+                Pair { context: vec![prefix], continuation: rest.to_vec() }
+            }
+            _ => Pair { context: vec![prefix], continuation: ids },
         });
     }
     let stem = context.trim_end_matches(is_python_space);
@@ -39,10 +35,7 @@ pub fn encode_pair(
     let whole = tokenizer.encode(&format!("{stem}{moved}"))?;
     let context = tokenizer.encode(stem)?;
     let continuation = whole.get(context.len()..).unwrap_or_default().to_vec();
-    Ok(Pair {
-        context,
-        continuation,
-    })
+    Ok(Pair { context, continuation })
 }
 
 /// What Python's `str.rstrip` strips: Unicode's white space and four separators of ASCII.
@@ -104,32 +97,20 @@ pub fn item_rows(
                 "at least one token before the option".to_owned(),
             ));
         }
-        options.push(OptionInfo {
-            chars,
-            tokens: tokens as u32,
-            truncated,
-        });
+        options.push(OptionInfo { chars, tokens: tokens as u32, truncated });
         cut.push((context, pair.continuation));
     }
     let beyond = |(context, ids): &(Vec<u32>, Vec<u32>)| {
-        room.rope_switch
-            .is_some_and(|switch| context.len() + ids.len() - 1 > switch)
+        room.rope_switch.is_some_and(|switch| context.len() + ids.len() - 1 > switch)
     };
     let packable = options.iter().all(|o| !o.truncated)
         && cut.windows(2).all(|w| w[0].0 == w[1].0)
         && cut.windows(2).all(|w| beyond(&w[0]) == beyond(&w[1]));
     let rows = if packable && !cut.is_empty() {
         let context = cut[0].0.clone();
-        let options = cut
-            .into_iter()
-            .enumerate()
-            .map(|(i, (_, ids))| RowOption { index: i as u32, ids })
-            .collect();
-        vec![Row {
-            item,
-            context,
-            options,
-        }]
+        let options =
+            cut.into_iter().enumerate().map(|(i, (_, ids))| RowOption { index: i as u32, ids }).collect();
+        vec![Row { item, context, options }]
     } else {
         cut.into_iter()
             .enumerate()
@@ -150,21 +131,12 @@ mod tests {
     fn pair(context: usize, continuation: usize) -> (Pair, u32) {
         let context = (0..context as u32).collect();
         let continuation = (0..continuation as u32).map(|i| 1000 + i).collect();
-        (
-            Pair {
-                context,
-                continuation,
-            },
-            3,
-        )
+        (Pair { context, continuation }, 3)
     }
 
     #[test]
     fn an_item_that_fits_is_one_row() {
-        let room = Room {
-            max_len: 12,
-            rope_switch: None,
-        };
+        let room = Room { max_len: 12, rope_switch: None };
         let got = item_rows(4, vec![pair(10, 1), pair(10, 3)], room).unwrap();
         assert_eq!(got.rows.len(), 1);
         assert_eq!(got.rows[0].options.len(), 2);
@@ -173,16 +145,10 @@ mod tests {
 
     #[test]
     fn a_truncated_option_makes_each_option_a_row_cut_by_its_own_length() {
-        let room = Room {
-            max_len: 12,
-            rope_switch: None,
-        };
+        let room = Room { max_len: 12, rope_switch: None };
         let got = item_rows(0, vec![pair(10, 1), pair(10, 5)], room).unwrap();
         assert_eq!(got.rows.len(), 2);
-        assert_eq!(
-            got.options.iter().map(|o| o.truncated).collect::<Vec<_>>(),
-            [false, true]
-        );
+        assert_eq!(got.options.iter().map(|o| o.truncated).collect::<Vec<_>>(), [false, true]);
         // (context + continuation)[-13:][:-1] of 15 tokens: the first two are gone, twelve are fed.
         assert_eq!((got.rows[1].context[0], got.rows[1].fed_tokens()), (2, 12));
     }
@@ -190,24 +156,15 @@ mod tests {
     #[test]
     fn options_on_two_sides_of_ropes_switch_are_rows_of_their_own() {
         let rows = |switch| {
-            let room = Room {
-                max_len: 100,
-                rope_switch: Some(switch),
-            };
-            item_rows(0, vec![pair(10, 1), pair(10, 3)], room)
-                .unwrap()
-                .rows
-                .len()
+            let room = Room { max_len: 100, rope_switch: Some(switch) };
+            item_rows(0, vec![pair(10, 1), pair(10, 3)], room).unwrap().rows.len()
         };
         assert_eq!((rows(9), rows(10), rows(11), rows(12)), (1, 2, 2, 1));
     }
 
     #[test]
     fn an_option_longer_than_the_model_sees_is_refused() {
-        let room = Room {
-            max_len: 4,
-            rope_switch: None,
-        };
+        let room = Room { max_len: 4, rope_switch: None };
         let (option, found, expected) = item_rows(0, vec![pair(3, 1), pair(3, 5)], room).err().unwrap();
         assert_eq!(
             (option, found.as_str(), expected.as_str()),

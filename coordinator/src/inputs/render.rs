@@ -48,22 +48,15 @@ impl<'a> Renderer<'a> {
             .and_then(text_of)
             .map_err(|e| failed("doc_to_text", &e))?;
         let choices = self.choices(document).map_err(|e| failed("doc_to_choice", &e))?;
-        let gold = self
-            .gold(document, &choices)
-            .map_err(|e| failed("doc_to_target", &e))?;
-        Ok(Rendered {
-            context,
-            choices,
-            gold,
-        })
+        let gold = self.gold(document, &choices).map_err(|e| failed("doc_to_target", &e))?;
+        Ok(Rendered { context, choices, gold })
     }
 
     fn choices(&self, document: &Map<String, serde_json::Value>) -> Result<Vec<String>, Error> {
         let plain: Vec<String> = match &self.style.choices {
-            ChoiceTemplate::List(list) => list
-                .iter()
-                .map(|t| self.value(t, document).and_then(text_of))
-                .collect::<Result<_, _>>()?,
+            ChoiceTemplate::List(list) => {
+                list.iter().map(|t| self.value(t, document).and_then(text_of)).collect::<Result<_, _>>()?
+            }
             ChoiceTemplate::Whole(template) => {
                 let value = self.value(template, document)?;
                 if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
@@ -76,10 +69,7 @@ impl<'a> Renderer<'a> {
         let Some(form) = &self.style.choice_form else {
             return Ok(plain);
         };
-        plain
-            .into_iter()
-            .map(|choice| self.env.render_str(form, minijinja::context! { choice }))
-            .collect()
+        plain.into_iter().map(|choice| self.env.render_str(form, minijinja::context! { choice })).collect()
     }
 
     fn gold(
@@ -89,17 +79,11 @@ impl<'a> Renderer<'a> {
     ) -> Result<Option<usize>, Error> {
         let value = self.value(&self.style.target, document)?;
         if let Some(text) = value.as_str() {
-            let number = text
-                .parse::<usize>()
-                .ok()
-                .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
+            let number = text.parse::<usize>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
             let index = number.or_else(|| choices.iter().position(|c| c == text));
             return Ok(index.filter(|i| *i < choices.len()));
         }
-        Ok(value
-            .as_i64()
-            .and_then(|i| usize::try_from(i).ok())
-            .filter(|i| *i < choices.len()))
+        Ok(value.as_i64().and_then(|i| usize::try_from(i).ok()).filter(|i| *i < choices.len()))
     }
 
     /// A field's value if the template is a field's name, an expression's value if it is nothing but one, else its text.
@@ -107,10 +91,8 @@ impl<'a> Renderer<'a> {
         if let Some(value) = document.get(template) {
             return Ok(Value::from_serialize(value));
         }
-        let inner = template
-            .strip_prefix("{{")
-            .and_then(|t| t.strip_suffix("}}"))
-            .filter(|t| !t.contains("}}"));
+        let inner =
+            template.strip_prefix("{{").and_then(|t| t.strip_suffix("}}")).filter(|t| !t.contains("}}"));
         match inner {
             Some(expression) => self.env.compile_expression(expression.trim())?.eval(document),
             None => self.env.render_str(template, document).map(Value::from),
@@ -119,9 +101,7 @@ impl<'a> Renderer<'a> {
 }
 
 fn failed(field: &'static str, error: &Error) -> RenderError {
-    let why = error
-        .detail()
-        .map_or_else(|| error.kind().to_string(), |d| format!("{}: {d}", error.kind()));
+    let why = error.detail().map_or_else(|| error.kind().to_string(), |d| format!("{}: {d}", error.kind()));
     RenderError { field, why }
 }
 
@@ -129,21 +109,13 @@ fn text_of(value: Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::String | ValueKind::Number => Ok(value.to_string()),
         ValueKind::Undefined => Err(Error::new(ErrorKind::UndefinedError, "the field is not there")),
-        other => Err(Error::new(
-            ErrorKind::InvalidOperation,
-            format!("found {other}, expected text"),
-        )),
+        other => Err(Error::new(ErrorKind::InvalidOperation, format!("found {other}, expected text"))),
     }
 }
 
 /// The methods of Python's texts and lists that task files call.
 fn python_method(_: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
-    let unknown = || {
-        Error::new(
-            ErrorKind::UnknownMethod,
-            format!("{} has no method {method}", value.kind()),
-        )
-    };
+    let unknown = || Error::new(ErrorKind::UnknownMethod, format!("{} has no method {method}", value.kind()));
     let arg = |i: usize| {
         args.get(i)
             .and_then(|a| a.as_str())
@@ -168,11 +140,9 @@ fn python_method(_: &State<'_, '_>, value: &Value, method: &str, args: &[Value])
         });
     }
     match (value.kind(), method, args) {
-        (ValueKind::Seq, "index", [wanted]) => value
-            .try_iter()?
-            .position(|v| v == *wanted)
-            .map(Value::from)
-            .ok_or_else(|| absent(wanted)),
+        (ValueKind::Seq, "index", [wanted]) => {
+            value.try_iter()?.position(|v| v == *wanted).map(Value::from).ok_or_else(|| absent(wanted))
+        }
         _ => Err(unknown()),
     }
 }
@@ -198,10 +168,7 @@ mod tests {
             json!({"label": "c", "context": "P.", "question": "Q?", "options": ["w", "x", "y", "z"]}),
         );
         let got = Renderer::new(task.style(None).unwrap()).render(&doc).unwrap();
-        assert_eq!(
-            got.context,
-            "Passage: P.\nQuestion: Q?\nChoices:\nA. w\nB. x\nC. y\nD. z\nAnswer:"
-        );
+        assert_eq!(got.context, "Passage: P.\nQuestion: Q?\nChoices:\nA. w\nB. x\nC. y\nD. z\nAnswer:");
         assert_eq!((got.choices.join(""), got.gold), ("ABCD".to_owned(), Some(2)));
     }
 
@@ -210,9 +177,7 @@ mod tests {
         let task = catalog::task("ekar").unwrap();
         let choices = json!({"label": ["A", "B", "C"], "text": ["x:y", "z:u", "v:w"]});
         let doc = document(json!({"question": "a:b", "choices": choices, "answerKey": "B"}));
-        let got = Renderer::new(task.style(Some("cloze")).unwrap())
-            .render(&doc)
-            .unwrap();
+        let got = Renderer::new(task.style(Some("cloze")).unwrap()).render(&doc).unwrap();
         assert_eq!(got.context, "\"a:b\" has the same relation as");
         assert_eq!((got.choices[1].as_str(), got.gold), ("\"z:u\"", Some(1)));
     }
@@ -220,9 +185,8 @@ mod tests {
     #[test]
     fn a_field_that_a_template_lacks_is_an_error_that_names_the_template() {
         let task = catalog::task("reclor").unwrap();
-        let error = Renderer::new(task.style(None).unwrap())
-            .render(&document(json!({"context": "x"})))
-            .unwrap_err();
+        let error =
+            Renderer::new(task.style(None).unwrap()).render(&document(json!({"context": "x"}))).unwrap_err();
         assert_eq!(error.field, "doc_to_text");
     }
 }

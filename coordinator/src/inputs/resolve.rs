@@ -62,29 +62,17 @@ pub fn prepare(
     for decl in &file.models {
         progress(&format!("opening model {}", decl.id));
         let digests = options.digests.as_deref();
-        models.push(model::open(
-            decl,
-            file.dtype,
-            options.backend,
-            &options.hub,
-            digests,
-        )?);
+        models.push(model::open(decl, file.dtype, options.backend, &options.hub, digests)?);
     }
     let mut inputs = BTreeMap::new();
-    let reading = Reading {
-        hub: &options.hub,
-        limit: options.limit,
-    };
+    let reading = Reading { hub: &options.hub, limit: options.limit };
     let mut tasks = Vec::new();
     let mut by_task: Vec<Vec<(usize, InputsDigest)>> = Vec::new();
     for decl in &file.tasks {
         progress(&format!("reading task {}", decl.task));
         let at = place(&file.path, decl.at);
         for column in columns(decl, &models, &reading, &at)? {
-            if tasks
-                .iter()
-                .any(|t: &espalier_proto::sweep::TaskEntry| t.label == column.entry.label)
-            {
+            if tasks.iter().any(|t: &espalier_proto::sweep::TaskEntry| t.label == column.entry.label) {
                 return Err(InputsError::Declared {
                     at,
                     field: "tasks".to_owned(),
@@ -127,11 +115,7 @@ pub fn prepare(
         checkpoints: file.checkpoints,
         limits: file.limits,
     };
-    Ok(Prepared {
-        sweep,
-        inputs,
-        models,
-    })
+    Ok(Prepared { sweep, inputs, models })
 }
 
 fn variants(
@@ -157,25 +141,16 @@ fn variants(
         if let Some(found) = drawn.get(&key) {
             return Ok(*found);
         }
-        progress(&format!(
-            "drawing calibration {name}, seed {seed}, for model {}",
-            of.id
-        ));
+        progress(&format!("drawing calibration {name}, seed {seed}, for model {}", of.id));
         let decl = file.calibrations.get(name).ok_or_else(|| InputsError::Declared {
             at: file.path.display().to_string(),
             field: "calibration".to_owned(),
             found: name.to_owned(),
             expected: "a name of calibrations".to_owned(),
         })?;
-        let model = models
-            .iter()
-            .find(|m| m.entry.id == of.id)
-            .expect("expand was given these models");
+        let model = models.iter().find(|m| m.entry.id == of.id).expect("expand was given these models");
         let got = calibrations.windows(decl, seed, model, &options.hub, &place(&file.path, decl.at))?;
-        let found = CalibrationInputs {
-            digest: got.inputs.digest(),
-            drawn: got.by_seed,
-        };
+        let found = CalibrationInputs { digest: got.inputs.digest(), drawn: got.by_seed };
         inputs.insert(found.digest, got.inputs);
         drawn.insert(key, found);
         Ok(found)

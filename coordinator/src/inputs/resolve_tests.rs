@@ -14,12 +14,8 @@ use std::path::{Path, PathBuf};
 const TEXT: &str = "The keeper walked along the shore and lit the lamp before the storm came.\n";
 
 fn golden(path: &str) -> PathBuf {
-    std::fs::canonicalize(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../tests/goldens/scoring")
-            .join(path),
-    )
-    .unwrap()
+    std::fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/scoring").join(path))
+        .unwrap()
 }
 
 /// A folder with a text, and a sweep over two golden models with these lines.
@@ -29,9 +25,7 @@ struct Case {
 
 impl Case {
     fn new() -> Self {
-        let case = Self {
-            folder: tempfile::tempdir().unwrap(),
-        };
+        let case = Self { folder: tempfile::tempdir().unwrap() };
         case.file("text.txt", &TEXT.repeat(60));
         case
     }
@@ -50,11 +44,7 @@ impl Case {
     }
 
     fn sweep(&self, rest: &str) -> crate::spec::file::SweepFile {
-        let models = format!(
-            "[a={}, b={}]",
-            golden("phi-nobos").display(),
-            golden("llama-bos").display()
-        );
+        let models = format!("[a={}, b={}]", golden("phi-nobos").display(), golden("llama-bos").display());
         let text = format!("name: t\nmodels: {models}\n{rest}");
         let path = self.folder.path().join("s.yaml");
         parse(&text, &path, self.folder.path(), &Default::default()).unwrap()
@@ -81,49 +71,24 @@ async fn a_sweep_over_two_models_resolves_to_a_grid_whose_inputs_lie_in_the_buck
         golden("data/native/reclor.json").display()
     ));
     let bucket = Bucket::open(case.folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let sweep = resolve(&file, &case.options(), &bucket, &mut |_| ())
-        .await
-        .unwrap();
+    let sweep = resolve(&file, &case.options(), &bucket, &mut |_| ()).await.unwrap();
     assert_eq!(sweep.variants.len(), 2 * (1 + 4 + 1));
     assert_eq!(sweep.cells.len(), sweep.variants.len() * 3);
     let labels: Vec<&str> = sweep.tasks.iter().map(|t| t.label.as_str()).collect();
     assert_eq!(labels, ["wikitext2@64", "reclor", "reclor/cloze"]);
     assert_eq!(sweep.tasks[0].metrics, ["ppl_token@64"]);
-    assert_eq!(
-        (sweep.tasks[1].chance, sweep.tasks[1].split.as_str()),
-        (Some(0.25), "file")
-    );
-    assert_eq!(
-        (sweep.models[0].adds_bos, sweep.models[1].adds_bos),
-        (false, true)
-    );
+    assert_eq!((sweep.tasks[1].chance, sweep.tasks[1].split.as_str()), (Some(0.25), "file"));
+    assert_eq!((sweep.models[0].adds_bos, sweep.models[1].adds_bos), (false, true));
     assert_eq!(sweep.models[0].dtype, Dtype::Float32);
     for cell in &sweep.cells {
-        let read: Inputs = bucket
-            .read_json(&layout::inputs(cell.inputs))
-            .await
-            .unwrap()
-            .unwrap();
+        let read: Inputs = bucket.read_json(&layout::inputs(cell.inputs)).await.unwrap().unwrap();
         assert_eq!(read.digest(), cell.inputs);
     }
-    let wanda: Vec<_> = sweep
-        .variants
-        .iter()
-        .filter(|v| v.spec.method == "wanda" && v.model == "a")
-        .collect();
-    let windows = |seed| {
-        wanda
-            .iter()
-            .find(|v| v.seed == Some(seed))
-            .unwrap()
-            .spec
-            .calibration
-            .unwrap()
-    };
+    let wanda: Vec<_> =
+        sweep.variants.iter().filter(|v| v.spec.method == "wanda" && v.model == "a").collect();
+    let windows = |seed| wanda.iter().find(|v| v.seed == Some(seed)).unwrap().spec.calibration.unwrap();
     assert_ne!(windows(0), windows(1), "a seed draws other windows");
-    let again = resolve(&file, &case.options(), &bucket, &mut |_| ())
-        .await
-        .unwrap();
+    let again = resolve(&file, &case.options(), &bucket, &mut |_| ()).await.unwrap();
     assert_eq!(again, sweep, "resolving again gives the same sweep");
 }
 
@@ -139,21 +104,10 @@ fn a_corrected_answer_makes_other_cells() {
         let tasks = format!(
             "recipes: [{{method: magnitude, sparsity: 0.5}}]\ntasks: [{{task: reclor, data: ./{file}}}]\n"
         );
-        case.prepare(&tasks)
-            .unwrap()
-            .sweep
-            .cells
-            .iter()
-            .map(|c| c.key)
-            .collect::<Vec<_>>()
+        case.prepare(&tasks).unwrap().sweep.cells.iter().map(|c| c.key).collect::<Vec<_>>()
     };
     assert_eq!(keys("one.jsonl"), keys("one.jsonl"));
-    assert!(
-        keys("one.jsonl")
-            .iter()
-            .zip(keys("two.jsonl"))
-            .all(|(a, b)| *a != b)
-    );
+    assert!(keys("one.jsonl").iter().zip(keys("two.jsonl")).all(|(a, b)| *a != b));
 }
 
 #[test]
@@ -164,11 +118,7 @@ fn windows_are_taken_in_file_order_and_no_seed_drives_them() {
                 calibration: {data: ./ids.jsonl, nsamples: 2, seqlen: 4}\n\
                 tasks: [{task: wikitext2, data: ./text.txt, seqlen: 64}]\n";
     let got = case.prepare(rest).unwrap();
-    assert_eq!(
-        got.sweep.variants.len(),
-        4,
-        "equal windows make one variant a model"
-    );
+    assert_eq!(got.sweep.variants.len(), 4, "equal windows make one variant a model");
     let Some(Inputs::Calibration(windows)) =
         got.inputs.values().find(|i| matches!(i, Inputs::Calibration(_)))
     else {
@@ -184,15 +134,9 @@ fn what_is_wrong_with_data_is_told_with_file_place_field_and_what_was_expected()
     let text = std::fs::read_to_string(&answers).unwrap();
     case.file("outside.jsonl", &text.replacen("\"label\": 0", "\"label\": 7", 1));
     case.file("column.jsonl", &text.replace("\"answers\"", "\"options\""));
-    case.file(
-        "withheld.jsonl",
-        &text.replacen("\"label\": 0", "\"label\": -1", 1),
-    );
+    case.file("withheld.jsonl", &text.replacen("\"label\": 0", "\"label\": -1", 1));
     let letters = std::fs::read_to_string(golden("data/hf/ekar.jsonl")).unwrap();
-    case.file(
-        "letter.jsonl",
-        &letters.replacen("\"answerKey\": \"A\"", "\"answerKey\": \"F\"", 1),
-    );
+    case.file("letter.jsonl", &letters.replacen("\"answerKey\": \"A\"", "\"answerKey\": \"F\"", 1));
     case.file("empty.txt", "\n \n");
     case.file("short.txt", "a few words");
     case.file("ids.jsonl", "{\"input_ids\": [1, 2, 3, 999999]}\n");
@@ -224,10 +168,7 @@ fn what_is_wrong_with_data_is_told_with_file_place_field_and_what_was_expected()
             task("ekar", "letter.jsonl"),
             "letter.jsonl: line 1: answerKey: found \"F\", expected an answer among its choices",
         ),
-        (
-            task("reclor", "gone.jsonl"),
-            "gone.jsonl: cannot be read: No such file or directory (os error 2)",
-        ),
+        (task("reclor", "gone.jsonl"), "gone.jsonl: cannot be read: No such file or directory (os error 2)"),
         (
             task("wikitext2", "short.txt"),
             "short.txt: found 8 tokens for model a, expected more than 159 (one window of perplexity)",
@@ -314,10 +255,7 @@ fn a_users_task_file_is_read_in_the_harnesss_form() {
         "task: mine\noutput_type: multiple_choice\ndoc_to_text: \"Q: {{q}}\\nA:\"\ndoc_to_choice: \"{{options}}\"\n\
          doc_to_target: gold\nmetric_list:\n  - metric: acc\n  - metric: acc_norm\n",
     );
-    case.file(
-        "mine.jsonl",
-        "{\"q\": \"why?\", \"options\": [\"so\", \"because of it\"], \"gold\": 1}\n",
-    );
+    case.file("mine.jsonl", "{\"q\": \"why?\", \"options\": [\"so\", \"because of it\"], \"gold\": 1}\n");
     let got = case.prepare("recipes: [{method: magnitude, sparsity: 0.5}]\ntasks: [{task: ./mine.yaml, data: ./mine.jsonl}]\n").unwrap();
     assert_eq!(got.sweep.tasks[0].label, "mine");
     assert_eq!(got.sweep.tasks[0].metrics, ["acc", "acc_norm", "f1", "f1_norm"]);
@@ -336,15 +274,8 @@ fn all_that_a_sweep_lacks_is_told_at_once_with_how_to_get_it() {
     let case = Case::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/dissertation.yaml");
     let file = crate::spec::parse::load(&root, &Default::default()).unwrap();
-    let lacks: Vec<String> = wanted(&file, &case.options().hub)
-        .iter()
-        .map(|e| e.to_string())
-        .collect();
-    let commands: Vec<&str> = lacks
-        .iter()
-        .filter_map(|l| l.split_once("with: "))
-        .map(|(_, c)| c)
-        .collect();
+    let lacks: Vec<String> = wanted(&file, &case.options().hub).iter().map(|e| e.to_string()).collect();
+    let commands: Vec<&str> = lacks.iter().filter_map(|l| l.split_once("with: ")).map(|(_, c)| c).collect();
     assert_eq!(
         commands,
         [
@@ -369,17 +300,7 @@ fn the_demos_sweep_resolves_to_a_whole_grid() {
     // Two models, each dense, five ratios of wanda and two of magnitude, on six tasks.
     assert_eq!((got.sweep.variants.len(), got.sweep.cells.len()), (16, 96));
     let labels: Vec<&str> = got.sweep.tasks.iter().map(|t| t.label.as_str()).collect();
-    assert_eq!(
-        labels,
-        [
-            "wikitext2@128",
-            "commonsense_qa",
-            "cosmos_qa",
-            "logiqa",
-            "reclor",
-            "ekar"
-        ]
-    );
+    assert_eq!(labels, ["wikitext2@128", "commonsense_qa", "cosmos_qa", "logiqa", "reclor", "ekar"]);
     let choices = |label: &str| {
         let cell = got.sweep.cells.iter().find(|c| c.task == label).unwrap();
         match &got.inputs[&cell.inputs] {
@@ -388,9 +309,6 @@ fn the_demos_sweep_resolves_to_a_whole_grid() {
         }
     };
     for label in &labels[1..] {
-        assert!(
-            choices(label).rows.iter().all(|r| r.options.len() >= 3),
-            "{label}: every item is one row"
-        );
+        assert!(choices(label).rows.iter().all(|r| r.options.len() >= 3), "{label}: every item is one row");
     }
 }

@@ -37,9 +37,7 @@ impl HubCache {
 
     /// A cache in a known place.
     pub fn at(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     /// A model's source: a folder (an absolute path), `hf://org/name[@revision]` or `org/name[@revision]`.
@@ -53,10 +51,7 @@ impl HubCache {
                     "a Hugging Face folder with config.json",
                 ));
             }
-            return Ok(Located {
-                folder,
-                pinned: source.to_owned(),
-            });
+            return Ok(Located { folder, pinned: source.to_owned() });
         }
         if source.starts_with("s3://") {
             let path = Path::new(source);
@@ -77,16 +72,11 @@ impl HubCache {
                 Some(revision) => format!("hf download {name} --revision {revision}"),
             },
         };
-        let (folder, sha) = self
-            .snapshot("models", name, revision.unwrap_or("main"))
-            .ok_or_else(missing)?;
+        let (folder, sha) = self.snapshot("models", name, revision.unwrap_or("main")).ok_or_else(missing)?;
         if !folder.join("config.json").is_file() {
             return Err(missing());
         }
-        Ok(Located {
-            folder,
-            pinned: format!("hf://{name}@{sha}"),
-        })
+        Ok(Located { folder, pinned: format!("hf://{name}@{sha}") })
     }
 
     /// A dataset's data files under the first of its names that is there. `revision`: where its data is if not at main.
@@ -104,13 +94,7 @@ impl HubCache {
                 // A snapshot may hold nothing but a loading script.
                 let files = data_files(&folder, config)?;
                 if !files.splits.is_empty() {
-                    return Ok((
-                        Located {
-                            folder,
-                            pinned: format!("hf://datasets/{name}@{sha}"),
-                        },
-                        files,
-                    ));
+                    return Ok((Located { folder, pinned: format!("hf://datasets/{name}@{sha}") }, files));
                 }
             }
         }
@@ -130,9 +114,7 @@ impl HubCache {
         let refs = repository.join("refs");
         // A reference that is not a branch lies under its full name: refs/refs/convert/parquet.
         let short = revision.strip_prefix("refs/").unwrap_or(revision);
-        let named = [revision, short]
-            .iter()
-            .find_map(|r| std::fs::read_to_string(refs.join(r)).ok());
+        let named = [revision, short].iter().find_map(|r| std::fs::read_to_string(refs.join(r)).ok());
         let sha = named.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());
         let folder = repository.join("snapshots").join(&sha);
         folder.is_dir().then_some((folder, sha))
@@ -152,12 +134,7 @@ mod tests {
     #[test]
     fn the_cache_is_where_hugging_faces_tools_look() {
         let root = |pairs: &[(&str, &str)]| {
-            let get = |key: &str| {
-                pairs
-                    .iter()
-                    .find(|(k, _)| *k == key)
-                    .map(|(_, v)| (*v).to_owned())
-            };
+            let get = |key: &str| pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned());
             HubCache::from_env(get).root.to_string_lossy().into_owned()
         };
         assert_eq!(root(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), "/c");
@@ -185,9 +162,7 @@ mod tests {
             cache.model("microsoft/phi-2").unwrap_err().to_string(),
             "model microsoft/phi-2 is not in the Hugging Face cache /nowhere/hub; get it there with: hf download microsoft/phi-2"
         );
-        let error = cache
-            .dataset(&["allenai/cosmos_qa".to_owned()], None, Some(CONVERTED))
-            .unwrap_err();
+        let error = cache.dataset(&["allenai/cosmos_qa".to_owned()], None, Some(CONVERTED)).unwrap_err();
         assert_eq!(
             error.to_string(),
             "dataset allenai/cosmos_qa is not in the Hugging Face cache /nowhere/hub; get it there with: hf download \
@@ -202,18 +177,10 @@ mod tests {
             put(root.path(), "datasets--org--d/refs/main", "aaa");
             put(root.path(), "datasets--org--d/snapshots/aaa/d.py", "");
             put(root.path(), &format!("datasets--org--d/{reference}"), "bbb");
-            put(
-                root.path(),
-                "datasets--org--d/snapshots/bbb/default/test/0000.parquet",
-                "",
-            );
-            let (found, files) = HubCache::at(root.path())
-                .dataset(&["org/d".to_owned()], None, None)
-                .unwrap();
-            assert_eq!(
-                (found.pinned.as_str(), files.names().as_str()),
-                ("hf://datasets/org/d@bbb", "test")
-            );
+            put(root.path(), "datasets--org--d/snapshots/bbb/default/test/0000.parquet", "");
+            let (found, files) =
+                HubCache::at(root.path()).dataset(&["org/d".to_owned()], None, None).unwrap();
+            assert_eq!((found.pinned.as_str(), files.names().as_str()), ("hf://datasets/org/d@bbb", "test"));
         }
     }
 }

@@ -54,11 +54,7 @@ const KNOWN: &[&str] = &[
 /// A user's task file.
 pub fn read_task(file: &Path) -> Result<Task, InputsError> {
     let text = read_text_file(file)?;
-    let stem = file
-        .file_stem()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     parse_task(&text, &file.display().to_string(), &stem)
 }
 
@@ -66,11 +62,7 @@ pub fn read_task(file: &Path) -> Result<Task, InputsError> {
 pub fn parse_task(text: &str, file: &str, stem: &str) -> Result<Task, InputsError> {
     let node = yaml::parse(text).map_err(|complaints| {
         let first = &complaints[0];
-        let field = if first.field.is_empty() {
-            String::new()
-        } else {
-            format!("{}: ", first.field)
-        };
+        let field = if first.field.is_empty() { String::new() } else { format!("{}: ", first.field) };
         InputsError::TaskYaml {
             at: format!("{file}:{}:{}", first.at.line, first.at.column),
             why: format!("{field}{}", first.message),
@@ -122,27 +114,17 @@ impl Parse<'_> {
             None => Ok(Vec::new()),
             Some(Value::Array(items)) => items
                 .iter()
-                .map(|i| {
-                    i.as_str()
-                        .map(str::to_owned)
-                        .ok_or_else(|| self.bad(key, i.to_string(), expected))
-                })
+                .map(|i| i.as_str().map(str::to_owned).ok_or_else(|| self.bad(key, i.to_string(), expected)))
                 .collect(),
             Some(other) => Err(self.bad(key, other.to_string(), expected)),
         }
     }
 
     fn task(&self, stem: &str) -> Result<Task, InputsError> {
-        if let Some(key) = self
-            .keys
-            .keys()
-            .find(|k| !KNOWN.contains(&k.as_str()) && !IGNORED.contains(&k.as_str()))
+        if let Some(key) =
+            self.keys.keys().find(|k| !KNOWN.contains(&k.as_str()) && !IGNORED.contains(&k.as_str()))
         {
-            return Err(self.bad(
-                key,
-                "a key that is not supported",
-                format!("one of {}", KNOWN.join(", ")),
-            ));
+            return Err(self.bad(key, "a key that is not supported", format!("one of {}", KNOWN.join(", "))));
         }
         let kind = match self.keys.get("output_type").and_then(Value::as_str) {
             Some("multiple_choice") => TaskKind::MultipleChoice,
@@ -191,11 +173,7 @@ impl Parse<'_> {
     /// `doc_to_target: "{{text}}"` or `text`.
     fn text_field(&self) -> Result<String, InputsError> {
         let target = self.text(self.keys, "doc_to_target")?.unwrap_or_default();
-        let name = target
-            .trim()
-            .trim_start_matches("{{")
-            .trim_end_matches("}}")
-            .trim();
+        let name = target.trim().trim_start_matches("{{").trim_end_matches("}}").trim();
         if name.is_empty() || !name.chars().all(|c| c.is_alphanumeric() || c == '_') {
             return Err(self.bad(
                 "doc_to_target",
@@ -211,9 +189,7 @@ impl Parse<'_> {
             return Ok(Vec::new());
         };
         let expected = "field: text, texts or integer, with ? where it may be missing";
-        let map = fields
-            .as_object()
-            .ok_or_else(|| self.bad("fields", fields.to_string(), expected))?;
+        let map = fields.as_object().ok_or_else(|| self.bad("fields", fields.to_string(), expected))?;
         map.iter()
             .map(|(path, kind)| {
                 let word = kind.as_str().unwrap_or_default();
@@ -223,11 +199,7 @@ impl Parse<'_> {
                     "integer" => Kind::Integer,
                     _ => return Err(self.bad(&format!("fields.{path}"), kind.to_string(), expected)),
                 };
-                Ok(Field {
-                    path: path.clone(),
-                    kind,
-                    optional: word.ends_with('?'),
-                })
+                Ok(Field { path: path.clone(), kind, optional: word.ends_with('?') })
             })
             .collect()
     }
@@ -237,19 +209,13 @@ impl Parse<'_> {
             return Ok(Vec::new());
         };
         let expected = "reader: {field: path in the record}";
-        let map = readers
-            .as_object()
-            .ok_or_else(|| self.bad("readers", readers.to_string(), expected))?;
+        let map = readers.as_object().ok_or_else(|| self.bad("readers", readers.to_string(), expected))?;
         let mut found = Vec::new();
         for (name, paths) in map {
             let paths = paths
                 .as_object()
                 .ok_or_else(|| self.bad(&format!("readers.{name}"), paths.to_string(), expected))?;
-            let mut reader = Reader {
-                name: name.clone(),
-                from: Default::default(),
-                blocks: false,
-            };
+            let mut reader = Reader { name: name.clone(), from: Default::default(), blocks: false };
             for (field, path) in paths {
                 match (field.as_str(), path.as_str()) {
                     ("blocks", Some("logiqa")) => reader.blocks = true,
@@ -268,12 +234,8 @@ impl Parse<'_> {
         let Some(value) = self.keys.get("options") else {
             return Ok(None);
         };
-        let numbers: Vec<usize> = value
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(|v| v.as_u64().map(|n| n as usize))
-            .collect();
+        let numbers: Vec<usize> =
+            value.as_array().into_iter().flatten().filter_map(|v| v.as_u64().map(|n| n as usize)).collect();
         match numbers[..] {
             [low, high] if low <= high => Ok(Some((low, high))),
             _ => Err(self.bad("options", value.to_string(), "[fewest, most]")),
@@ -313,10 +275,7 @@ mod tests {
         );
         let task = parse_task(&text, "f.yaml", "f").unwrap();
         assert_eq!((task.name.as_str(), task.styles.len()), ("t", 1));
-        assert_eq!(
-            (task.styles[0].name.as_str(), task.styles[0].delimiter.as_str()),
-            ("lm_eval", "")
-        );
+        assert_eq!((task.styles[0].name.as_str(), task.styles[0].delimiter.as_str()), ("lm_eval", ""));
         assert_eq!(task.styles[0].metrics, ["acc", "f1"]);
     }
 }

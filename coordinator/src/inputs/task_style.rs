@@ -6,14 +6,8 @@ use super::task_file::Parse;
 use espalier_proto::sweep::TaskKind;
 use serde_json::{Map, Value};
 
-const STYLE_KEYS: &[&str] = &[
-    "doc_to_text",
-    "doc_to_choice",
-    "choice_form",
-    "doc_to_target",
-    "target_delimiter",
-    "metric_list",
-];
+const STYLE_KEYS: &[&str] =
+    &["doc_to_text", "doc_to_choice", "choice_form", "doc_to_target", "target_delimiter", "metric_list"];
 
 /// The style of a task file that has no `styles:`.
 const PLAIN_STYLE: &str = "lm_eval";
@@ -53,9 +47,7 @@ impl Parse<'_> {
             }
             found.push(self.style(name, keys)?);
         }
-        let default = self
-            .text(self.keys, "default_style")?
-            .unwrap_or_else(|| found[0].name.clone());
+        let default = self.text(self.keys, "default_style")?.unwrap_or_else(|| found[0].name.clone());
         let names: Vec<&str> = map.keys().map(String::as_str).collect();
         if !names.contains(&default.as_str()) {
             return Err(self.bad("default_style", default, format!("one of {}", names.join(", "))));
@@ -80,13 +72,7 @@ impl Parse<'_> {
         let choices = match keys.get("doc_to_choice") {
             Some(Value::String(text)) => ChoiceTemplate::Whole(text.clone()),
             Some(Value::Array(items)) if items.iter().all(Value::is_string) && items.len() > 1 => {
-                ChoiceTemplate::List(
-                    items
-                        .iter()
-                        .filter_map(Value::as_str)
-                        .map(str::to_owned)
-                        .collect(),
-                )
+                ChoiceTemplate::List(items.iter().filter_map(Value::as_str).map(str::to_owned).collect())
             }
             other => {
                 let found = other.map_or("nothing".to_owned(), Value::to_string);
@@ -103,9 +89,7 @@ impl Parse<'_> {
             choices,
             choice_form: self.text(&keys, "choice_form")?,
             target: required("doc_to_target")?,
-            delimiter: self
-                .text(&keys, "target_delimiter")?
-                .unwrap_or_else(|| " ".to_owned()),
+            delimiter: self.text(&keys, "target_delimiter")?.unwrap_or_else(|| " ".to_owned()),
             metrics: self.metrics(&keys, TaskKind::MultipleChoice)?,
         })
     }

@@ -34,10 +34,7 @@ impl TextTokenizer {
     /// Opens the tokenizer of a model's folder. `add_bos`: `None` leaves it to tokenizer.json.
     pub fn open(folder: &Path, add_bos: Option<bool>) -> Result<Self, InputsError> {
         let file = folder.join("tokenizer.json");
-        let bad = |why: String| InputsError::Tokenizer {
-            file: file.display().to_string(),
-            why,
-        };
+        let bad = |why: String| InputsError::Tokenizer { file: file.display().to_string(), why };
         if !file.is_file() {
             return Err(bad(
                 "found no such file, expected a fast tokenizer beside config.json (save it with \
@@ -46,9 +43,7 @@ impl TextTokenizer {
             ));
         }
         let mut inner = tokenizers::Tokenizer::from_file(&file).map_err(|e| {
-            bad(format!(
-                "found no tokenizer that can be read ({e}), expected tokenizer.json"
-            ))
+            bad(format!("found no tokenizer that can be read ({e}), expected tokenizer.json"))
         })?;
         // Both stand in files of tokenizers that were saved in the middle of training; transformers ignores them too.
         inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
@@ -74,22 +69,14 @@ impl TextTokenizer {
                     .to_owned(),
             ));
         }
-        Ok(Self {
-            inner,
-            rule,
-            bos,
-            eos,
-            file: file.display().to_string(),
-        })
+        Ok(Self { inner, rule, bos, eos, file: file.display().to_string() })
     }
 
     /// Ids of a text with the BOS rule applied. A text that begins with the BOS's own text gets no second one, as in
     /// lm-evaluation-harness.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, InputsError> {
-        let has_bos = self
-            .bos
-            .as_ref()
-            .is_some_and(|bos| !bos.text.is_empty() && text.starts_with(&bos.text));
+        let has_bos =
+            self.bos.as_ref().is_some_and(|bos| !bos.text.is_empty() && text.starts_with(&bos.text));
         match self.rule {
             BosRule::Own => self.ids(text, !has_bos),
             BosRule::Never => self.ids(text, false),
@@ -126,13 +113,10 @@ impl TextTokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, InputsError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, special)
-            .map_err(|e| InputsError::Tokenizer {
-                file: self.file.clone(),
-                why: format!("cannot tokenise: {e}"),
-            })?;
+        let encoding = self.inner.encode_fast(text, special).map_err(|e| InputsError::Tokenizer {
+            file: self.file.clone(),
+            why: format!("cannot tokenise: {e}"),
+        })?;
         Ok(encoding.get_ids().to_vec())
     }
 }
@@ -152,24 +136,14 @@ mod tests {
     use super::*;
 
     fn golden(name: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../tests/goldens/scoring")
-            .join(name)
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/scoring").join(name)
     }
 
     #[test]
     fn the_bos_rule_is_the_tokenizers_own_unless_the_sweep_says_otherwise() {
-        let ids = |name, rule| {
-            TextTokenizer::open(&golden(name), rule)
-                .unwrap()
-                .encode("The lamp")
-                .unwrap()
-        };
-        let (own, always, never) = (
-            ids("llama-bos", None),
-            ids("llama-bos", Some(true)),
-            ids("llama-bos", Some(false)),
-        );
+        let ids = |name, rule| TextTokenizer::open(&golden(name), rule).unwrap().encode("The lamp").unwrap();
+        let (own, always, never) =
+            (ids("llama-bos", None), ids("llama-bos", Some(true)), ids("llama-bos", Some(false)));
         assert_eq!(own, always);
         assert_eq!(own[1..], never);
         assert_eq!(ids("phi-nobos", None), ids("phi-nobos", Some(false)));
@@ -178,31 +152,15 @@ mod tests {
     #[test]
     fn a_folder_without_tokenizer_says_how_to_make_one() {
         let folder = tempfile::tempdir().unwrap();
-        let error = TextTokenizer::open(folder.path(), None)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("tokenizer.json: found no such file, expected a fast tokenizer"),
-            "{error}"
-        );
+        let error = TextTokenizer::open(folder.path(), None).err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json: found no such file, expected a fast tokenizer"), "{error}");
     }
 
     #[test]
     fn an_unknown_tokenizer_is_refused_by_its_file() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(
-            folder.path().join("tokenizer.json"),
-            "{\"model\": {\"type\": \"Mystery\"}}",
-        )
-        .unwrap();
-        let error = TextTokenizer::open(folder.path(), None)
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            error.contains("tokenizer.json: found no tokenizer that can be read"),
-            "{error}"
-        );
+        std::fs::write(folder.path().join("tokenizer.json"), "{\"model\": {\"type\": \"Mystery\"}}").unwrap();
+        let error = TextTokenizer::open(folder.path(), None).err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json: found no tokenizer that can be read"), "{error}");
     }
 }

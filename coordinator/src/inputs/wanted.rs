@@ -13,10 +13,7 @@ use std::path::Path;
 
 /// What the Hugging Face cache lacks, in the file's order. What is wrong otherwise is said when it is read.
 pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
-    let models = file
-        .models
-        .iter()
-        .filter_map(|model| hub.model(&model.source).err());
+    let models = file.models.iter().filter_map(|model| hub.model(&model.source).err());
     let tasks = file.tasks.iter().filter_map(|decl| {
         let known = match catalog::task(&decl.task) {
             Some(task) => task,
@@ -29,10 +26,7 @@ pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
         .iter()
         .filter(|recipe| file.models.iter().any(|model| applies(recipe, &model.id)))
         .filter(|recipe| {
-            recipe
-                .methods
-                .iter()
-                .any(|m| method(m).is_some_and(|m| m.statistics != Statistics::None))
+            recipe.methods.iter().any(|m| method(m).is_some_and(|m| m.statistics != Statistics::None))
         })
         .flat_map(|recipe| &recipe.calibrations)
         .collect();

@@ -7,11 +7,7 @@ use std::collections::BTreeMap;
 /// All whole windows one after the other; the tail is dropped.
 pub fn disjoint(tokens: &[u32], seqlen: usize, limit: Option<u64>) -> Vec<Vec<u32>> {
     let most = limit.map_or(usize::MAX, |l| usize::try_from(l).unwrap_or(usize::MAX));
-    tokens
-        .chunks_exact(seqlen)
-        .take(most)
-        .map(<[u32]>::to_vec)
-        .collect()
+    tokens.chunks_exact(seqlen).take(most).map(<[u32]>::to_vec).collect()
 }
 
 /// Windows at random offsets of one text (Wanda's wikitext2 loader). `None` unless there are more tokens than a window has.
@@ -70,11 +66,7 @@ mod tests {
     fn drawn_windows_start_where_cpythons_generator_says() {
         // Oracle: CPython 3.11, random.seed(0); random.randint(0, 341469 - 2048 - 1).
         let tokens: Vec<u32> = (0..341_469).collect();
-        let starts: Vec<u32> = concat(&tokens, 5, 2048, 0)
-            .unwrap()
-            .iter()
-            .map(|w| w[0])
-            .collect();
+        let starts: Vec<u32> = concat(&tokens, 5, 2048, 0).unwrap().iter().map(|w| w[0]).collect();
         assert_eq!(starts, [201_979, 220_500, 21_225, 135_746, 268_055]);
     }
 
@@ -89,10 +81,7 @@ mod tests {
         let lengths = [3usize, 9, 4];
         let tokens_of = |row: usize| Ok((0..lengths[row] as u32).map(|i| row as u32 * 100 + i).collect());
         let windows = document(3, 6, 4, 0, tokens_of).unwrap().unwrap();
-        assert!(
-            windows.iter().all(|w| w.len() == 4 && w[0] >= 100 && w[0] < 105),
-            "{windows:?}"
-        );
+        assert!(windows.iter().all(|w| w.len() == 4 && w[0] >= 100 && w[0] < 105), "{windows:?}");
         assert!(document(1, 1, 4, 0, |_| Ok(vec![1, 2, 3])).unwrap().is_none());
     }
 }

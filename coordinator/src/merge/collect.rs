@@ -85,13 +85,10 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
         return Err(unknown(bucket, name).await?);
     };
     let path = layout::spec(name, digest);
-    let sweep: ResolvedSweep = bucket
-        .read_json(&path)
-        .await?
-        .ok_or_else(|| BucketError::Corrupt {
-            path: path.to_string(),
-            why: "it is absent, but the sweep's log names it".to_owned(),
-        })?;
+    let sweep: ResolvedSweep = bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
+        path: path.to_string(),
+        why: "it is absent, but the sweep's log names it".to_owned(),
+    })?;
     check_format(&path, sweep.format, SWEEP_FORMAT)?;
     let mut found = collect_of(bucket, sweep).await?;
     fold(&log, &mut found);
@@ -113,32 +110,20 @@ async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, Coll
         check_format(&layout::cell_record(record.key), record.format, RECORD_FORMAT)?;
         found.cells.insert(record.key, record);
     }
-    let keys: BTreeSet<Digest> = variants
-        .iter()
-        .map(|k| k.0)
-        .chain(cells.iter().map(|k| k.0))
-        .collect();
+    let keys: BTreeSet<Digest> = variants.iter().map(|k| k.0).chain(cells.iter().map(|k| k.0)).collect();
     let folders = bucket.list(&Path::from("failures")).await?;
     let of_grid = folders.into_iter().filter(|path| {
-        path.parts()
-            .nth(1)
-            .and_then(|key| key.as_ref().parse().ok())
-            .is_some_and(|key| keys.contains(&key))
+        path.parts().nth(1).and_then(|key| key.as_ref().parse().ok()).is_some_and(|key| keys.contains(&key))
     });
     found.failures = read_all(bucket, of_grid).await?;
-    found
-        .failures
-        .sort_by(|a, b| (a.key, &a.at, &a.attempt).cmp(&(b.key, &b.at, &b.attempt)));
+    found.failures.sort_by(|a, b| (a.key, &a.at, &a.attempt).cmp(&(b.key, &b.at, &b.attempt)));
     Ok(found)
 }
 
 /// The names of sweeps that the bucket holds.
 pub async fn sweeps(bucket: &Bucket) -> Result<BTreeSet<String>, BucketError> {
     let paths = bucket.list(&layout::sweeps()).await?;
-    Ok(paths
-        .iter()
-        .filter_map(|path| path.parts().nth(1).map(|part| part.as_ref().to_owned()))
-        .collect())
+    Ok(paths.iter().filter_map(|path| path.parts().nth(1).map(|part| part.as_ref().to_owned())).collect())
 }
 
 async fn unknown(bucket: &Bucket, name: &Name) -> Result<CollectError, BucketError> {
@@ -146,11 +131,7 @@ async fn unknown(bucket: &Bucket, name: &Name) -> Result<CollectError, BucketErr
     Ok(CollectError::UnknownSweep {
         bucket: bucket.url().to_owned(),
         sweep: name.to_string(),
-        known: if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        },
+        known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
     })
 }
 
@@ -193,11 +174,7 @@ fn check_format(path: &Path, format: u32, expected: u32) -> Result<(), CollectEr
     if format == expected {
         return Ok(());
     }
-    Err(CollectError::Format {
-        path: path.to_string(),
-        format,
-        expected,
-    })
+    Err(CollectError::Format { path: path.to_string(), format, expected })
 }
 
 async fn read_all<T: DeserializeOwned>(
@@ -205,12 +182,6 @@ async fn read_all<T: DeserializeOwned>(
     paths: impl Iterator<Item = Path>,
 ) -> Result<Vec<T>, BucketError> {
     // Collected first: a stream over a borrowing iterator would tie the future to it.
-    let reads: Vec<_> = paths
-        .map(|path| async move { bucket.read_json::<T>(&path).await })
-        .collect();
-    stream::iter(reads)
-        .buffered(READS_AT_ONCE)
-        .try_filter_map(async |found| Ok(found))
-        .try_collect()
-        .await
+    let reads: Vec<_> = paths.map(|path| async move { bucket.read_json::<T>(&path).await }).collect();
+    stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
 }

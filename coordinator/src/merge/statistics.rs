@@ -27,11 +27,8 @@ pub struct Estimate {
 /// standard deviation (as lm-evaluation-harness). `None` without items.
 pub fn accuracy(confusion: &[Vec<u64>]) -> Option<Estimate> {
     let n = confusion.iter().flatten().sum::<u64>();
-    let right = confusion
-        .iter()
-        .enumerate()
-        .map(|(gold, row)| row.get(gold).copied().unwrap_or(0))
-        .sum::<u64>();
+    let right =
+        confusion.iter().enumerate().map(|(gold, row)| row.get(gold).copied().unwrap_or(0)).sum::<u64>();
     if n == 0 {
         return None;
     }
@@ -52,9 +49,7 @@ pub fn accuracy(confusion: &[Vec<u64>]) -> Option<Estimate> {
 /// `f1_score(average="macro", zero_division=0)`. The interval is the bootstrap's percentiles, the standard error its standard
 /// deviation. `None` without items.
 pub fn macro_f1(confusion: &[Vec<u64>]) -> Option<Estimate> {
-    let classes = confusion
-        .len()
-        .max(confusion.iter().map(Vec::len).max().unwrap_or(0));
+    let classes = confusion.len().max(confusion.iter().map(Vec::len).max().unwrap_or(0));
     let mut counts = vec![0u64; classes * classes];
     for (gold, row) in confusion.iter().enumerate() {
         for (prediction, &count) in row.iter().enumerate() {
@@ -70,9 +65,8 @@ pub fn macro_f1(confusion: &[Vec<u64>]) -> Option<Estimate> {
         return None;
     }
     let mut state = SEED;
-    let mut values: Vec<f64> = (0..RESAMPLES)
-        .map(|_| macro_f1_of(&resample(&items, counts.len(), &mut state), classes))
-        .collect();
+    let mut values: Vec<f64> =
+        (0..RESAMPLES).map(|_| macro_f1_of(&resample(&items, counts.len(), &mut state), classes)).collect();
     values.sort_by(f64::total_cmp);
     let mean = values.iter().sum::<f64>() / RESAMPLES as f64;
     let variance = values.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / (RESAMPLES - 1) as f64;
@@ -133,12 +127,7 @@ pub fn mean(estimates: &[Estimate]) -> Option<Estimate> {
     let value = estimates.iter().map(|e| e.value).sum::<f64>() / n;
     let variances: Option<f64> = estimates.iter().map(|e| e.stderr.map(|s| s * s)).sum();
     let stderr = variances.map(|v| v.sqrt() / n);
-    Some(Estimate {
-        value,
-        low: stderr.map(|s| value - Z * s),
-        high: stderr.map(|s| value + Z * s),
-        stderr,
-    })
+    Some(Estimate { value, low: stderr.map(|s| value - Z * s), high: stderr.map(|s| value + Z * s), stderr })
 }
 
 /// Counts of as many items as `items` has, drawn from it with replacement.
@@ -178,11 +167,7 @@ mod tests {
 
     fn confusion(golds: &Value, preds: &Value) -> Vec<Vec<u64>> {
         let read = |v: &Value| {
-            v.as_array()
-                .unwrap()
-                .iter()
-                .map(|x| x.as_u64().unwrap() as usize)
-                .collect::<Vec<_>>()
+            v.as_array().unwrap().iter().map(|x| x.as_u64().unwrap() as usize).collect::<Vec<_>>()
         };
         let (golds, preds) = (read(golds), read(preds));
         let classes = golds.iter().chain(&preds).max().unwrap() + 1;
@@ -199,14 +184,8 @@ mod tests {
         for case in goldens("f1.json") {
             let counts = confusion(&case["golds"], &case["preds"]);
             let (acc, f1) = (accuracy(&counts).unwrap(), macro_f1(&counts).unwrap());
-            assert!(
-                (acc.value - case["accuracy"].as_f64().unwrap()).abs() < 1e-12,
-                "{case}: {acc:?}"
-            );
-            assert!(
-                (f1.value - case["f1_macro"].as_f64().unwrap()).abs() < 1e-12,
-                "{case}: {f1:?}"
-            );
+            assert!((acc.value - case["accuracy"].as_f64().unwrap()).abs() < 1e-12, "{case}: {acc:?}");
+            assert!((f1.value - case["f1_macro"].as_f64().unwrap()).abs() < 1e-12, "{case}: {f1:?}");
         }
     }
 
@@ -217,10 +196,7 @@ mod tests {
             let (right, n) = (case["correct"].as_u64().unwrap(), case["n"].as_u64().unwrap());
             let got = accuracy(&[vec![right, n - right], vec![0, 0]]).unwrap();
             for (end, name) in [(got.low, "low"), (got.high, "high")] {
-                assert!(
-                    (end.unwrap() - case[name].as_f64().unwrap()).abs() < 1e-9,
-                    "{case}: {got:?}"
-                );
+                assert!((end.unwrap() - case[name].as_f64().unwrap()).abs() < 1e-9, "{case}: {got:?}");
             }
         }
     }
@@ -232,14 +208,8 @@ mod tests {
         let got = macro_f1(&counts).unwrap();
         assert_eq!(got, macro_f1(&counts).unwrap());
         assert!((got.stderr.unwrap() - 0.0229).abs() < 0.002, "{got:?}");
-        assert!(
-            (got.high.unwrap() - got.low.unwrap() - 4.0 * 0.0229).abs() < 0.01,
-            "{got:?}"
-        );
-        assert!(
-            got.low.unwrap() < got.value && got.value < got.high.unwrap(),
-            "{got:?}"
-        );
+        assert!((got.high.unwrap() - got.low.unwrap() - 4.0 * 0.0229).abs() < 0.01, "{got:?}");
+        assert!(got.low.unwrap() < got.value && got.value < got.high.unwrap(), "{got:?}");
     }
 
     #[test]
@@ -247,23 +217,14 @@ mod tests {
         // By hand: mean 2.0, sample sd 1, standard error 1/sqrt(3).
         let got = perplexity(&[1.0, 2.0, 3.0]).unwrap();
         assert!((got.value - 7.389_056_098_930_65).abs() < 1e-12, "{got:?}");
-        assert!(
-            (got.low.unwrap() - (2.0f64 - 1.959_964 / 3f64.sqrt()).exp()).abs() < 1e-5,
-            "{got:?}"
-        );
-        assert!(
-            (got.stderr.unwrap() - 7.389_056 / 3f64.sqrt()).abs() < 1e-5,
-            "{got:?}"
-        );
+        assert!((got.low.unwrap() - (2.0f64 - 1.959_964 / 3f64.sqrt()).exp()).abs() < 1e-5, "{got:?}");
+        assert!((got.stderr.unwrap() - 7.389_056 / 3f64.sqrt()).abs() < 1e-5, "{got:?}");
         assert_eq!(perplexity(&[1.0]).unwrap().low, None);
     }
 
     #[test]
     fn what_cannot_be_estimated_is_no_number() {
-        assert_eq!(
-            (accuracy(&[]), macro_f1(&[]), perplexity(&[]), mean(&[])),
-            (None, None, None, None)
-        );
+        assert_eq!((accuracy(&[]), macro_f1(&[]), perplexity(&[]), mean(&[])), (None, None, None, None));
         assert_eq!(perplexity(&[800.0, 800.0]), None);
     }
 }

@@ -159,11 +159,7 @@ impl Table {
             let (Some(variant), Some(task)) = (variant, task) else {
                 continue;
             };
-            let vocab = sweep
-                .models
-                .iter()
-                .find(|m| m.id == variants[variant].model)
-                .map(|m| m.vocab);
+            let vocab = sweep.models.iter().find(|m| m.id == variants[variant].model).map(|m| m.vocab);
             let outcome = outcome(cell, found);
             cells += 1;
             measured += usize::from(outcome.is_ok());
@@ -218,15 +214,9 @@ fn variant(entry: &VariantEntry, found: &Found) -> Variant {
     if let Some(seed) = entry.seed {
         recipe = recipe.strip_suffix(&format!("-s{seed}")).unwrap_or(recipe);
     }
-    recipe = recipe
-        .strip_suffix(&format!("-{}", entry.sparsity))
-        .unwrap_or(recipe);
-    let params: Vec<String> = entry
-        .spec
-        .params
-        .iter()
-        .map(|(name, v)| format!("{name}={}", param(v)))
-        .collect();
+    recipe = recipe.strip_suffix(&format!("-{}", entry.sparsity)).unwrap_or(recipe);
+    let params: Vec<String> =
+        entry.spec.params.iter().map(|(name, v)| format!("{name}={}", param(v))).collect();
     Variant {
         key: entry.key,
         model: entry.model.clone(),
@@ -237,11 +227,7 @@ fn variant(entry: &VariantEntry, found: &Found) -> Variant {
             false => format!("{}({})", entry.spec.method, params.join(" ")),
         },
         sparsity: entry.sparsity.clone(),
-        structured: entry
-            .spec
-            .targets
-            .values()
-            .any(|p| matches!(p, Pattern::NOfM { .. })),
+        structured: entry.spec.targets.values().any(|p| matches!(p, Pattern::NOfM { .. })),
         target: entry.target_sparsity,
         measured: (weights > 0).then(|| zeros as f64 / weights as f64),
         calibration: entry.calibration.clone(),
@@ -282,15 +268,9 @@ fn outcome<'a>(cell: &CellEntry, found: &'a Found) -> Result<&'a CellRecord, (St
 
 fn fill(row: &mut Row, outcome: &Outcome, task: &TaskEntry, vocab: Option<u64>) {
     match outcome {
-        Outcome::Perplexity {
-            windows, window_nll, ..
-        } => {
+        Outcome::Perplexity { windows, window_nll, .. } => {
             row.n = Some(*windows);
-            row.estimate = row
-                .metric
-                .starts_with("ppl_token")
-                .then(|| perplexity(window_nll))
-                .flatten();
+            row.estimate = row.metric.starts_with("ppl_token").then(|| perplexity(window_nll)).flatten();
             // A perplexity too large for a number is above every vocabulary.
             let above = match row.estimate {
                 Some(e) => vocab.is_some_and(|v| e.value > v as f64),
@@ -301,12 +281,7 @@ fn fill(row: &mut Row, outcome: &Outcome, task: &TaskEntry, vocab: Option<u64>) 
                 return;
             }
         }
-        Outcome::Choices {
-            items,
-            truncated,
-            confusion,
-            confusion_norm,
-        } => {
+        Outcome::Choices { items, truncated, confusion, confusion_norm } => {
             (row.n, row.truncated) = (Some(*items), Some(*truncated));
             row.estimate = match row.metric.as_str() {
                 "acc" => accuracy(confusion),

@@ -30,25 +30,13 @@ impl ShardPlan<'_> {
 pub fn shards<'s>(sweep: &'s ResolvedSweep, committed: &Committed, only: &Only) -> Vec<ShardPlan<'s>> {
     let chosen = |cell: &&CellEntry| only.has_task(&cell.task);
     let plan = |variant: &'s VariantEntry| {
-        let cells = sweep
-            .cells
-            .iter()
-            .filter(|cell| cell.variant == variant.key)
-            .filter(chosen);
+        let cells = sweep.cells.iter().filter(|cell| cell.variant == variant.key).filter(chosen);
         let (done, missing): (Vec<_>, Vec<_>) =
             cells.partition(|cell| committed.cells.contains_key(&cell.key));
-        ShardPlan {
-            variant,
-            pruned: committed.variants.contains_key(&variant.key),
-            missing,
-            done,
-        }
+        ShardPlan { variant, pruned: committed.variants.contains_key(&variant.key), missing, done }
     };
     let variants = sweep.variants.iter().filter(|variant| only.has_variant(variant));
-    variants
-        .map(plan)
-        .filter(|shard| !shard.missing.is_empty() || !shard.done.is_empty())
-        .collect()
+    variants.map(plan).filter(|shard| !shard.missing.is_empty() || !shard.done.is_empty()).collect()
 }
 
 /// The cells that `--only` chooses; `None` is all.
@@ -56,15 +44,8 @@ pub fn chosen(sweep: &ResolvedSweep, only: &Only) -> Option<BTreeSet<CellKey>> {
     if only.is_all() {
         return None;
     }
-    let variants: BTreeSet<_> = sweep
-        .variants
-        .iter()
-        .filter(|v| only.has_variant(v))
-        .map(|v| v.key)
-        .collect();
-    let cells = sweep
-        .cells
-        .iter()
-        .filter(|c| variants.contains(&c.variant) && only.has_task(&c.task));
+    let variants: BTreeSet<_> =
+        sweep.variants.iter().filter(|v| only.has_variant(v)).map(|v| v.key).collect();
+    let cells = sweep.cells.iter().filter(|c| variants.contains(&c.variant) && only.has_task(&c.task));
     Some(cells.map(|c| c.key).collect())
 }

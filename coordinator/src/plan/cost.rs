@@ -71,10 +71,7 @@ mod tests {
     use espalier_proto::inputs::{Inputs, Windows};
 
     fn arch(golden: &str) -> Arch {
-        let path = format!(
-            "{}/../tests/goldens/families/{golden}/config.json",
-            env!("CARGO_MANIFEST_DIR")
-        );
+        let path = format!("{}/../tests/goldens/families/{golden}/config.json", env!("CARGO_MANIFEST_DIR"));
         families::arch(&std::fs::read_to_string(path).unwrap()).unwrap()
     }
 
@@ -83,20 +80,12 @@ mod tests {
         let arch = arch("phi");
         let windows = load(&Inputs::Perplexity(Windows::new(4, vec![vec![0; 4]])));
         // Linears: 2·weights·4 tokens. Attention: q·k and p·v over 10 pairs. Head: 3 scored positions.
-        let linears: usize = (0..arch.blocks)
-            .flat_map(|i| arch.linears(i))
-            .map(|l| 2 * l.out * l.inp * 4)
-            .sum();
+        let linears: usize =
+            (0..arch.blocks).flat_map(|i| arch.linears(i)).map(|l| 2 * l.out * l.inp * 4).sum();
         let attention = arch.blocks * arch.heads * 2 * (2 * arch.head_dim) * 10;
         let head = 2 * arch.hidden * arch.vocab * 3;
-        assert_eq!(
-            evaluate_flops(&arch, &windows),
-            (linears + attention + head) as f64
-        );
-        assert_eq!(
-            prune_flops(&arch, Some(&windows)),
-            2.0 * (linears + attention) as f64
-        );
+        assert_eq!(evaluate_flops(&arch, &windows), (linears + attention + head) as f64);
+        assert_eq!(prune_flops(&arch, Some(&windows)), 2.0 * (linears + attention) as f64);
     }
 
     #[test]

@@ -22,10 +22,7 @@ pub struct Load {
 /// The load of one pass over `inputs`.
 pub fn load(inputs: &Inputs) -> Load {
     match inputs {
-        Inputs::Calibration(windows) => Load {
-            scored: 0,
-            ..of_windows(windows)
-        },
+        Inputs::Calibration(windows) => Load { scored: 0, ..of_windows(windows) },
         Inputs::Perplexity(windows) => of_windows(windows),
         Inputs::Choices(choices) => of_choices(choices),
     }
@@ -45,10 +42,7 @@ fn of_windows(windows: &Windows) -> Load {
 }
 
 fn of_choices(choices: &Choices) -> Load {
-    let mut load = Load {
-        count: choices.items.len() as u64,
-        ..Load::default()
-    };
+    let mut load = Load { count: choices.items.len() as u64, ..Load::default() };
     for row in &choices.rows {
         load.tokens += row.fed_tokens() as u64;
         load.scored += 1 + fed_of_options(row);
@@ -68,11 +62,7 @@ fn of_choices(choices: &Choices) -> Load {
 /// Options see the context and themselves, never each other.
 fn pairs(row: &Row) -> u64 {
     let context = row.context.len() as u64;
-    let options = row
-        .options
-        .iter()
-        .map(|o| o.ids.len() as u64 - 1)
-        .map(|t| t * context + triangle(t));
+    let options = row.options.iter().map(|o| o.ids.len() as u64 - 1).map(|t| t * context + triangle(t));
     triangle(context) + options.sum::<u64>()
 }
 
@@ -92,43 +82,18 @@ mod tests {
     #[test]
     fn windows_are_counted_as_they_are_fed() {
         let windows = Inputs::Perplexity(Windows::new(4, vec![vec![1, 2, 3, 4]; 3]));
-        let expected = Load {
-            count: 3,
-            tokens: 12,
-            scored: 9,
-            pairs: 30,
-            batch_tokens: 12,
-            longest: 4,
-        };
+        let expected = Load { count: 3, tokens: 12, scored: 9, pairs: 30, batch_tokens: 12, longest: 4 };
         assert_eq!(load(&windows), expected);
     }
 
     #[test]
     fn options_share_their_context_and_do_not_see_each_other() {
         // By hand: context 3, options of 1 and 3 scored tokens feed 0 and 2 tokens more.
-        let option = |index, ids: &[u32]| RowOption {
-            index,
-            ids: ids.to_vec(),
-        };
-        let row = Row {
-            item: 0,
-            context: vec![1, 2, 3],
-            options: vec![option(0, &[4]), option(1, &[5, 6, 7])],
-        };
-        let choices = Choices {
-            items: Vec::new(),
-            rows: vec![row],
-            batches: vec![1],
-            max_len: 9,
-        };
-        let expected = Load {
-            count: 0,
-            tokens: 5,
-            scored: 3,
-            pairs: 6 + 6 + 3,
-            batch_tokens: 5,
-            longest: 5,
-        };
+        let option = |index, ids: &[u32]| RowOption { index, ids: ids.to_vec() };
+        let row =
+            Row { item: 0, context: vec![1, 2, 3], options: vec![option(0, &[4]), option(1, &[5, 6, 7])] };
+        let choices = Choices { items: Vec::new(), rows: vec![row], batches: vec![1], max_len: 9 };
+        let expected = Load { count: 0, tokens: 5, scored: 3, pairs: 6 + 6 + 3, batch_tokens: 5, longest: 5 };
         assert_eq!(load(&Inputs::Choices(choices)), expected);
     }
 }

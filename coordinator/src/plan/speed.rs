@@ -57,21 +57,13 @@ impl Done {
 impl Speed {
     /// A stated speed.
     pub fn stated(gflops: f64) -> Self {
-        Self {
-            prune: gflops * 1e9,
-            evaluate: gflops * 1e9,
-            source: Source::Stated,
-        }
+        Self { prune: gflops * 1e9, evaluate: gflops * 1e9, source: Source::Stated }
     }
 
     /// A measured one; pruning takes evaluation's speed where none was measured. `None` where nothing was.
     pub fn measured(pruned: &Done, evaluated: &Done, cells: usize) -> Option<Self> {
         let evaluate = evaluated.rate()?;
-        Some(Self {
-            prune: pruned.rate().unwrap_or(evaluate),
-            evaluate,
-            source: Source::Measured(cells),
-        })
+        Some(Self { prune: pruned.rate().unwrap_or(evaluate), evaluate, source: Source::Measured(cells) })
     }
 
     /// Seconds of this much work on one worker.

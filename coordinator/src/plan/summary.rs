@@ -91,18 +91,10 @@ pub struct ShardRow {
 pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, gflops: Option<f64>) -> Plan {
     let costs = Costs::new(prepared);
     let shards = shards(&prepared.sweep, committed, only);
-    let speed = gflops
-        .map(Speed::stated)
-        .or_else(|| measured(&costs, &shards, committed));
-    let rows: Vec<ShardRow> = shards
-        .iter()
-        .map(|shard| costs.row(shard, speed.as_ref()))
-        .collect();
+    let speed = gflops.map(Speed::stated).or_else(|| measured(&costs, &shards, committed));
+    let rows: Vec<ShardRow> = shards.iter().map(|shard| costs.row(shard, speed.as_ref())).collect();
     let flops: Vec<f64> = rows.iter().map(|r| r.prune_flops + r.evaluate_flops).collect();
-    let order = longest_first(&flops)
-        .into_iter()
-        .filter(|i| rows[*i].missing > 0)
-        .collect();
+    let order = longest_first(&flops).into_iter().filter(|i| rows[*i].missing > 0).collect();
     let first = prepared.sweep.variants.first().map(|v| &v.spec);
     Plan {
         sweep: prepared.sweep.name.to_string(),
@@ -124,9 +116,8 @@ fn measured(costs: &Costs<'_>, shards: &[ShardPlan<'_>], committed: &Committed) 
     for shard in shards {
         let arch = costs.arch(&shard.variant.model);
         if let Some(record) = committed.variants.get(&shard.variant.key) {
-            let seconds = ["calibrate", "prune"]
-                .iter()
-                .filter_map(|stage| record.measured.seconds.get(*stage));
+            let seconds =
+                ["calibrate", "prune"].iter().filter_map(|stage| record.measured.seconds.get(*stage));
             pruned.add(costs.prune_flops(shard, arch), seconds.sum());
         }
         for cell in &shard.done {
@@ -147,11 +138,7 @@ struct Costs<'p> {
 
 impl<'p> Costs<'p> {
     fn new(prepared: &'p Prepared) -> Self {
-        let loads = prepared
-            .inputs
-            .iter()
-            .map(|(digest, inputs)| (*digest, load(inputs)))
-            .collect();
+        let loads = prepared.inputs.iter().map(|(digest, inputs)| (*digest, load(inputs))).collect();
         Self { prepared, loads }
     }
 
@@ -172,18 +159,10 @@ impl<'p> Costs<'p> {
     fn row(&self, shard: &ShardPlan<'_>, speed: Option<&Speed>) -> ShardRow {
         let variant = shard.variant;
         let arch = self.arch(&variant.model);
-        let calibration = variant
-            .spec
-            .calibration
-            .filter(|_| shard.prunes())
-            .map(|digest| self.load(digest));
+        let calibration = variant.spec.calibration.filter(|_| shard.prunes()).map(|digest| self.load(digest));
         let loads: Vec<Load> = shard.missing.iter().map(|cell| self.load(cell.inputs)).collect();
         let all = loads.iter().chain(calibration.iter());
-        let prune_flops = if shard.prunes() {
-            self.prune_flops(shard, arch)
-        } else {
-            0.0
-        };
+        let prune_flops = if shard.prunes() { self.prune_flops(shard, arch) } else { 0.0 };
         let evaluate_flops = loads.iter().map(|load| cost::evaluate_flops(arch, load)).sum();
         ShardRow {
             model: variant.model.clone(),
@@ -211,26 +190,16 @@ impl<'p> Costs<'p> {
         let mut seen = BTreeMap::new();
         for shard in shards {
             for cell in shard.missing.iter().chain(&shard.done) {
-                seen.entry((cell.task.as_str(), shard.variant.model.as_str()))
-                    .or_insert(*cell);
+                seen.entry((cell.task.as_str(), shard.variant.model.as_str())).or_insert(*cell);
             }
         }
         let row = |task: &espalier_proto::sweep::TaskEntry, model: &str, cell: &CellEntry| {
             let load = self.load(cell.inputs);
             let (task, split) = (task.label.clone(), task.split.clone());
-            TaskRow {
-                task,
-                model: model.to_owned(),
-                split,
-                count: load.count,
-                tokens: load.tokens,
-            }
+            TaskRow { task, model: model.to_owned(), split, count: load.count, tokens: load.tokens }
         };
         let sweep = &self.prepared.sweep;
-        let pairs = sweep
-            .tasks
-            .iter()
-            .flat_map(|task| sweep.models.iter().map(move |model| (task, model)));
+        let pairs = sweep.tasks.iter().flat_map(|task| sweep.models.iter().map(move |model| (task, model)));
         pairs
             .filter_map(|(task, model)| {
                 let cell = seen.get(&(task.label.as_str(), model.id.as_str()))?;

@@ -47,10 +47,7 @@ pub async fn look_for(
     cells: BTreeSet<CellKey>,
 ) -> Result<Committed, RecordsError> {
     let variants: Vec<(VariantKey, VariantRecord)> =
-        read_all(bucket, variants, layout::variant_record, |r: &VariantRecord| {
-            r.format
-        })
-        .await?;
+        read_all(bucket, variants, layout::variant_record, |r: &VariantRecord| r.format).await?;
     let cells: Vec<(CellKey, CellRecord)> =
         read_all(bucket, cells, layout::cell_record, |r: &CellRecord| r.format).await?;
     Ok(Committed::new(variants, cells))
@@ -73,10 +70,7 @@ pub async fn failures(
         .buffer_unordered(AT_ONCE)
         .try_collect()
         .await?;
-    Ok(found
-        .into_iter()
-        .filter(|(_, records)| !records.is_empty())
-        .collect())
+    Ok(found.into_iter().filter(|(_, records)| !records.is_empty()).collect())
 }
 
 async fn read_all<K: Copy, R: DeserializeOwned>(
@@ -104,18 +98,12 @@ async fn read_one<R: DeserializeOwned>(
     let Some(bytes) = bucket.read(&path).await? else {
         return Ok(None);
     };
-    let corrupt = |e: serde_json::Error| BucketError::Corrupt {
-        path: path.to_string(),
-        why: e.to_string(),
-    };
+    let corrupt = |e: serde_json::Error| BucketError::Corrupt { path: path.to_string(), why: e.to_string() };
     let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(corrupt)?;
     if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
         && found != u64::from(RECORD_FORMAT)
     {
-        return Err(RecordsError::Format {
-            path: path.to_string(),
-            found: found as u32,
-        });
+        return Err(RecordsError::Format { path: path.to_string(), found: found as u32 });
     }
     let record: R = serde_json::from_slice(&bytes).map_err(corrupt)?;
     debug_assert_eq!(format(&record), RECORD_FORMAT);

@@ -23,18 +23,13 @@ pub fn sentences(view: &View) -> Vec<String> {
         sentences.extend(structured(view, &pair, &columns));
     }
     // A number stays with its sign.
-    let mut sentences: Vec<String> = sentences
-        .into_iter()
-        .filter(|s| !s.is_empty())
-        .map(|s| s.replace(" %", "\u{a0}%"))
-        .collect();
+    let mut sentences: Vec<String> =
+        sentences.into_iter().filter(|s| !s.is_empty()).map(|s| s.replace(" %", "\u{a0}%")).collect();
     if sentences.is_empty() {
         sentences.push(match accuracy(view, view.dense.as_ref(), &columns) {
-            Some(dense) => format!(
-                "Dense, its mean accuracy over {} is {} %.",
-                tasks(&columns),
-                value("acc", dense)
-            ),
+            Some(dense) => {
+                format!("Dense, its mean accuracy over {} is {} %.", tasks(&columns), value("acc", dense))
+            }
             None => "Nothing of it is measured yet that an answer could stand on.".to_owned(),
         });
     }
@@ -43,17 +38,9 @@ pub fn sentences(view: &View) -> Vec<String> {
 
 /// How much of the grid is measured: `None` if all of it is.
 pub fn unfinished(table: &Table) -> Option<String> {
-    let failed = table
-        .rows
-        .iter()
-        .filter(|r| r.status == Status::Failed)
-        .map(|r| (r.variant, r.task));
+    let failed = table.rows.iter().filter(|r| r.status == Status::Failed).map(|r| (r.variant, r.task));
     let failed = failed.collect::<std::collections::BTreeSet<_>>().len();
-    let failed = if failed == 0 {
-        String::new()
-    } else {
-        format!(", {failed} failed")
-    };
+    let failed = if failed == 0 { String::new() } else { format!(", {failed} failed") };
     (table.measured < table.cells || !failed.is_empty()).then(|| {
         format!(
             "Unfinished: {} of {} cells are measured{failed}. What is missing is shown as missing.",
@@ -64,12 +51,7 @@ pub fn unfinished(table: &Table) -> Option<String> {
 
 /// Says if a limit cut the data of a task.
 pub fn limited(table: &Table) -> Option<String> {
-    let cut: Vec<&str> = table
-        .tasks
-        .iter()
-        .filter(|t| t.limited)
-        .map(|t| t.label.as_str())
-        .collect();
+    let cut: Vec<&str> = table.tasks.iter().filter(|t| t.limited).map(|t| t.label.as_str()).collect();
     (!cut.is_empty()).then(|| {
         format!(
             "Limited: a limit cut the data of {}; these numbers are not those of the whole sets.",
@@ -81,22 +63,13 @@ pub fn limited(table: &Table) -> Option<String> {
 /// The mean over seeds of the mean accuracy over columns, if every number of it is there.
 fn accuracy(view: &View, setting: Option<&Setting>, columns: &[Column]) -> Option<f64> {
     let setting = setting?;
-    let seeds: Option<Vec<f64>> = setting
-        .variants
-        .iter()
-        .map(|&v| view.mean_accuracy(v, columns).map(|e| e.value))
-        .collect();
-    seeds
-        .filter(|s| !s.is_empty())
-        .map(|s| s.iter().sum::<f64>() / s.len() as f64)
+    let seeds: Option<Vec<f64>> =
+        setting.variants.iter().map(|&v| view.mean_accuracy(v, columns).map(|e| e.value)).collect();
+    seeds.filter(|s| !s.is_empty()).map(|s| s.iter().sum::<f64>() / s.len() as f64)
 }
 
 fn tasks(columns: &[Column]) -> String {
-    if columns.len() == 1 {
-        "one task".to_owned()
-    } else {
-        format!("{} tasks", columns.len())
-    }
+    if columns.len() == 1 { "one task".to_owned() } else { format!("{} tasks", columns.len()) }
 }
 
 /// The recipe's unstructured settings by rising target, with a number each; `None` if any lacks its own.
@@ -105,11 +78,8 @@ fn curve<'v>(
     recipe: &str,
     number: impl Fn(&Setting) -> Option<f64>,
 ) -> Option<Vec<(&'v Setting<'v>, f64)>> {
-    let mut own: Vec<&Setting> = view
-        .settings
-        .iter()
-        .filter(|s| s.recipe == recipe && !s.structured)
-        .collect();
+    let mut own: Vec<&Setting> =
+        view.settings.iter().filter(|s| s.recipe == recipe && !s.structured).collect();
     own.sort_by(|a, b| a.target.total_cmp(&b.target));
     own.into_iter().map(|s| Some((s, number(s)?))).collect()
 }
@@ -127,21 +97,13 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
     let loss = |accuracy: f64| (dense - accuracy) * 100.0;
     let kept = curve.iter().take_while(|(_, a)| loss(*a) <= TOLERANCE).count();
     let over = tasks(columns);
-    let chance = view
-        .mean_chance(columns)
-        .filter(|_| view.recipes().first() == Some(&recipe));
-    let guess = chance.map_or(String::new(), |c| {
-        format!(" A uniform guess gives {} %.", value("acc", c))
-    });
+    let chance = view.mean_chance(columns).filter(|_| view.recipes().first() == Some(&recipe));
+    let guess = chance.map_or(String::new(), |c| format!(" A uniform guess gives {} %.", value("acc", c)));
     if kept == 0 {
         let (first, a) = &curve[0];
         let tail = match curve.len() {
             1 => String::new(),
-            _ => format!(
-                ", and to {} % at {}",
-                value("acc", *least),
-                percent(sparsest.target)
-            ),
+            _ => format!(", and to {} % at {}", value("acc", *least), percent(sparsest.target)),
         };
         return format!(
             "With {recipe}, mean accuracy over {over} falls from {} % dense to {} % already at {} sparsity{tail}.{guess}",
@@ -179,10 +141,8 @@ fn by_perplexity(view: &View, recipe: &str) -> String {
     let Some(curve) = curve(view, recipe, |s| view.mean_of(s, &column)) else {
         return String::new();
     };
-    let steps: Vec<String> = curve
-        .iter()
-        .map(|(s, ppl)| format!("{} at {}", significant(*ppl, 4), percent(s.target)))
-        .collect();
+    let steps: Vec<String> =
+        curve.iter().map(|(s, ppl)| format!("{} at {}", significant(*ppl, 4), percent(s.target))).collect();
     if steps.is_empty() {
         return String::new();
     }
@@ -210,10 +170,5 @@ fn structured(view: &View, pair: &[&Setting], columns: &[Column]) -> Option<Stri
         })
         .collect();
     let what = if columns.is_empty() { "" } else { ", mean accuracy" };
-    Some(format!(
-        "{} at {}{what}: {}.",
-        pair[0].recipe,
-        percent(pair[0].target),
-        parts?.join(", ")
-    ))
+    Some(format!("{} at {}{what}: {}.", pair[0].recipe, percent(pair[0].target), parts?.join(", ")))
 }

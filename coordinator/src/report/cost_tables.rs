@@ -14,33 +14,18 @@ pub fn pruning(view: &View, costs: &Costs) -> Sheet {
     let mut sheet = Sheet::new(
         "Pruning",
         note,
-        &[
-            "variant",
-            "load",
-            "calibrate",
-            "prune",
-            "peak memory",
-            "checkpoint",
-            "device",
-        ],
+        &["variant", "load", "calibrate", "prune", "peak memory", "checkpoint", "device"],
     );
     for setting in view.every() {
         for &index in &setting.variants {
             let variant = &view.table.variants[index];
             let key = variant.key.to_string();
-            let stages: Vec<&NamedCost> = costs
-                .stages
-                .iter()
-                .filter(|s| s.task.is_none() && s.cost.key == key)
-                .collect();
+            let stages: Vec<&NamedCost> =
+                costs.stages.iter().filter(|s| s.task.is_none() && s.cost.key == key).collect();
             let mut row = vec![plain(variant.name.as_str())];
             row.extend(PRUNING.map(|name| seconds(stages.iter().filter(|s| s.cost.stage == name).copied())));
             row.push(memory(stages.iter().copied()));
-            row.push(plain(
-                stages
-                    .first()
-                    .map_or("–".into(), |s| mib(s.cost.bytes as f64 / 1048576.0)),
-            ));
+            row.push(plain(stages.first().map_or("–".into(), |s| mib(s.cost.bytes as f64 / 1048576.0))));
             row.push(device(stages.first().copied()));
             sheet.rows.push((colour(setting.method), row));
         }
@@ -52,9 +37,7 @@ pub fn pruning(view: &View, costs: &Costs) -> Sheet {
 pub fn evaluation(view: &View, costs: &Costs) -> Sheet {
     let note = "Seconds of evaluating; small: peak memory. * another kind of device than the dense cell's.";
     let mut sheet = Sheet::new("Evaluation", note, &["variant"]);
-    sheet
-        .head
-        .extend(view.table.tasks.iter().map(|t| t.label.clone()));
+    sheet.head.extend(view.table.tasks.iter().map(|t| t.label.clone()));
     for setting in view.every() {
         for &index in &setting.variants {
             let variant = &view.table.variants[index];
@@ -67,10 +50,7 @@ pub fn evaluation(view: &View, costs: &Costs) -> Sheet {
                 };
                 let stages: Vec<&NamedCost> = costs.stages.iter().filter(of_cell).collect();
                 let mut entry = seconds(stages.iter().copied());
-                entry[0].small = memory(stages.iter().copied())
-                    .swap_remove(0)
-                    .main
-                    .replace('–', "");
+                entry[0].small = memory(stages.iter().copied()).swap_remove(0).main.replace('–', "");
                 if stages.iter().any(|s| s.other_device) {
                     entry[0].main.push('*');
                 }
@@ -100,20 +80,14 @@ pub fn failures(costs: &Costs) -> Option<Sheet> {
             &failure.at,
             &failure.message,
         ];
-        sheet
-            .rows
-            .push((String::new(), words.into_iter().map(plain).collect()));
+        sheet.rows.push((String::new(), words.into_iter().map(plain).collect()));
     }
     (!sheet.rows.is_empty()).then_some(sheet)
 }
 
 fn seconds<'c>(stages: impl Iterator<Item = &'c NamedCost>) -> Entry {
     let found: Vec<f64> = stages.map(|s| s.cost.seconds).collect();
-    plain(if found.is_empty() {
-        "–".into()
-    } else {
-        numbers::seconds(found.iter().sum())
-    })
+    plain(if found.is_empty() { "–".into() } else { numbers::seconds(found.iter().sum()) })
 }
 
 fn memory<'c>(stages: impl Iterator<Item = &'c NamedCost>) -> Entry {
@@ -129,9 +103,5 @@ fn device(stage: Option<&NamedCost>) -> Entry {
     let Some(stage) = stage else { return plain("–") };
     let mark = if stage.other_device { "*" } else { "" };
     let fingerprint: String = stage.cost.fingerprint.chars().take(12).collect();
-    vec![Piece {
-        main: format!("{}{mark}", stage.cost.device),
-        small: fingerprint,
-        hole: false,
-    }]
+    vec![Piece { main: format!("{}{mark}", stage.cost.device), small: fingerprint, hole: false }]
 }

@@ -95,17 +95,9 @@ impl Costs {
     pub fn new(found: &Found) -> Self {
         let sweep = &found.sweep;
         let mut stages = Vec::new();
-        let names: BTreeMap<_, _> = sweep
-            .variants
-            .iter()
-            .map(|v| (v.key, (&v.model, &v.name)))
-            .collect();
-        let dense: BTreeMap<_, _> = sweep
-            .variants
-            .iter()
-            .filter(|v| v.spec.method == DENSE)
-            .map(|v| (&v.model, v.key))
-            .collect();
+        let names: BTreeMap<_, _> = sweep.variants.iter().map(|v| (v.key, (&v.model, &v.name))).collect();
+        let dense: BTreeMap<_, _> =
+            sweep.variants.iter().filter(|v| v.spec.method == DENSE).map(|v| (&v.model, v.key)).collect();
         for variant in &sweep.variants {
             let Some(record) = found.variants.get(&variant.key) else {
                 continue;
@@ -133,12 +125,7 @@ impl Costs {
             };
             let of_dense = dense
                 .get(model)
-                .and_then(|key| {
-                    sweep
-                        .cells
-                        .iter()
-                        .find(|c| c.variant == *key && c.task == cell.task)
-                })
+                .and_then(|key| sweep.cells.iter().find(|c| c.variant == *key && c.task == cell.task))
                 .and_then(|c| found.cells.get(&c.key));
             let shared = Shared {
                 key: cell.key.to_string(),
@@ -151,12 +138,7 @@ impl Costs {
             };
             stages.extend(shared.stages(&record.measured));
         }
-        Self {
-            schema: COSTS_SCHEMA,
-            sweep: sweep.name.to_string(),
-            stages,
-            failures: failures(found),
-        }
+        Self { schema: COSTS_SCHEMA, sweep: sweep.name.to_string(), stages, failures: failures(found) }
     }
 
     /// costs.csv.

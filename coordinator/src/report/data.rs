@@ -88,9 +88,7 @@ pub fn results_json(table: &Table) -> String {
 pub(crate) fn to_csv<T: Serialize>(lines: impl Iterator<Item = T>) -> String {
     let mut writer = csv::Writer::from_writer(Vec::new());
     for line in lines {
-        writer
-            .serialize(line)
-            .expect("rows are flat and memory takes all of them");
+        writer.serialize(line).expect("rows are flat and memory takes all of them");
     }
     let bytes = writer.into_inner().expect("memory takes all of it");
     String::from_utf8(bytes).expect("every field is text")

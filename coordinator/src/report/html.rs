@@ -67,15 +67,8 @@ struct Page {
 impl Page {
     fn new(table: &Table, what: &str) -> Self {
         let name = table.sweep.as_deref().unwrap_or("evaluation");
-        let title = if what.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{name}: {what}")
-        };
-        let mut page = Self {
-            title,
-            body: String::new(),
-        };
+        let title = if what.is_empty() { name.to_owned() } else { format!("{name}: {what}") };
+        let mut page = Self { title, body: String::new() };
         page.add(format_args!(
             "<header>\n<p>Espalier · sweep</p>\n<h1>{}</h1>\n",
             escape(&page.title.clone())
@@ -88,10 +81,7 @@ impl Page {
             table.measured,
             table.cells
         ));
-        for banner in [answer::unfinished(table), answer::limited(table)]
-            .into_iter()
-            .flatten()
-        {
+        for banner in [answer::unfinished(table), answer::limited(table)].into_iter().flatten() {
             page.add(format_args!("<p class=\"banner\">{}</p>\n", escape(&banner)));
         }
         page
@@ -110,16 +100,12 @@ impl Page {
             self.details(view);
         }
         if let Some(sheet) = tables::holes(table) {
-            self.add(format_args!(
-                "<h2 id=\"holes\">Not measured, failed, collapsed</h2>\n"
-            ));
+            self.add(format_args!("<h2 id=\"holes\">Not measured, failed, collapsed</h2>\n"));
             self.sheet(&sheet, "words");
         }
         self.add(format_args!("<h2 id=\"tasks\">Tasks</h2>\n"));
         self.sheet(&tables::tasks(table), "words");
-        self.add(format_args!(
-            "<h2 id=\"reading\">How to read the numbers</h2>\n<dl>\n"
-        ));
+        self.add(format_args!("<h2 id=\"reading\">How to read the numbers</h2>\n<dl>\n"));
         for (term, text) in NOTES {
             self.add(format_args!("<dt>{term}</dt><dd>{text}</dd>\n"));
         }
@@ -128,10 +114,7 @@ impl Page {
 
     fn answer(&mut self, view: &View) {
         let id = slug(&[&view.model.id]);
-        self.add(format_args!(
-            "<section>\n<h2 id=\"{id}\">{}</h2>\n",
-            escape(&view.model.id)
-        ));
+        self.add(format_args!("<section>\n<h2 id=\"{id}\">{}</h2>\n", escape(&view.model.id)));
         for (n, sentence) in answer::sentences(view).iter().enumerate() {
             let class = if n == 0 { "answer" } else { "also" };
             self.add(format_args!("<p class=\"{class}\">{}</p>\n", escape(sentence)));
@@ -173,9 +156,7 @@ impl Page {
         }
         let pairs = tables::structured(view);
         if !pairs.is_empty() {
-            self.add(format_args!(
-                "<h3>Structured (N:M) against unstructured: {name}</h3>\n"
-            ));
+            self.add(format_args!("<h3>Structured (N:M) against unstructured: {name}</h3>\n"));
             self.panels("panels few", &figures(view, Section::Structured));
             for sheet in pairs {
                 self.sheet(&sheet, "numbers");
@@ -190,10 +171,7 @@ impl Page {
             "<p class=\"note\">Measured while it was done: not part of the results, and not the same on another machine.</p>\n"
         ));
         for view in View::all(table) {
-            self.add(format_args!(
-                "<section>\n<h3>Cost: {}</h3>\n",
-                escape(&view.model.id)
-            ));
+            self.add(format_args!("<section>\n<h3>Cost: {}</h3>\n", escape(&view.model.id)));
             self.panels("panels few", &cost_charts::draw(&view, costs));
             self.sheet(&cost_tables::pruning(&view, costs), "numbers");
             self.sheet(&cost_tables::evaluation(&view, costs), "numbers");
@@ -208,10 +186,7 @@ impl Page {
     fn legend(&mut self, view: &View) {
         let mut items = Vec::new();
         if view.dense.is_some() {
-            items.push((
-                swatch("mark ink", "", super::charts::svg::Shape::Circle),
-                "dense".to_owned(),
-            ));
+            items.push((swatch("mark ink", "", super::charts::svg::Shape::Circle), "dense".to_owned()));
         }
         let mut seen: Vec<&str> = Vec::new();
         for recipe in view.recipes() {
@@ -222,10 +197,7 @@ impl Page {
             seen.push(setting.method);
             let class = colour(setting.method);
             let curve = format!("curve {class} dash{}", nth % 3);
-            items.push((
-                swatch(&format!("mark {class}"), &curve, shape(nth)),
-                recipe.to_owned(),
-            ));
+            items.push((swatch(&format!("mark {class}"), &curve, shape(nth)), recipe.to_owned()));
         }
         let mut add = |there: bool, mark: &str, line: &str, kind, words: &str| {
             if there {
@@ -233,13 +205,7 @@ impl Page {
             }
         };
         use super::charts::svg::Shape;
-        add(
-            view.settings.iter().any(|s| s.structured),
-            "mark ink",
-            "",
-            Shape::Diamond,
-            "N:M (structured)",
-        );
+        add(view.settings.iter().any(|s| s.structured), "mark ink", "", Shape::Diamond, "N:M (structured)");
         add(
             view.settings.iter().any(|s| s.variants.len() > 1),
             "dot ink",
@@ -247,24 +213,12 @@ impl Page {
             Shape::Dot,
             "one seed; curves join means",
         );
-        add(
-            view.table.measured < view.table.cells,
-            "cross ink",
-            "",
-            Shape::Cross,
-            "missing",
-        );
+        add(view.table.measured < view.table.cells, "cross ink", "", Shape::Cross, "missing");
         for (swatch, words) in &items {
-            let open = if swatch == &items[0].0 {
-                "<ul class=\"legend\">\n"
-            } else {
-                ""
-            };
+            let open = if swatch == &items[0].0 { "<ul class=\"legend\">\n" } else { "" };
             self.add(format_args!("{open}<li>{swatch}{}</li>\n", escape(words)));
         }
-        self.add(format_args!(
-            "<li class=\"small\">upright strokes: 95 % intervals</li>\n</ul>\n"
-        ));
+        self.add(format_args!("<li class=\"small\">upright strokes: 95 % intervals</li>\n</ul>\n"));
     }
 
     fn panels(&mut self, class: &str, figures: &[Figure]) {
@@ -273,10 +227,7 @@ impl Page {
         }
         self.add(format_args!("<div class=\"{class}\">\n"));
         for Figure { title, svg } in figures {
-            self.add(format_args!(
-                "<figure><figcaption>{}</figcaption>\n{svg}</figure>\n",
-                escape(title)
-            ));
+            self.add(format_args!("<figure><figcaption>{}</figcaption>\n{svg}</figure>\n", escape(title)));
         }
         self.add(format_args!("</div>\n"));
     }
@@ -288,9 +239,7 @@ impl Page {
         if !sheet.note.is_empty() {
             self.add(format_args!("<p class=\"note\">{}</p>\n", escape(&sheet.note)));
         }
-        self.add(format_args!(
-            "<div class=\"table\"><table class=\"{class}\">\n<thead><tr>"
-        ));
+        self.add(format_args!("<div class=\"table\"><table class=\"{class}\">\n<thead><tr>"));
         for head in &sheet.head {
             self.add(format_args!("<th scope=\"col\">{}</th>", escape(head)));
         }
@@ -328,11 +277,7 @@ impl Page {
 }
 
 fn count(n: usize, what: &str) -> String {
-    if n == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{n} {what}s")
-    }
+    if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
 
 fn pieces(entry: &Entry) -> String {

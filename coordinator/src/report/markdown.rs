@@ -18,35 +18,22 @@ pub fn results(table: &Table) -> String {
         if let Some(table) = tables::by_kind(view) {
             text += &sheet(&table);
         }
-        for (title, family) in [
-            ("Perplexity", Family::Perplexity),
-            ("Accuracy", Family::Accuracy),
-            ("Macro-F1", Family::F1),
-        ] {
+        for (title, family) in
+            [("Perplexity", Family::Perplexity), ("Accuracy", Family::Accuracy), ("Macro-F1", Family::F1)]
+        {
             if let Some(table) = tables::by_task(view, family) {
-                text += &sheet(&Sheet {
-                    title: title.to_owned(),
-                    ..table
-                });
+                text += &sheet(&Sheet { title: title.to_owned(), ..table });
             }
         }
         for pair in tables::structured(view) {
-            text += &sheet(&Sheet {
-                title: format!("Structured against unstructured: {}", pair.title),
-                ..pair
-            });
+            text +=
+                &sheet(&Sheet { title: format!("Structured against unstructured: {}", pair.title), ..pair });
         }
     }
     if let Some(holes) = tables::holes(table) {
-        text += &sheet(&Sheet {
-            title: "Not measured, failed, collapsed".to_owned(),
-            ..holes
-        });
+        text += &sheet(&Sheet { title: "Not measured, failed, collapsed".to_owned(), ..holes });
     }
-    text += &sheet(&Sheet {
-        title: "Tasks".to_owned(),
-        ..tables::tasks(table)
-    });
+    text += &sheet(&Sheet { title: "Tasks".to_owned(), ..tables::tasks(table) });
     text
 }
 
@@ -67,10 +54,7 @@ pub fn costs(table: &Table, costs: &Costs) -> String {
 fn head(table: &Table, what: &str) -> String {
     let mut text = format!("# {}{what}\n\n", table.sweep.as_deref().unwrap_or("evaluation"));
     text += &format!("{} of {} cells measured.\n", table.measured, table.cells);
-    for banner in [answer::unfinished(table), answer::limited(table)]
-        .into_iter()
-        .flatten()
-    {
+    for banner in [answer::unfinished(table), answer::limited(table)].into_iter().flatten() {
         text += &format!("\n**{banner}**\n");
     }
     text
@@ -78,11 +62,7 @@ fn head(table: &Table, what: &str) -> String {
 
 fn sheet(sheet: &Sheet) -> String {
     let row = |entries: Vec<String>| format!("| {} |\n", entries.join(" | "));
-    let mut text = if sheet.title.is_empty() {
-        String::new()
-    } else {
-        format!("\n### {}\n", sheet.title)
-    };
+    let mut text = if sheet.title.is_empty() { String::new() } else { format!("\n### {}\n", sheet.title) };
     if !sheet.note.is_empty() {
         text += &format!("\n{}\n", sheet.note);
     }
@@ -113,8 +93,5 @@ fn entry(entry: &Entry) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('|', "\\|")
-        .replace('*', "\\*")
-        .replace('<', "&lt;")
-        .replace('\n', " ")
+    text.replace('|', "\\|").replace('*', "\\*").replace('<', "&lt;").replace('\n', " ")
 }

@@ -10,29 +10,18 @@ pub fn is_share(metric: &str) -> bool {
 
 /// A metric's value for tables: shares in percent.
 pub fn value(metric: &str, value: f64) -> String {
-    if is_share(metric) {
-        format!("{:.2}", value * 100.0)
-    } else {
-        significant(value, 4)
-    }
+    if is_share(metric) { format!("{:.2}", value * 100.0) } else { significant(value, 4) }
 }
 
 /// The same, shorter, for marks in figures.
 pub fn mark(metric: &str, value: f64) -> String {
-    if is_share(metric) {
-        format!("{:.1}", value * 100.0)
-    } else {
-        compact(value)
-    }
+    if is_share(metric) { format!("{:.1}", value * 100.0) } else { compact(value) }
 }
 
 /// Three significant digits; thousands and millions as `104k`, `3.2M`.
 pub fn compact(x: f64) -> String {
     match x.abs() {
-        1e4..1e6 => format!(
-            "{}k",
-            significant(x / 1e3, 3).split('.').next().unwrap_or_default()
-        ),
+        1e4..1e6 => format!("{}k", significant(x / 1e3, 3).split('.').next().unwrap_or_default()),
         1e6..1e9 => format!("{:.1}M", x / 1e6),
         _ => significant(x, 3),
     }
@@ -91,16 +80,10 @@ pub fn significant(x: f64, digits: i32) -> String {
     }
     let decimals = (digits - 1 - decade).max(0) as usize;
     let plain = format!("{:.*}", decimals, x.abs());
-    let (whole, rest) = plain
-        .split_once('.')
-        .map_or((plain.as_str(), ""), |(w, r)| (w, r));
+    let (whole, rest) = plain.split_once('.').map_or((plain.as_str(), ""), |(w, r)| (w, r));
     let grouped = whole.parse().map_or(whole.to_owned(), self::whole);
     let sign = if x < 0.0 { "−" } else { "" };
-    if rest.is_empty() {
-        format!("{sign}{grouped}")
-    } else {
-        format!("{sign}{grouped}.{rest}")
-    }
+    if rest.is_empty() { format!("{sign}{grouped}") } else { format!("{sign}{grouped}.{rest}") }
 }
 
 /// A share as a percentage without needless digits: `20 %`, `12.5 %`.
@@ -148,9 +131,6 @@ mod tests {
             (percent(0.2), percent(0.125), percent(0.0)),
             ("20 %".into(), "12.5 %".into(), "0 %".into())
         );
-        assert_eq!(
-            (seconds(0.4234), seconds(245.0)),
-            ("0.42 s".into(), "4 min 5 s".into())
-        );
+        assert_eq!((seconds(0.4234), seconds(245.0)), ("0.42 s".into(), "4 min 5 s".into()));
     }
 }

@@ -69,17 +69,11 @@ enum Sample<'a> {
 
 /// Per-item lines of a cell, from the bytes of its `scores.parquet`.
 pub fn jsonl(task: &TaskEntry, scores: Bytes) -> Result<String, SamplesError> {
-    let broken = |why: String| SamplesError::Parquet {
-        task: task.label.clone(),
-        why,
-    };
+    let broken = |why: String| SamplesError::Parquet { task: task.label.clone(), why };
     let reader = ParquetRecordBatchReaderBuilder::try_new(scores).map_err(|e| broken(e.to_string()))?;
     let mut text = String::new();
     for batch in reader.build().map_err(|e| broken(e.to_string()))? {
-        let columns = Columns {
-            task,
-            array: StructArray::from(batch.map_err(|e| broken(e.to_string()))?),
-        };
+        let columns = Columns { task, array: StructArray::from(batch.map_err(|e| broken(e.to_string()))?) };
         for row in 0..columns.array.len() {
             let sample = columns.sample(row)?;
             text += &serde_json::to_string(&sample).map_err(|e| broken(e.to_string()))?;
@@ -115,10 +109,7 @@ impl<'a> Columns<'a> {
         let Some(inner) = inner.as_struct_opt() else {
             return Err(self.other("choices", inner.data_type(), "a list of structs"));
         };
-        let of_option = Self {
-            task: self.task,
-            array: inner.clone(),
-        };
+        let of_option = Self { task: self.task, array: inner.clone() };
         let choice = |i| {
             Ok(Choice {
                 ll: of_option.real("ll", i)?,
@@ -152,12 +143,7 @@ impl<'a> Columns<'a> {
 
     fn other(&self, column: &str, found: &DataType, expected: &'static str) -> SamplesError {
         let (task, column) = (self.task.label.clone(), column.to_owned());
-        SamplesError::Column {
-            task,
-            column,
-            found: found.to_string(),
-            expected,
-        }
+        SamplesError::Column { task, column, found: found.to_string(), expected }
     }
 
     fn text(&self, name: &str, row: usize) -> Result<String, SamplesError> {

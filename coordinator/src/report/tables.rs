@@ -37,29 +37,17 @@ impl Sheet {
     /// A sheet without rows.
     pub fn new(title: &str, note: &str, head: &[&str]) -> Self {
         let head = head.iter().map(|h| (*h).to_owned()).collect();
-        Self {
-            title: title.to_owned(),
-            note: note.to_owned(),
-            head,
-            rows: Vec::new(),
-        }
+        Self { title: title.to_owned(), note: note.to_owned(), head, rows: Vec::new() }
     }
 }
 
 /// An entry of one word.
 pub fn plain(text: impl Into<String>) -> Entry {
-    vec![Piece {
-        main: text.into(),
-        ..Piece::default()
-    }]
+    vec![Piece { main: text.into(), ..Piece::default() }]
 }
 
 fn number(metric: &str, estimate: &Estimate, small: String) -> Piece {
-    Piece {
-        main: numbers::value(metric, estimate.value),
-        small,
-        hole: false,
-    }
+    Piece { main: numbers::value(metric, estimate.value), small, hole: false }
 }
 
 /// One piece a seed; above them their mean, where there are several.
@@ -74,18 +62,13 @@ fn entry(view: &View, setting: &Setting, column: &Column) -> Entry {
             }
             piece
         }
-        None => Piece {
-            main: numbers::hole(*row),
-            small: String::new(),
-            hole: row.is_some(),
-        },
+        None => Piece { main: numbers::hole(*row), small: String::new(), hole: row.is_some() },
     };
     seeds(
         view,
         setting,
         rows.iter().map(one).collect(),
-        view.mean_of(setting, column)
-            .map(|m| numbers::value(&column.metric, m)),
+        view.mean_of(setting, column).map(|m| numbers::value(&column.metric, m)),
     )
 }
 
@@ -94,24 +77,13 @@ fn seeds(view: &View, setting: &Setting, mut pieces: Vec<Piece>, mean: Option<St
         return pieces;
     }
     for (piece, &variant) in pieces.iter_mut().zip(&setting.variants) {
-        let seed = view.table.variants[variant]
-            .seed
-            .map_or(String::new(), |s| format!("s{s}: "));
+        let seed = view.table.variants[variant].seed.map_or(String::new(), |s| format!("s{s}: "));
         piece.small = format!("{seed}{} {}", piece.main, piece.small).trim().to_owned();
         piece.main.clear();
     }
-    let mean = mean.map_or(
-        Piece {
-            main: "missing".into(),
-            small: String::new(),
-            hole: true,
-        },
-        |main| Piece {
-            main,
-            small: "mean of seeds".into(),
-            hole: false,
-        },
-    );
+    let mean = mean.map_or(Piece { main: "missing".into(), small: String::new(), hole: true }, |main| {
+        Piece { main, small: "mean of seeds".into(), hole: false }
+    });
     [mean].into_iter().chain(pieces).collect()
 }
 
@@ -119,18 +91,10 @@ fn measured(view: &View, setting: &Setting) -> Entry {
     let pieces: Vec<String> = setting
         .variants
         .iter()
-        .map(|&v| {
-            view.table.variants[v]
-                .measured
-                .map_or("–".to_owned(), |m| format!("{:.2} %", m * 100.0))
-        })
+        .map(|&v| view.table.variants[v].measured.map_or("–".to_owned(), |m| format!("{:.2} %", m * 100.0)))
         .collect();
     let same = pieces.windows(2).all(|p| p[0] == p[1]);
-    pieces
-        .into_iter()
-        .take(if same { 1 } else { usize::MAX })
-        .flat_map(plain)
-        .collect()
+    pieces.into_iter().take(if same { 1 } else { usize::MAX }).flat_map(plain).collect()
 }
 
 /// Perplexity, accuracy or F1 by task and sparsity.
@@ -169,10 +133,7 @@ pub fn by_kind(view: &View) -> Option<Sheet> {
     let of: Vec<String> = kinds[..kinds.len() - 1]
         .iter()
         .map(|(name, columns)| {
-            let labels: Vec<&str> = columns
-                .iter()
-                .map(|c| view.table.tasks[c.task].label.as_str())
-                .collect();
+            let labels: Vec<&str> = columns.iter().map(|c| view.table.tasks[c.task].label.as_str()).collect();
             format!("{name}: {}", labels.join(", "))
         })
         .collect();
@@ -184,11 +145,7 @@ pub fn by_kind(view: &View) -> Option<Sheet> {
     sheet.head.extend(kinds.iter().map(|(name, _)| name.clone()));
     for setting in view.every() {
         let mut row = vec![plain(setting.label())];
-        row.extend(
-            kinds
-                .iter()
-                .map(|(_, columns)| kind_entry(view, setting, columns)),
-        );
+        row.extend(kinds.iter().map(|(_, columns)| kind_entry(view, setting, columns)));
         sheet.rows.push((colour(setting.method), row));
     }
     let chances = kinds.iter().map(|(_, columns)| view.mean_chance(columns));
@@ -199,44 +156,29 @@ pub fn by_kind(view: &View) -> Option<Sheet> {
 }
 
 fn kind_entry(view: &View, setting: &Setting, columns: &[Column]) -> Entry {
-    let found: Vec<Option<Estimate>> = setting
-        .variants
-        .iter()
-        .map(|&v| view.mean_accuracy(v, columns))
-        .collect();
+    let found: Vec<Option<Estimate>> =
+        setting.variants.iter().map(|&v| view.mean_accuracy(v, columns)).collect();
     let one = |e: &Option<Estimate>| match e {
         Some(e) => number("acc", e, numbers::interval("acc", e)),
-        None => Piece {
-            main: "missing".into(),
-            small: "not every task is measured".into(),
-            hole: true,
-        },
+        None => Piece { main: "missing".into(), small: "not every task is measured".into(), hole: true },
     };
     let all: Option<Vec<Estimate>> = found.iter().copied().collect();
-    let over_seeds = all
-        .and_then(|all| mean(&all))
-        .map(|m| numbers::value("acc", m.value));
+    let over_seeds = all.and_then(|all| mean(&all)).map(|m| numbers::value("acc", m.value));
     seeds(view, setting, found.iter().map(one).collect(), over_seeds)
 }
 
 /// N:M beside unstructured pruning of equal target, a sheet for each recipe and target that has both.
 pub fn structured(view: &View) -> Vec<Sheet> {
-    let families = [
-        (Family::Perplexity, ""),
-        (Family::Accuracy, "accuracy, %"),
-        (Family::F1, "macro-F1, %"),
-    ];
+    let families = [(Family::Perplexity, ""), (Family::Accuracy, "accuracy, %"), (Family::F1, "macro-F1, %")];
     let sheet = |pair: Vec<&Setting>| {
         let title = format!("{} at {}", pair[0].recipe, numbers::percent(pair[0].target));
         let mut sheet = Sheet::new(&title, "Small: 95 % interval.", &["metric"]);
         let settings: Vec<&Setting> = view.dense.iter().chain(pair.iter().copied()).collect();
-        sheet
-            .head
-            .extend(settings.iter().map(|s| match (s.structured, s.target == 0.0) {
-                (true, _) => s.sparsity.to_owned(),
-                (false, true) => s.recipe.clone(),
-                (false, false) => format!("unstructured {}", s.sparsity_label()),
-            }));
+        sheet.head.extend(settings.iter().map(|s| match (s.structured, s.target == 0.0) {
+            (true, _) => s.sparsity.to_owned(),
+            (false, true) => s.recipe.clone(),
+            (false, false) => format!("unstructured {}", s.sparsity_label()),
+        }));
         for (family, unit) in families {
             for column in view.columns(family) {
                 let name = format!("{} {unit}", view.heading(&column));
@@ -254,27 +196,15 @@ pub fn structured(view: &View) -> Vec<Sheet> {
 pub fn holes(table: &Table) -> Option<Sheet> {
     let mut sheet = Sheet::new("", "", &["model", "variant", "task", "status", "reason"]);
     let mut last = None;
-    for row in table
-        .rows
-        .iter()
-        .filter(|r| !matches!(r.status, Status::Ok | Status::Limited))
-    {
+    for row in table.rows.iter().filter(|r| !matches!(r.status, Status::Ok | Status::Limited)) {
         let line = (row.variant, row.task, row.status);
         if last.replace(line) == Some(line) {
             continue;
         }
         let (variant, task) = (&table.variants[row.variant], &table.tasks[row.task]);
         let reason = row.reason.map_or("", |r| r.as_str());
-        let words = [
-            &variant.model,
-            &variant.name,
-            &task.label,
-            row.status.as_str(),
-            reason,
-        ];
-        sheet
-            .rows
-            .push((String::new(), words.into_iter().map(plain).collect()));
+        let words = [&variant.model, &variant.name, &task.label, row.status.as_str(), reason];
+        sheet.rows.push((String::new(), words.into_iter().map(plain).collect()));
     }
     sheet.note = answer::unfinished(table).unwrap_or_default();
     (!sheet.rows.is_empty()).then_some(sheet)
@@ -285,29 +215,14 @@ pub fn tasks(table: &Table) -> Sheet {
     let mut sheet = Sheet::new(
         "",
         "",
-        &[
-            "task",
-            "asks for",
-            "split",
-            "few-shot",
-            "items or windows",
-            "chance",
-            "metrics",
-        ],
+        &["task", "asks for", "split", "few-shot", "items or windows", "chance", "metrics"],
     );
     for (index, task) in table.tasks.iter().enumerate() {
-        let kind = task
-            .reasoning
-            .and_then(|r| KINDS.iter().find(|(kind, _)| *kind == r));
-        let asks = kind.map_or("next tokens".to_owned(), |(_, name)| {
-            format!("{} reasoning", name.to_lowercase())
-        });
-        let counts: std::collections::BTreeSet<u64> = table
-            .rows
-            .iter()
-            .filter(|r| r.task == index)
-            .filter_map(|r| r.n)
-            .collect();
+        let kind = task.reasoning.and_then(|r| KINDS.iter().find(|(kind, _)| *kind == r));
+        let asks =
+            kind.map_or("next tokens".to_owned(), |(_, name)| format!("{} reasoning", name.to_lowercase()));
+        let counts: std::collections::BTreeSet<u64> =
+            table.rows.iter().filter(|r| r.task == index).filter_map(|r| r.n).collect();
         let counts: Vec<String> = counts.iter().map(u64::to_string).collect();
         let limited = if task.limited { " (limited)" } else { "" };
         sheet.rows.push((
@@ -317,11 +232,7 @@ pub fn tasks(table: &Table) -> Sheet {
                 plain(asks),
                 plain(task.split.as_str()),
                 plain(task.fewshot.to_string()),
-                plain(if counts.is_empty() {
-                    "–".to_owned()
-                } else {
-                    counts.join(", ")
-                }),
+                plain(if counts.is_empty() { "–".to_owned() } else { counts.join(", ") }),
                 plain(task.chance.map_or("–".to_owned(), numbers::percent)),
                 plain(task.metrics.join(", ")),
             ],

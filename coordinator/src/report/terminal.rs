@@ -13,17 +13,9 @@ pub fn table(table: &Table) -> String {
             1 => variant.name.clone(),
             _ => format!("{} {}", variant.model, variant.name),
         };
-        let value = row
-            .estimate
-            .map_or("–".to_owned(), |e| numbers::value(&row.metric, e.value));
-        let interval = row
-            .estimate
-            .map_or(String::new(), |e| numbers::interval(&row.metric, &e));
-        let unit = if row.estimate.is_some() && numbers::is_share(&row.metric) {
-            " %"
-        } else {
-            ""
-        };
+        let value = row.estimate.map_or("–".to_owned(), |e| numbers::value(&row.metric, e.value));
+        let interval = row.estimate.map_or(String::new(), |e| numbers::interval(&row.metric, &e));
+        let unit = if row.estimate.is_some() && numbers::is_share(&row.metric) { " %" } else { "" };
         let remark = match row.reason {
             Some(reason) => format!("{}: {}", row.status.as_str(), reason.as_str()),
             None => String::new(),
@@ -39,19 +31,14 @@ pub fn table(table: &Table) -> String {
             remark,
         ]);
     }
-    let widths: Vec<usize> = (0..7)
-        .map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0))
-        .collect();
+    let widths: Vec<usize> =
+        (0..7).map(|c| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0)).collect();
     let mut text = String::new();
     for line in &lines {
         let padded = line.iter().enumerate().map(|(c, field)| {
             let fill = " ".repeat(widths[c] - field.chars().count());
             // Numbers to the right, words to the left.
-            if (3..6).contains(&c) {
-                format!("{fill}{field}")
-            } else {
-                format!("{field}{fill}")
-            }
+            if (3..6).contains(&c) { format!("{fill}{field}") } else { format!("{field}{fill}") }
         });
         text += padded.collect::<Vec<_>>().join("  ").trim_end();
         text.push('\n');

@@ -88,25 +88,11 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// The view of a model.
     pub fn new(table: &'a Table, model: &'a ModelEntry) -> Self {
-        let own = || {
-            table
-                .variants
-                .iter()
-                .enumerate()
-                .filter(|(_, v)| v.model == model.id)
-        };
+        let own = || table.variants.iter().enumerate().filter(|(_, v)| v.model == model.id);
         let calibrations = |recipe: &str| -> BTreeSet<_> {
-            own()
-                .filter(|(_, v)| v.recipe == recipe)
-                .filter_map(|(_, v)| v.calibration.as_deref())
-                .collect()
+            own().filter(|(_, v)| v.recipe == recipe).filter_map(|(_, v)| v.calibration.as_deref()).collect()
         };
-        let mut this = Self {
-            table,
-            model,
-            dense: None,
-            settings: Vec::new(),
-        };
+        let mut this = Self { table, model, dense: None, settings: Vec::new() };
         for (index, variant) in own() {
             let recipe = match &variant.calibration {
                 Some(name) if calibrations(&variant.recipe).len() > 1 => {
@@ -114,10 +100,8 @@ impl<'a> View<'a> {
                 }
                 _ => variant.recipe.clone(),
             };
-            let known = this
-                .settings
-                .iter_mut()
-                .find(|s| s.recipe == recipe && s.sparsity == variant.sparsity);
+            let known =
+                this.settings.iter_mut().find(|s| s.recipe == recipe && s.sparsity == variant.sparsity);
             if let Some(setting) = known {
                 setting.variants.push(index);
                 continue;
@@ -165,16 +149,11 @@ impl<'a> View<'a> {
         let mut columns = Vec::new();
         for (index, task) in self.table.tasks.iter().enumerate() {
             for metric in task.metrics.iter().filter(|m| family.has(m)) {
-                let has = self.every().any(|s| {
-                    s.variants
-                        .iter()
-                        .any(|&v| self.table.row(v, index, metric).is_some())
-                });
+                let has = self
+                    .every()
+                    .any(|s| s.variants.iter().any(|&v| self.table.row(v, index, metric).is_some()));
                 if has {
-                    columns.push(Column {
-                        task: index,
-                        metric: metric.clone(),
-                    });
+                    columns.push(Column { task: index, metric: metric.clone() });
                 }
             }
         }
@@ -193,19 +172,12 @@ impl<'a> View<'a> {
 
     /// The rows of a setting in a column, one a seed; `None` where the grid has no such cell.
     pub fn rows(&self, setting: &Setting, column: &Column) -> Vec<Option<&'a Row>> {
-        setting
-            .variants
-            .iter()
-            .map(|&v| self.table.row(v, column.task, &column.metric))
-            .collect()
+        setting.variants.iter().map(|&v| self.table.row(v, column.task, &column.metric)).collect()
     }
 
     /// The numbers of a setting in a column, one a seed that has one.
     pub fn estimates(&self, setting: &Setting, column: &Column) -> Vec<Estimate> {
-        self.rows(setting, column)
-            .iter()
-            .filter_map(|row| row.and_then(|r| r.estimate))
-            .collect()
+        self.rows(setting, column).iter().filter_map(|row| row.and_then(|r| r.estimate)).collect()
     }
 
     /// The mean over seeds of a setting in a column; `None` if any seed lacks its number.
@@ -231,11 +203,7 @@ impl<'a> View<'a> {
     pub fn mean_accuracy(&self, variant: usize, columns: &[Column]) -> Option<Estimate> {
         let found: Option<Vec<Estimate>> = columns
             .iter()
-            .map(|c| {
-                self.table
-                    .row(variant, c.task, &c.metric)
-                    .and_then(|row| row.estimate)
-            })
+            .map(|c| self.table.row(variant, c.task, &c.metric).and_then(|row| row.estimate))
             .collect();
         mean(&found?)
     }
@@ -243,17 +211,12 @@ impl<'a> View<'a> {
     /// The mean accuracy of a uniform guess over columns.
     pub fn mean_chance(&self, columns: &[Column]) -> Option<f64> {
         let chances: Option<Vec<f64>> = columns.iter().map(|c| self.table.tasks[c.task].chance).collect();
-        chances
-            .filter(|c| !c.is_empty())
-            .map(|c| c.iter().sum::<f64>() / c.len() as f64)
+        chances.filter(|c| !c.is_empty()).map(|c| c.iter().sum::<f64>() / c.len() as f64)
     }
 
     /// True if a number of the setting in this column is above that of a uniform guess over the vocabulary.
     pub fn collapsed(&self, setting: &Setting, column: &Column) -> bool {
-        self.rows(setting, column)
-            .iter()
-            .flatten()
-            .any(|row| row.status == Status::Collapsed)
+        self.rows(setting, column).iter().flatten().any(|row| row.status == Status::Collapsed)
     }
 
     /// N:M settings with the unstructured settings of equal target that belong beside them, by recipe and target.
@@ -264,11 +227,8 @@ impl<'a> View<'a> {
             if groups.iter().any(|group| same(group[0])) {
                 continue;
             }
-            let (nm, free): (Vec<_>, Vec<_>) = self
-                .settings
-                .iter()
-                .filter(|s| same(s))
-                .partition(|s| s.structured);
+            let (nm, free): (Vec<_>, Vec<_>) =
+                self.settings.iter().filter(|s| same(s)).partition(|s| s.structured);
             if !free.is_empty() {
                 groups.push(free.into_iter().chain(nm).collect());
             }

@@ -56,10 +56,7 @@ impl Report {
 
     /// A file's text.
     pub fn file(&self, name: &str) -> Option<&str> {
-        self.files
-            .iter()
-            .find(|(n, _)| *n == name)
-            .map(|(_, text)| text.as_str())
+        self.files.iter().find(|(n, _)| *n == name).map(|(_, text)| text.as_str())
     }
 }
 
@@ -67,9 +64,7 @@ impl Report {
 pub async fn write_report(bucket: &Bucket, sweep: &Name, report: &Report) -> Result<String, WriteError> {
     let folder = layout::report_folder(sweep);
     for (name, text) in &report.files {
-        bucket
-            .put(&folder.clone().join(*name), text.clone().into())
-            .await?;
+        bucket.put(&folder.clone().join(*name), text.clone().into()).await?;
     }
     let index = folder.join("index.html");
     Ok(match bucket.folder() {

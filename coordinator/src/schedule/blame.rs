@@ -99,10 +99,7 @@ impl Schedule {
         attempt: &Attempt,
         commands: &mut Vec<Command>,
     ) {
-        let variant = self
-            .variants
-            .get_mut(&attempt.variant)
-            .expect("attempts are of known variants");
+        let variant = self.variants.get_mut(&attempt.variant).expect("attempts are of known variants");
         let stuck = variant.lost_at.is_some_and(|before| attempt.reach <= before);
         variant.lost_at = Some(attempt.reach);
         if stuck && variant.trouble.seen.insert(id.clone()) {
@@ -116,18 +113,8 @@ impl Schedule {
                         .to_owned(),
             };
             let (worker, lost) = (attempt.worker.clone(), id.clone());
-            commands.push(Command::KeepFailure {
-                worker,
-                attempt: lost,
-                fault,
-            });
-            self.count(
-                now,
-                attempt.variant,
-                key,
-                (Weight::Blamed, FailureCode::ComputeLost),
-                commands,
-            );
+            commands.push(Command::KeepFailure { worker, attempt: lost, fault });
+            self.count(now, attempt.variant, key, (Weight::Blamed, FailureCode::ComputeLost), commands);
         }
     }
 
@@ -140,12 +127,7 @@ impl Schedule {
         commands: &mut Vec<Command>,
     ) {
         let sweeps = self.sweeps_wanting(variant, key);
-        let tries = sweeps
-            .iter()
-            .map(|s| self.sweeps[s].limits.attempts)
-            .max()
-            .unwrap_or(1)
-            .max(1);
+        let tries = sweeps.iter().map(|s| self.sweeps[s].limits.attempts).max().unwrap_or(1).max(1);
         let Some(trouble) = self.trouble(variant, key) else {
             return;
         };

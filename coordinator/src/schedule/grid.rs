@@ -119,11 +119,7 @@ impl Schedule {
             }
             let mut more = self.free_cells(attempt.variant);
             more.retain(|c| !variant.cells[c].trouble.seen.contains(&id));
-            self.attempts
-                .get_mut(&id)
-                .expect("ids were just read")
-                .cells
-                .extend(more);
+            self.attempts.get_mut(&id).expect("ids were just read").cells.extend(more);
         }
     }
 
@@ -185,12 +181,7 @@ impl Schedule {
         if !std::mem::take(&mut self.unsettled) {
             return;
         }
-        let names: Vec<Name> = self
-            .sweeps
-            .iter()
-            .filter(|(_, s)| !s.told)
-            .map(|(n, _)| n.clone())
-            .collect();
+        let names: Vec<Name> = self.sweeps.iter().filter(|(_, s)| !s.told).map(|(n, _)| n.clone()).collect();
         for name in names {
             let sweep = &self.sweeps[&name];
             let fates: Vec<_> = sweep.cells.iter().map(|c| self.fate(*c)).collect();
@@ -211,10 +202,7 @@ impl Schedule {
                     .any(|a| a.cells.iter().any(|c| self.sweeps[&name].cells.contains(c)));
             if (whole || halted) && !running {
                 self.sweeps.get_mut(&name).expect("names were just read").told = true;
-                commands.push(Command::SweepDone {
-                    sweep: name,
-                    halted: halted && !whole,
-                });
+                commands.push(Command::SweepDone { sweep: name, halted: halted && !whole });
             }
         }
     }

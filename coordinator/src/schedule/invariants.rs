@@ -20,28 +20,17 @@ impl Schedule {
                 id,
             );
             for cell in &attempt.cells {
-                say(
-                    !variant.cells[cell].done,
-                    "S2 no attempt is to do a cell that is done",
-                    id,
-                );
+                say(!variant.cells[cell].done, "S2 no attempt is to do a cell that is done", id);
                 say(
                     variant.cells[cell].trouble.quarantined.is_none(),
                     "S3 no attempt is to do a cell that was given up",
                     id,
                 );
-                let holders = variant
-                    .attempts
-                    .iter()
-                    .filter(|a| self.attempts[*a].cells.contains(cell))
-                    .count();
+                let holders =
+                    variant.attempts.iter().filter(|a| self.attempts[*a].cells.contains(cell)).count();
                 say(holders == 1, "S4 a cell is to be done by one attempt", id);
             }
-            say(
-                variant.trouble.quarantined.is_none(),
-                "S5 no attempt is at a variant that was given up",
-                id,
-            );
+            say(variant.trouble.quarantined.is_none(), "S5 no attempt is at a variant that was given up", id);
             say(
                 attempt.alone && !variant.done || !attempt.cells.is_empty(),
                 "S6 a live attempt has something to do",
@@ -65,21 +54,14 @@ impl Schedule {
         }
         for (id, worker) in &self.workers {
             say(
-                worker
-                    .attempts
-                    .iter()
-                    .all(|a| self.attempts.get(a).is_some_and(|a| a.worker == *id)),
+                worker.attempts.iter().all(|a| self.attempts.get(a).is_some_and(|a| a.worker == *id)),
                 "S10 a worker holds live attempts only",
                 id,
             );
         }
         for variant in self.variants.values() {
             for id in &variant.attempts {
-                say(
-                    self.attempts.contains_key(id),
-                    "S11 a variant names live attempts only",
-                    id,
-                );
+                say(self.attempts.contains_key(id), "S11 a variant names live attempts only", id);
             }
         }
         broken

@@ -16,11 +16,7 @@ impl Schedule {
         cells: BTreeSet<CellKey>,
     ) {
         self.last_attempt += 1;
-        let id = AttemptId {
-            instance: self.instance.clone(),
-            epoch: self.epoch,
-            n: self.last_attempt,
-        };
+        let id = AttemptId { instance: self.instance.clone(), epoch: self.epoch, n: self.last_attempt };
         let prepares = !self.variants[&variant].done;
         let alone = self.wanted_alone(variant) && self.variants[&variant].attempts.is_empty();
         self.enter(
@@ -43,14 +39,8 @@ impl Schedule {
 
     /// Puts an attempt, new or adopted, among the live ones.
     pub(super) fn enter(&mut self, id: AttemptId, attempt: Attempt) {
-        let variant = self
-            .variants
-            .get_mut(&attempt.variant)
-            .expect("attempts are made for known variants");
-        let worker = self
-            .workers
-            .get_mut(&attempt.worker)
-            .expect("attempts are made for known workers");
+        let variant = self.variants.get_mut(&attempt.variant).expect("attempts are made for known variants");
+        let worker = self.workers.get_mut(&attempt.worker).expect("attempts are made for known workers");
         variant.attempts.insert(id.clone());
         worker.attempts.insert(id.clone());
         worker.last_model = Some(variant.needs.model);
@@ -83,18 +73,13 @@ impl Schedule {
 
     /// Ends what was not renewed in time, and forgets workers that are long gone.
     pub(super) fn lapse(&mut self, now: Millis, commands: &mut Vec<Command>) {
-        let lapsed: Vec<AttemptId> = self
-            .attempts
-            .iter()
-            .filter(|(_, a)| a.lease_until <= now)
-            .map(|(id, _)| id.clone())
-            .collect();
+        let lapsed: Vec<AttemptId> =
+            self.attempts.iter().filter(|(_, a)| a.lease_until <= now).map(|(id, _)| id.clone()).collect();
         for id in lapsed {
             self.lose(now, &id, commands);
         }
         let forgotten = Millis(self.timing.lease.0.saturating_mul(20));
-        self.workers
-            .retain(|_, w| !w.attempts.is_empty() || w.heard + forgotten > now);
+        self.workers.retain(|_, w| !w.attempts.is_empty() || w.heard + forgotten > now);
     }
 
     /// A worker's process has ended.

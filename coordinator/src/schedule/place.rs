@@ -21,11 +21,7 @@ pub enum Misfit {
     #[error("it has {found} bytes of memory for shards, the variant needs {wanted}")]
     Memory { found: u64, wanted: u64 },
     #[error("its stage {stage} is of version {found:?}, the keys were made with {wanted}")]
-    Stage {
-        stage: String,
-        found: Option<u32>,
-        wanted: u32,
-    },
+    Stage { stage: String, found: Option<u32>, wanted: u32 },
     #[error("its node failed {faults} times in a row")]
     Faulty { faults: u32 },
 }
@@ -33,12 +29,8 @@ pub enum Misfit {
 impl Schedule {
     /// Why no worker that has called can run any waiting variant; empty while something runs, nothing waits, or one can.
     pub fn starved(&self) -> Vec<(WorkerId, Misfit)> {
-        let waiting: Vec<VariantKey> = self
-            .variants
-            .keys()
-            .copied()
-            .filter(|v| self.waits(Millis(u64::MAX), *v))
-            .collect();
+        let waiting: Vec<VariantKey> =
+            self.variants.keys().copied().filter(|v| self.waits(Millis(u64::MAX), *v)).collect();
         if !self.attempts.is_empty() || waiting.is_empty() {
             return Vec::new();
         }
@@ -58,45 +50,29 @@ impl Schedule {
     pub(super) fn misfit(&self, facts: &WorkerFacts, variant: VariantKey) -> Option<Misfit> {
         let needs = &self.variants[&variant].needs;
         if facts.backend != needs.backend {
-            return Some(Misfit::Backend {
-                found: facts.backend,
-                wanted: needs.backend,
-            });
+            return Some(Misfit::Backend { found: facts.backend, wanted: needs.backend });
         }
         if let Some(wanted) = needs.threads.filter(|t| *t != facts.threads) {
-            return Some(Misfit::Threads {
-                found: facts.threads,
-                wanted,
-            });
+            return Some(Misfit::Threads { found: facts.threads, wanted });
         }
         if let Some(wanted) = needs.device_kind.as_ref().filter(|k| **k != facts.fingerprint) {
-            return Some(Misfit::DeviceKind {
-                found: facts.fingerprint.clone(),
-                wanted: wanted.clone(),
-            });
+            return Some(Misfit::DeviceKind { found: facts.fingerprint.clone(), wanted: wanted.clone() });
         }
         if needs.memory > facts.memory {
-            return Some(Misfit::Memory {
-                found: facts.memory,
-                wanted: needs.memory,
-            });
+            return Some(Misfit::Memory { found: facts.memory, wanted: needs.memory });
         }
-        needs
-            .stages
-            .iter()
-            .find(|(stage, version)| facts.stages.get(*stage) != Some(version))
-            .map(|(stage, version)| Misfit::Stage {
+        needs.stages.iter().find(|(stage, version)| facts.stages.get(*stage) != Some(version)).map(
+            |(stage, version)| Misfit::Stage {
                 stage: stage.clone(),
                 found: facts.stages.get(stage).copied(),
                 wanted: *version,
-            })
+            },
+        )
     }
 
     fn unfit(&self, worker: &Worker, variant: VariantKey) -> Option<Misfit> {
         if worker.faults >= NODE_FAULTS {
-            return Some(Misfit::Faulty {
-                faults: worker.faults,
-            });
+            return Some(Misfit::Faulty { faults: worker.faults });
         }
         self.misfit(&worker.facts, variant)
     }

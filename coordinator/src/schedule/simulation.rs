@@ -9,7 +9,8 @@ use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 
-const TIMING: Timing = Timing { lease: Millis(30_000), busy: Millis(2_000), hold: Millis(25_000), reconcile: Millis(0) };
+const TIMING: Timing =
+    Timing { lease: Millis(30_000), busy: Millis(2_000), hold: Millis(25_000), reconcile: Millis(0) };
 /// Enough for a debug build in seconds; a longer run is a matter of this number.
 const WORLDS: u64 = 300;
 const STORMY_TURNS: u32 = 150;
@@ -146,7 +147,8 @@ impl World {
             match command {
                 Command::Answer { worker, orders, .. } => self.deliver(&worker.0, &orders),
                 Command::LookFor { variant, cells } => {
-                    let variants = [variant].into_iter().filter(|v| self.variants_there.contains(v)).collect();
+                    let variants =
+                        [variant].into_iter().filter(|v| self.variants_there.contains(v)).collect();
                     let cells = cells.into_iter().filter(|c| self.cells_there.contains(c)).collect();
                     self.event(Event::RecordsFound { variants, cells });
                 }
@@ -161,7 +163,9 @@ impl World {
 
     fn deliver(&mut self, worker: &str, orders: &[Order]) {
         let lost = self.dice.percent(5);
-        let Some(hands) = self.workers.get_mut(worker) else { return };
+        let Some(hands) = self.workers.get_mut(worker) else {
+            return;
+        };
         if lost {
             return;
         }
@@ -234,11 +238,14 @@ impl World {
 
     /// The worker gets a little further with everything that it holds.
     fn work(&mut self, worker: &str, stormy: bool) {
-        let Some(hands) = self.workers.get_mut(worker) else { return };
+        let Some(hands) = self.workers.get_mut(worker) else {
+            return;
+        };
         for held in hands.held.values_mut().filter(|h| !h.dead) {
             let excuse = stormy && self.excuses < 4 && self.dice.percent(3);
             self.excuses += u32::from(excuse);
-            let fault = |key: Digest, kind, code| Fault { key, kind, code, message: "in a simulation".into() };
+            let fault =
+                |key: Digest, kind, code| Fault { key, kind, code, message: "in a simulation".into() };
             if excuse {
                 held.faults.push(fault(held.variant.0, FaultKind::StoreError, FailureCode::StoreError));
                 held.begun.clear();
@@ -256,7 +263,9 @@ impl World {
                     self.cells_there.insert(cell);
                     held.done.insert(cell);
                 }
-            } else if let Some(cell) = held.wanted.iter().find(|c| !held.settled(**c)).filter(|_| !held.stopped) {
+            } else if let Some(cell) =
+                held.wanted.iter().find(|c| !held.settled(**c)).filter(|_| !held.stopped)
+            {
                 held.begun.insert(*cell);
             }
             held.blocks = held.blocks.min(5);

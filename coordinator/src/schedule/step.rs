@@ -34,9 +34,7 @@ impl Schedule {
 
     fn on_sync(&mut self, now: Millis, sync: Sync, commands: &mut Vec<Command>) {
         if sync.epoch_seen > self.epoch {
-            commands.push(Command::Superseded {
-                epoch: sync.epoch_seen,
-            });
+            commands.push(Command::Superseded { epoch: sync.epoch_seen });
         }
         let id = sync.worker;
         let worker = self.workers.entry(id.clone()).or_insert_with(|| Worker {
@@ -162,18 +160,8 @@ impl Schedule {
                     }
                 })
                 .collect();
-            let call_again_ms = if worker.attempts.is_empty() {
-                0
-            } else {
-                timing.busy.0 as u32
-            };
-            commands.push(Command::Answer {
-                worker: id.clone(),
-                call,
-                orders,
-                drain,
-                call_again_ms,
-            });
+            let call_again_ms = if worker.attempts.is_empty() { 0 } else { timing.busy.0 as u32 };
+            commands.push(Command::Answer { worker: id.clone(), call, orders, drain, call_again_ms });
         }
     }
 }

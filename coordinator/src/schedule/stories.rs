@@ -143,7 +143,8 @@ fn a_failing_cell_is_tried_as_often_as_allowed_and_the_rest_finishes() {
 fn what_fails_wherever_it_runs_is_not_tried_again() {
     let mut story = Story::of(grid(&[2, 1]));
     let order = story.given(1);
-    let report = failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::NonFiniteWeights);
+    let report =
+        failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::NonFiniteWeights);
     let next = story.sync(1, vec![report]).unwrap();
     assert!(story.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })), "{:?}", story.commands);
     assert_ne!(next[0].variant, order.variant);
@@ -164,7 +165,9 @@ fn preemption_is_blamed_on_nobody() {
 #[test]
 fn a_shard_that_kills_its_workers_at_the_same_place_is_given_up_and_one_that_gets_further_is_not() {
     let lose = |story: &mut Story, progress: u64| {
-        let Some(orders) = story.sync(1, vec![]) else { return };
+        let Some(orders) = story.sync(1, vec![]) else {
+            return;
+        };
         let mut report = pruning(&orders[0]);
         report.progress = (progress, 100);
         story.sync(1, vec![report]);

@@ -7,7 +7,8 @@ use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) const TIMING: Timing = Timing { lease: Millis(30_000), busy: Millis(1_000), hold: Millis(25_000), reconcile: Millis(0) };
+pub(super) const TIMING: Timing =
+    Timing { lease: Millis(30_000), busy: Millis(1_000), hold: Millis(25_000), reconcile: Millis(0) };
 
 pub(super) fn variant(v: u8) -> VariantKey {
     VariantKey(Digest::of(&[b'v', v]))

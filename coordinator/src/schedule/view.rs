@@ -59,11 +59,7 @@ impl Schedule {
     /// The schedule now.
     pub fn view(&self) -> View {
         View {
-            sweeps: self
-                .sweeps
-                .keys()
-                .map(|name| (name.clone(), self.sweep_view(name)))
-                .collect(),
+            sweeps: self.sweeps.keys().map(|name| (name.clone(), self.sweep_view(name))).collect(),
             attempts: self.attempts.keys().map(|id| self.attempt_view(id)).collect(),
             workers: self.workers.keys().cloned().collect(),
         }
@@ -106,9 +102,8 @@ impl Schedule {
         let begun: Vec<CellKey> = attempt.begun.intersection(&attempt.cells).copied().collect();
         let (done, total) = attempt.progress;
         let part = |cost: u64| {
-            (u128::from(cost) * u128::from(done.min(total)))
-                .checked_div(u128::from(total))
-                .unwrap_or(0) as u64
+            (u128::from(cost) * u128::from(done.min(total))).checked_div(u128::from(total)).unwrap_or(0)
+                as u64
         };
         let pruning = if variant.done { 0 } else { variant.cost };
         let work_done = match attempt.phase {

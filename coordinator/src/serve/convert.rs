@@ -58,10 +58,7 @@ fn facts(info: m::WorkerInfo) -> Result<WorkerFacts, ConvertError> {
         m::Backend::Cpu => Backend::Cpu,
         m::Backend::Cuda => Backend::Cuda,
         m::Backend::Unspecified => {
-            return Err(ConvertError::Enum {
-                field: "info.backend",
-                value: info.backend.to_string(),
-            });
+            return Err(ConvertError::Enum { field: "info.backend", value: info.backend.to_string() });
         }
     };
     Ok(WorkerFacts {
@@ -73,11 +70,7 @@ fn facts(info: m::WorkerInfo) -> Result<WorkerFacts, ConvertError> {
         fingerprint: info.fingerprint,
         stages: info.stage_versions.into_iter().collect(),
         threads: info.threads,
-        models: info
-            .models
-            .iter()
-            .map(|d| id("info.models", d))
-            .collect::<Result<_, _>>()?,
+        models: info.models.iter().map(|d| id("info.models", d)).collect::<Result<_, _>>()?,
     })
 }
 
@@ -89,10 +82,7 @@ fn report(shard: m::ShardReport) -> Result<Report, ConvertError> {
         m::Phase::Committing => Phase::Committing,
         m::Phase::Finished => Phase::Finished,
         m::Phase::Unspecified => {
-            return Err(ConvertError::Enum {
-                field: "shards.phase",
-                value: shard.phase.to_string(),
-            });
+            return Err(ConvertError::Enum { field: "shards.phase", value: shard.phase.to_string() });
         }
     };
     Ok(Report {
@@ -116,24 +106,12 @@ fn fault(failure: m::Failure) -> Result<Fault, ConvertError> {
         m::FailureKind::StoreError => FaultKind::StoreError,
         m::FailureKind::OutOfMemory => FaultKind::OutOfMemory,
         m::FailureKind::Unspecified => {
-            return Err(ConvertError::Enum {
-                field: "failures.kind",
-                value: failure.kind.to_string(),
-            });
+            return Err(ConvertError::Enum { field: "failures.kind", value: failure.kind.to_string() });
         }
     };
-    let code = serde_json::from_value(serde_json::Value::String(failure.code.clone())).map_err(|_| {
-        ConvertError::Enum {
-            field: "failures.code",
-            value: failure.code,
-        }
-    })?;
-    Ok(Fault {
-        key: id("failures.key", &failure.key)?,
-        kind,
-        code,
-        message: failure.message,
-    })
+    let code = serde_json::from_value(serde_json::Value::String(failure.code.clone()))
+        .map_err(|_| ConvertError::Enum { field: "failures.code", value: failure.code })?;
+    Ok(Fault { key: id("failures.key", &failure.key)?, kind, code, message: failure.message })
 }
 
 fn cells(field: &'static str, keys: &[String]) -> Result<BTreeSet<CellKey>, ConvertError> {
@@ -150,11 +128,7 @@ mod tests {
     use espalier_proto::ids::Digest;
 
     fn request() -> m::SyncRequest {
-        let info = m::WorkerInfo {
-            backend: m::Backend::Cpu.into(),
-            threads: 2,
-            ..Default::default()
-        };
+        let info = m::WorkerInfo { backend: m::Backend::Cpu.into(), threads: 2, ..Default::default() };
         let failure = m::Failure {
             key: Digest::of(b"c").to_string(),
             kind: m::FailureKind::CellError.into(),
@@ -168,21 +142,13 @@ mod tests {
             failures: vec![failure],
             ..Default::default()
         };
-        m::SyncRequest {
-            worker_id: "w".into(),
-            info: Some(info),
-            shards: vec![shard],
-            ..Default::default()
-        }
+        m::SyncRequest { worker_id: "w".into(), info: Some(info), shards: vec![shard], ..Default::default() }
     }
 
     #[test]
     fn a_whole_message_is_taken_as_it_is() {
         let sync = sync(request(), 7).unwrap();
-        assert_eq!(
-            (sync.call, sync.facts.threads, sync.shards[0].phase),
-            (7, 2, Phase::Evaluating)
-        );
+        assert_eq!((sync.call, sync.facts.threads, sync.shards[0].phase), (7, 2, Phase::Evaluating));
         assert_eq!(sync.shards[0].faults[0].code.as_str(), "non_finite_scores");
     }
 
@@ -195,18 +161,12 @@ mod tests {
             (|r| r.info.as_mut().unwrap().backend = 0, "info.backend"),
             (|r| r.shards[0].phase = 0, "shards.phase"),
             (|r| r.shards[0].variant_key = "x".into(), "shards.variant_key"),
-            (
-                |r| r.shards[0].failures[0].code = "bad luck".into(),
-                "failures.code",
-            ),
+            (|r| r.shards[0].failures[0].code = "bad luck".into(), "failures.code"),
         ];
         for (spoil, field) in spoils {
             let mut spoiled = request();
             spoil(&mut spoiled);
-            assert!(
-                sync(spoiled, 1).unwrap_err().to_string().contains(field),
-                "{field}"
-            );
+            assert!(sync(spoiled, 1).unwrap_err().to_string().contains(field), "{field}");
         }
     }
 }

@@ -103,10 +103,7 @@ struct CallGuard {
 impl Drop for CallGuard {
     fn drop(&mut self) {
         if self.open {
-            let event = Event::CallClosed {
-                worker: self.worker.clone(),
-                call: self.call,
-            };
+            let event = Event::CallClosed { worker: self.worker.clone(), call: self.call };
             // A driver that has ended needs no more events.
             let _ = self.inputs.send(Input::Event(event));
         }
@@ -154,11 +151,7 @@ pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> 
         writes: JoinSet::new(),
     };
     tokio::spawn(driver.run(receiver));
-    Handle {
-        inputs,
-        status,
-        calls: Arc::default(),
-    }
+    Handle { inputs, status, calls: Arc::default() }
 }
 
 impl Driver {
@@ -197,21 +190,14 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Sync(sync, reply) => {
-                self.known.insert(
-                    sync.worker.clone(),
-                    (sync.facts.fingerprint.clone(), sync.facts.pid),
-                );
+                self.known.insert(sync.worker.clone(), (sync.facts.fingerprint.clone(), sync.facts.pid));
                 self.open.insert(sync.worker.clone(), (sync.call, reply));
                 self.step(Event::Sync(sync));
             }
             Input::Event(event) => self.step(event),
             Input::WorkerExited(pid) => {
-                let gone: Vec<WorkerId> = self
-                    .known
-                    .iter()
-                    .filter(|(_, (_, p))| *p == pid)
-                    .map(|(id, _)| id.clone())
-                    .collect();
+                let gone: Vec<WorkerId> =
+                    self.known.iter().filter(|(_, (_, p))| *p == pid).map(|(id, _)| id.clone()).collect();
                 for worker in gone {
                     self.step(Event::WorkerLost(worker));
                 }
@@ -234,13 +220,7 @@ impl Driver {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Answer {
-                worker,
-                call,
-                orders,
-                drain,
-                call_again_ms,
-            } => {
+            Command::Answer { worker, call, orders, drain, call_again_ms } => {
                 let Some((open, reply)) = self.open.remove(&worker) else {
                     return;
                 };
@@ -260,11 +240,7 @@ impl Driver {
                 // A worker that has gone calls again; until then its lease runs.
                 let _ = reply.send(response);
             }
-            Command::KeepFailure {
-                worker,
-                attempt,
-                fault,
-            } => self.keep_failure(&worker, attempt, fault),
+            Command::KeepFailure { worker, attempt, fault } => self.keep_failure(&worker, attempt, fault),
             Command::Quarantine { sweeps, key, code } => {
                 for sweep in sweeps {
                     self.write_log(sweep, LogEvent::Quarantine { key, code });
@@ -281,9 +257,9 @@ impl Driver {
                             let _ = inputs.send(Input::Event(Event::RecordsFound { variants, cells }));
                             None
                         }
-                        Err(error) => Some(format!(
-                            "records of a lost attempt could not be looked for: {error}"
-                        )),
+                        Err(error) => {
+                            Some(format!("records of a lost attempt could not be looked for: {error}"))
+                        }
                     }
                 });
             }
@@ -299,10 +275,7 @@ impl Driver {
         let (variant_json, model_folder) = self.catalog.variants.get(&order.variant)?.clone();
         let cells = order.cells.iter().filter_map(|cell| {
             let inputs = self.catalog.cells.get(cell)?;
-            Some(m::CellOrder {
-                cell_key: cell.to_string(),
-                inputs_digest: inputs.to_string(),
-            })
+            Some(m::CellOrder { cell_key: cell.to_string(), inputs_digest: inputs.to_string() })
         });
         Some(m::ShardOrder {
             attempt: order.attempt.to_string(),
@@ -343,9 +316,7 @@ impl Driver {
         let (bucket, epoch) = (self.bucket.clone(), self.epoch.clone());
         self.writes.spawn(async move {
             let written = log::write(&bucket, &epoch, &sweep, event).await;
-            written
-                .err()
-                .map(|e| format!("the log of {sweep} could not be written: {e}"))
+            written.err().map(|e| format!("the log of {sweep} could not be written: {e}"))
         });
     }
 
@@ -381,11 +352,7 @@ impl Driver {
             starved: self.schedule.starved(),
             superseded: self.superseded,
             trouble: self.trouble.clone(),
-            called: self
-                .known
-                .iter()
-                .map(|(id, (_, pid))| (*pid, id.clone()))
-                .collect(),
+            called: self.known.iter().map(|(id, (_, pid))| (*pid, id.clone())).collect(),
         }));
     }
 }

@@ -126,26 +126,16 @@ async fn refuse_if_running(bucket: &Bucket, instance: &Name, n: u64) -> Result<(
     if bucket.exists(&layout::epoch_end(instance, n)).await? {
         return Ok(());
     }
-    let Some(record) = bucket
-        .read_json::<EpochRecord>(&layout::epoch(instance, n))
-        .await?
-    else {
+    let Some(record) = bucket.read_json::<EpochRecord>(&layout::epoch(instance, n)).await? else {
         return Ok(());
     };
     let Process { host, pid, .. } = record.process.clone();
     match record.process.life() {
         Life::Dead => Ok(()),
-        Life::Alive => Err(EpochError::Running {
-            instance: instance.clone(),
-            pid,
-            since: record.since,
-        }),
-        Life::Unknown => Err(EpochError::Elsewhere {
-            instance: instance.clone(),
-            host,
-            pid,
-            since: record.since,
-        }),
+        Life::Alive => Err(EpochError::Running { instance: instance.clone(), pid, since: record.since }),
+        Life::Unknown => {
+            Err(EpochError::Elsewhere { instance: instance.clone(), host, pid, since: record.since })
+        }
     }
 }
 
@@ -154,24 +144,14 @@ async fn create(bucket: &Bucket, instance: &Name, n: u64) -> Result<Option<Epoch
     let process = Process::this();
     let since = clock::utc();
     let attempt = TRIES.fetch_add(1, Ordering::Relaxed);
-    let record = EpochRecord {
-        format: EPOCH_FORMAT,
-        instance: instance.clone(),
-        epoch: n,
-        process,
-        since,
-        attempt,
-    };
+    let record =
+        EpochRecord { format: EPOCH_FORMAT, instance: instance.clone(), epoch: n, process, since, attempt };
     if bucket.commit_json(&layout::epoch(instance, n), &record).await? == Commit::Lost {
         return Ok(None);
     }
     let probe_nonce = espalier_proto::bucket::json_digest(&record).to_string();
     bucket.probe(&layout::probe(instance, n), &probe_nonce).await?;
-    Ok(Some(Epoch {
-        instance: instance.clone(),
-        n,
-        probe_nonce,
-    }))
+    Ok(Some(Epoch { instance: instance.clone(), n, probe_nonce }))
 }
 
 #[cfg(test)]
@@ -220,20 +200,14 @@ mod tests {
             since: "2026-01-01T00:00:00Z".into(),
             attempt: 0,
         };
-        bucket
-            .commit_json(&layout::epoch(&instance(), 1), &record)
-            .await
-            .unwrap();
+        bucket.commit_json(&layout::epoch(&instance(), 1), &record).await.unwrap();
         assert_eq!(take_alone(&bucket, &instance()).await.unwrap().n, 2);
     }
 
     #[tokio::test]
     async fn a_run_on_another_host_is_not_known_to_be_dead_and_take_over_passes_it() {
         let (_folder, bucket) = bucket();
-        let process = Process {
-            host: "elsewhere".into(),
-            ..Process::this()
-        };
+        let process = Process { host: "elsewhere".into(), ..Process::this() };
         let record = EpochRecord {
             format: 1,
             instance: instance(),
@@ -242,15 +216,9 @@ mod tests {
             since: "2026-01-01T00:00:00Z".into(),
             attempt: 0,
         };
-        bucket
-            .commit_json(&layout::epoch(&instance(), 1), &record)
-            .await
-            .unwrap();
+        bucket.commit_json(&layout::epoch(&instance(), 1), &record).await.unwrap();
         let error = take_alone(&bucket, &instance()).await.unwrap_err().to_string();
-        assert!(
-            error.contains("host elsewhere") && error.contains("2026-01-01"),
-            "{error}"
-        );
+        assert!(error.contains("host elsewhere") && error.contains("2026-01-01"), "{error}");
         assert_eq!(take(&bucket, &instance()).await.unwrap().n, 2);
     }
 

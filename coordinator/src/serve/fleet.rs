@@ -44,10 +44,7 @@ impl Fleet {
 
     /// Every worker that runs has called at least once.
     pub(super) fn all_called(&self, status: &Status) -> bool {
-        self.slots
-            .iter()
-            .filter_map(|s| s.process.as_ref())
-            .all(|p| status.called.contains_key(&p.pid()))
+        self.slots.iter().filter_map(|s| s.process.as_ref()).all(|p| status.called.contains_key(&p.pid()))
     }
 
     /// Starts workers that are not there, and tells the schedule of those that died.
@@ -80,12 +77,7 @@ impl Fleet {
         match last_death {
             Some((command, how)) if self.slots.iter().all(|s| s.given_up) => {
                 let tail = command.tail();
-                Err(LocalError::WorkersDie {
-                    device: command.device,
-                    how,
-                    log: command.log,
-                    tail,
-                })
+                Err(LocalError::WorkersDie { device: command.device, how, log: command.log, tail })
             }
             _ => Ok(()),
         }

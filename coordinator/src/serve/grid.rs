@@ -33,29 +33,13 @@ pub struct Catalog {
 impl Catalog {
     /// The catalog of a sweep.
     pub fn new(sweep: &ResolvedSweep) -> Self {
-        let folders: BTreeMap<&str, &str> = sweep
-            .models
-            .iter()
-            .map(|m| (m.id.as_str(), m.folder.as_str()))
-            .collect();
+        let folders: BTreeMap<&str, &str> =
+            sweep.models.iter().map(|m| (m.id.as_str(), m.folder.as_str())).collect();
         let variants = sweep.variants.iter().map(|v| {
             let json = serde_json::to_string(&v.spec).expect("a spec has string keys and finite numbers");
-            (
-                v.key,
-                (
-                    json,
-                    folders
-                        .get(v.model.as_str())
-                        .copied()
-                        .unwrap_or_default()
-                        .to_owned(),
-                ),
-            )
+            (v.key, (json, folders.get(v.model.as_str()).copied().unwrap_or_default().to_owned()))
         });
-        Self {
-            variants: variants.collect(),
-            cells: sweep.cells.iter().map(|c| (c.key, c.inputs)).collect(),
-        }
+        Self { variants: variants.collect(), cells: sweep.cells.iter().map(|c| (c.key, c.inputs)).collect() }
     }
 }
 
@@ -71,7 +55,8 @@ impl Costs {
     /// cannot be read has no prediction of memory; its worker will say what is wrong with it.
     pub async fn read(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Self, BucketError> {
         let calibrations = sweep.variants.iter().filter_map(|v| v.spec.calibration);
-        let digests: BTreeSet<InputsDigest> = sweep.cells.iter().map(|c| c.inputs).chain(calibrations).collect();
+        let digests: BTreeSet<InputsDigest> =
+            sweep.cells.iter().map(|c| c.inputs).chain(calibrations).collect();
         let mut costs = Self::default();
         for digest in digests {
             let path = layout::inputs(digest);
@@ -118,7 +103,9 @@ impl Costs {
 
     /// Least bytes that a device needs for any of these inputs; 0 if nothing is predicted.
     fn memory(&self, model: &ModelEntry, inputs: impl Iterator<Item = InputsDigest>) -> u64 {
-        let Some(arch) = self.archs.get(&model.digest) else { return 0 };
+        let Some(arch) = self.archs.get(&model.digest) else {
+            return 0;
+        };
         inputs.map(|i| cost::device_bytes(arch, model.dtype, &self.load(i))).max().unwrap_or(0)
     }
 }
@@ -149,7 +136,10 @@ pub fn submission(
             needs: needs(variant, memory),
             cost: costs.preparing(model, calibration),
             wanted_alone: sweep.cells.is_empty(),
-            cells: cells.iter().map(|c| CellPlan { key: c.key, cost: costs.evaluating(model, c.inputs) }).collect(),
+            cells: cells
+                .iter()
+                .map(|c| CellPlan { key: c.key, cost: costs.evaluating(model, c.inputs) })
+                .collect(),
         }
     });
     Submission {

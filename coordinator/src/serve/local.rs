@@ -30,12 +30,8 @@ use std::time::Duration;
 pub use super::outcome::{Failed, Outcome};
 
 /// Durations of the protocol where workers are children of this process.
-const TIMING: Timing = Timing {
-    lease: Millis(30_000),
-    busy: Millis(1_000),
-    hold: Millis(25_000),
-    reconcile: Millis(0),
-};
+const TIMING: Timing =
+    Timing { lease: Millis(30_000), busy: Millis(1_000), hold: Millis(25_000), reconcile: Millis(0) };
 /// How often children are looked after.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a sweep may be without a worker that can run what waits, while all have called.
@@ -145,9 +141,7 @@ async fn run_epoch(
     watch: Stopwatch,
     show: &mut impl FnMut(&Progress),
 ) -> Result<Outcome, LocalError> {
-    let LocalRun {
-        sweep, bucket, only, ..
-    } = options;
+    let LocalRun { sweep, bucket, only, .. } = options;
     log::submit(bucket, epoch, sweep, options.take_over).await?;
     let before = committed(bucket, sweep).await?;
     for cell in &before.stale {
@@ -157,10 +151,8 @@ async fn run_epoch(
     }
     let missing = outcome::missing(sweep, &before, only.as_ref());
     if missing == 0 {
-        return Ok(
-            outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())
-                .after(watch.elapsed()),
-        );
+        return Ok(outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())
+            .after(watch.elapsed()));
     }
     let mut run = Running::start(options, epoch, &before, missing, watch).await?;
     let ended = run.until_over(show).await;
@@ -212,9 +204,7 @@ impl<'a> Running<'a> {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(machine("no port of this machine could be opened for workers"))?;
-        let address = listener
-            .local_addr()
-            .map_err(machine("the port for workers has no address"))?;
+        let address = listener.local_addr().map_err(machine("the port for workers has no address"))?;
         let driver = driver::start(bucket.clone(), epoch.clone(), TIMING, Catalog::new(sweep));
         let submission = grid::submission(sweep, before, &costs, options.only.as_ref());
         driver.tell(Event::Submit(Box::new(submission)));
@@ -234,23 +224,13 @@ impl<'a> Running<'a> {
             log: logs(slot),
         });
         let fleet = Fleet::new(driver.clone(), commands);
-        Ok(Self {
-            sweep,
-            driver,
-            server,
-            fleet,
-            estimator: Estimator::new(sweep),
-            watch,
-        })
+        Ok(Self { sweep, driver, server, fleet, estimator: Estimator::new(sweep), watch })
     }
 
     async fn until_over(&mut self, show: &mut impl FnMut(&Progress)) -> Result<End, LocalError> {
         let mut status = self.driver.status();
         let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .map_err(|source| LocalError::Machine {
-                what: "SIGTERM cannot be listened for",
-                source,
-            })?;
+            .map_err(|source| LocalError::Machine { what: "SIGTERM cannot be listened for", source })?;
         let mut starved: Option<Stopwatch> = None;
         loop {
             let now: Arc<Status> = status.borrow_and_update().clone();
@@ -261,18 +241,13 @@ impl<'a> Running<'a> {
                 return Ok(End::Over);
             }
             if now.superseded {
-                return Err(LocalError::TakenOver {
-                    sweep: self.sweep.name.to_string(),
-                });
+                return Err(LocalError::TakenOver { sweep: self.sweep.name.to_string() });
             }
             self.fleet.look_after(&now)?;
             match now.starved.first().filter(|_| self.fleet.all_called(&now)) {
                 None => starved = None,
                 Some((worker, why)) if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED => {
-                    return Err(LocalError::NoFit {
-                        worker: worker.to_string(),
-                        why: unfit(why, &now),
-                    });
+                    return Err(LocalError::NoFit { worker: worker.to_string(), why: unfit(why, &now) });
                 }
                 Some(_) => {}
             }
@@ -296,7 +271,9 @@ impl Drop for Running<'_> {
 /// Why a worker cannot run what is left; a node that failed is told with its last failure.
 fn unfit(why: &Misfit, status: &Status) -> String {
     let last = match why {
-        Misfit::Faulty { .. } => status.faults.values().last().map(|f| format!(", the last time so: {}", f.message)),
+        Misfit::Faulty { .. } => {
+            status.faults.values().last().map(|f| format!(", the last time so: {}", f.message))
+        }
         _ => None,
     };
     format!("{why}{}", last.unwrap_or_default())
@@ -315,21 +292,14 @@ fn demand(sweep: &ResolvedSweep, missing: usize) -> Demand {
     Demand {
         backend: spec.map_or(Backend::Cpu, |s| s.backend),
         threads: spec.and_then(|s| s.threads).unwrap_or(1),
-        model_bytes: sweep
-            .models
-            .iter()
-            .map(|m| m.parameters * m.dtype.bytes())
-            .max()
-            .unwrap_or(0),
+        model_bytes: sweep.models.iter().map(|m| m.parameters * m.dtype.bytes()).max().unwrap_or(0),
         useful: missing,
     }
 }
 
 /// Where workers' logs go: into a folder bucket, else to the machine's folder for temporary files.
 fn log_folder(bucket: &Bucket, epoch: &Epoch) -> impl Fn(usize) -> PathBuf {
-    let root = bucket
-        .folder()
-        .map_or_else(|| std::env::temp_dir().join("espalier"), PathBuf::from);
+    let root = bucket.folder().map_or_else(|| std::env::temp_dir().join("espalier"), PathBuf::from);
     let epoch = epoch.clone();
     move |slot| root.join(layout::worker_log(&epoch.instance, epoch.n, slot).as_ref())
 }

@@ -95,10 +95,7 @@ async fn catch_up(bucket: &Bucket, sweep: &Name, fold: &mut Fold) -> Result<(), 
             return Ok(());
         };
         if entry.format != SWEEP_FORMAT {
-            return Err(LogError::Format {
-                path: path.to_string(),
-                found: entry.format,
-            });
+            return Err(LogError::Format { path: path.to_string(), found: entry.format });
         }
         fold.apply(fold.last + 1, &entry);
     }
@@ -116,31 +113,16 @@ pub async fn submit(
     loop {
         if let Some(owner) = fold.owner.clone().filter(|o| *o != me.instance && !take_over) {
             let (sweep, bucket) = (sweep.name.clone(), bucket.url().to_owned());
-            return Err(LogError::Owned {
-                sweep,
-                bucket,
-                owner,
-                me: me.instance.clone(),
-            });
+            return Err(LogError::Owned { sweep, bucket, owner, me: me.instance.clone() });
         }
         let mine = fold.owner.as_ref() == Some(&me.instance);
         if mine && fold.spec == Some(spec) && !fold.cancelled && fold.given_up.is_empty() {
             return Ok(fold);
         }
         // Named by content: where it is already there, it is the same.
-        bucket
-            .commit_json(&layout::spec(&sweep.name, spec), sweep)
-            .await?;
+        bucket.commit_json(&layout::spec(&sweep.name, spec), sweep).await?;
         let take_over = take_over && !mine && fold.owner.is_some();
-        if append(
-            bucket,
-            me,
-            &sweep.name,
-            &mut fold,
-            LogEvent::Submit { spec, take_over },
-        )
-        .await?
-        {
+        if append(bucket, me, &sweep.name, &mut fold, LogEvent::Submit { spec, take_over }).await? {
             return Ok(fold);
         }
     }
@@ -191,19 +173,12 @@ mod tests {
             variants: Vec::new(),
             cells: Vec::new(),
             checkpoints: Checkpoints::Compact,
-            limits: Limits {
-                attempts,
-                max_failed_cells: 10,
-            },
+            limits: Limits { attempts, max_failed_cells: 10 },
         }
     }
 
     fn epoch(instance: &str) -> Epoch {
-        Epoch {
-            instance: instance.parse().unwrap(),
-            n: 1,
-            probe_nonce: String::new(),
-        }
+        Epoch { instance: instance.parse().unwrap(), n: 1, probe_nonce: String::new() }
     }
 
     fn bucket() -> (tempfile::TempDir, Bucket) {
@@ -215,24 +190,12 @@ mod tests {
     #[tokio::test]
     async fn another_instance_is_refused_by_name_and_take_over_passes_the_sweep_on() {
         let (_folder, bucket) = bucket();
-        submit(&bucket, &epoch("run.demo"), &sweep(3), false)
-            .await
-            .unwrap();
-        let error = submit(&bucket, &epoch("main"), &sweep(3), false)
-            .await
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("belongs to instance run.demo") && error.contains("--take-over"),
-            "{error}"
-        );
+        submit(&bucket, &epoch("run.demo"), &sweep(3), false).await.unwrap();
+        let error = submit(&bucket, &epoch("main"), &sweep(3), false).await.unwrap_err().to_string();
+        assert!(error.contains("belongs to instance run.demo") && error.contains("--take-over"), "{error}");
         let fold = submit(&bucket, &epoch("main"), &sweep(3), true).await.unwrap();
         assert_eq!(fold.owner.as_ref().map(Name::as_str), Some("main"));
-        assert!(
-            submit(&bucket, &epoch("run.demo"), &sweep(3), false)
-                .await
-                .is_err()
-        );
+        assert!(submit(&bucket, &epoch("run.demo"), &sweep(3), false).await.is_err());
     }
 
     #[tokio::test]
@@ -250,9 +213,7 @@ mod tests {
         let (_folder, bucket) = bucket();
         let me = epoch("run.demo");
         submit(&bucket, &me, &sweep(3), false).await.unwrap();
-        write(&bucket, &me, &sweep(3).name, LogEvent::Cancel)
-            .await
-            .unwrap();
+        write(&bucket, &me, &sweep(3).name, LogEvent::Cancel).await.unwrap();
         assert!(read(&bucket, &sweep(3).name).await.unwrap().cancelled);
         assert!(!submit(&bucket, &me, &sweep(3), false).await.unwrap().cancelled);
     }
@@ -265,17 +226,11 @@ mod tests {
             let (bucket, name) = (bucket.clone(), name.clone());
             async move {
                 let code = espalier_proto::records::FailureCode::Internal;
-                let event = LogEvent::Quarantine {
-                    key: Digest::of(&[i]),
-                    code,
-                };
+                let event = LogEvent::Quarantine { key: Digest::of(&[i]), code };
                 write(&bucket, &epoch("main"), &name, event).await
             }
         });
-        futures::future::join_all(writers)
-            .await
-            .into_iter()
-            .for_each(Result::unwrap);
+        futures::future::join_all(writers).await.into_iter().for_each(Result::unwrap);
         let fold = read(&bucket, &name).await.unwrap();
         assert_eq!((fold.last, fold.given_up.len()), (12, 12));
     }

@@ -31,9 +31,7 @@ impl std::str::FromStr for Devices {
     type Err = DevicesError;
 
     fn from_str(text: &str) -> Result<Self, DevicesError> {
-        let error = || DevicesError {
-            value: text.to_owned(),
-        };
+        let error = || DevicesError { value: text.to_owned() };
         match text.split_once(':') {
             None if matches!(text, "all" | "auto" | "cpu" | "cuda") => Ok(Self::All),
             Some(("cpu", n)) => n.parse().ok().filter(|n| *n > 0).map(Self::Cpu).ok_or_else(error),
@@ -63,10 +61,9 @@ pub struct Demand {
 pub fn worker_devices(devices: &Devices, demand: Demand, worker: &Path) -> Vec<String> {
     match (demand.backend, devices) {
         (Backend::Cuda, Devices::Cuda(indices)) => indices.iter().map(|i| format!("cuda:{i}")).collect(),
-        (Backend::Cuda, _) => (0..gpus(worker))
-            .take(demand.useful.max(1))
-            .map(|i| format!("cuda:{i}"))
-            .collect(),
+        (Backend::Cuda, _) => {
+            (0..gpus(worker)).take(demand.useful.max(1)).map(|i| format!("cuda:{i}")).collect()
+        }
         (Backend::Cpu, Devices::Cpu(n)) => vec!["cpu".to_owned(); *n],
         (Backend::Cpu, _) => {
             let cores = std::thread::available_parallelism().map_or(1, usize::from);
@@ -89,9 +86,7 @@ pub fn backend(worker: &Path) -> Backend {
 
 /// GPUs that the worker binary sees; it is the one that has to use them.
 fn gpus(worker: &Path) -> usize {
-    let asked = Command::new(worker)
-        .args(["doctor", "--device", "cpu", "--output", "json"])
-        .output();
+    let asked = Command::new(worker).args(["doctor", "--device", "cpu", "--output", "json"]).output();
     let Ok(output) = asked else { return 0 };
     let about: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     about["gpus"].as_array().map_or(0, Vec::len)
@@ -103,11 +98,7 @@ fn available_memory() -> Option<u64> {
     let line = meminfo.lines().find(|l| l.starts_with("MemAvailable:"))?;
     let host = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
     let read = |name: &str| {
-        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}"))
-            .ok()?
-            .trim()
-            .parse::<u64>()
-            .ok()
+        std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok()?.trim().parse::<u64>().ok()
     };
     let group = read("memory.max").map(|max| max.saturating_sub(read("memory.current").unwrap_or(0)));
     Some(group.map_or(host, |g| g.min(host)))
@@ -118,12 +109,7 @@ mod tests {
     use super::*;
 
     fn demand(threads: u32, useful: usize) -> Demand {
-        Demand {
-            backend: Backend::Cpu,
-            threads,
-            model_bytes: 1 << 30,
-            useful,
-        }
+        Demand { backend: Backend::Cpu, threads, model_bytes: 1 << 30, useful }
     }
 
     #[test]

@@ -74,33 +74,18 @@ pub fn outcome(
 ) -> Outcome {
     let (wanted, done) = counts(sweep, after, only);
     let view = status.view.sweeps.get(&sweep.name).cloned().unwrap_or_default();
-    let message = |key| {
-        status
-            .faults
-            .get(key)
-            .map(|f| f.message.clone())
-            .unwrap_or_default()
-    };
+    let message = |key| status.faults.get(key).map(|f| f.message.clone()).unwrap_or_default();
     let mut failed = Vec::new();
     for variant in &sweep.variants {
         let model = variant.model.clone();
         let name = variant.name.clone();
         if let Some(code) = view.failed.get(&variant.key.0) {
             let message = message(&variant.key.0);
-            failed.push(Failed {
-                model,
-                variant: name,
-                task: None,
-                code: *code,
-                message,
-            });
+            failed.push(Failed { model, variant: name, task: None, code: *code, message });
             continue;
         }
         for cell in sweep.cells.iter().filter(|c| c.variant == variant.key) {
-            if let Some(code) = view
-                .failed
-                .get(&cell.key.0)
-                .filter(|_| !after.cells.contains_key(&cell.key))
+            if let Some(code) = view.failed.get(&cell.key.0).filter(|_| !after.cells.contains_key(&cell.key))
             {
                 failed.push(Failed {
                     model: model.clone(),
@@ -126,17 +111,10 @@ pub fn outcome(
 
 fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {
     if sweep.cells.is_empty() {
-        let done = sweep
-            .variants
-            .iter()
-            .filter(|v| there.variants.contains_key(&v.key))
-            .count();
+        let done = sweep.variants.iter().filter(|v| there.variants.contains_key(&v.key)).count();
         return (sweep.variants.len(), done);
     }
-    let cells = sweep
-        .cells
-        .iter()
-        .filter(|c| only.is_none_or(|only| only.contains(&c.key)));
+    let cells = sweep.cells.iter().filter(|c| only.is_none_or(|only| only.contains(&c.key)));
     let (mut wanted, mut done) = (0, 0);
     for cell in cells {
         wanted += 1;

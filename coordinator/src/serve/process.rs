@@ -56,18 +56,12 @@ impl Process {
         if self.namespace != here.namespace {
             return Life::Unknown;
         }
-        if started_ticks(self.pid) == Some(self.started_ticks) {
-            Life::Alive
-        } else {
-            Life::Dead
-        }
+        if started_ticks(self.pid) == Some(self.started_ticks) { Life::Alive } else { Life::Dead }
     }
 }
 
 fn read(path: &str) -> String {
-    std::fs::read_to_string(path)
-        .map(|s| s.trim().to_owned())
-        .unwrap_or_default()
+    std::fs::read_to_string(path).map(|s| s.trim().to_owned()).unwrap_or_default()
 }
 
 /// Field 22 of /proc/<pid>/stat; `None` if there is no such process, or only its remains.
@@ -108,15 +102,9 @@ mod tests {
 
     #[test]
     fn nothing_is_known_of_another_host_and_a_reboot_ends_everything() {
-        let elsewhere = Process {
-            host: "another".into(),
-            ..Process::this()
-        };
+        let elsewhere = Process { host: "another".into(), ..Process::this() };
         assert_eq!(elsewhere.life(), Life::Unknown);
-        let before = Process {
-            boot: "another".into(),
-            ..Process::this()
-        };
+        let before = Process { boot: "another".into(), ..Process::this() };
         assert_eq!(before.life(), Life::Dead);
     }
 }

@@ -45,19 +45,11 @@ impl Estimator {
     pub fn new(sweep: &ResolvedSweep) -> Self {
         let several = sweep.models.len() > 1;
         let label = |model: &str, name: &str| {
-            if several {
-                format!("{model} {name}")
-            } else {
-                name.to_owned()
-            }
+            if several { format!("{model} {name}") } else { name.to_owned() }
         };
         Self {
             sweep: sweep.name.clone(),
-            variants: sweep
-                .variants
-                .iter()
-                .map(|v| (v.key, label(&v.model, &v.name)))
-                .collect(),
+            variants: sweep.variants.iter().map(|v| (v.key, label(&v.model, &v.name))).collect(),
             cells: sweep.cells.iter().map(|c| (c.key, c.task.clone())).collect(),
             first: None,
         }
@@ -78,11 +70,7 @@ impl Estimator {
         Some(Progress {
             cells: view.cells,
             done: view.done,
-            failed: self
-                .cells
-                .keys()
-                .filter(|c| view.failed.contains_key(&c.0))
-                .count(),
+            failed: self.cells.keys().filter(|c| view.failed.contains_key(&c.0)).count(),
             share,
             left: left.filter(|_| !view.over),
             running: status.view.attempts.iter().map(|a| self.line(a)).collect(),
@@ -96,12 +84,8 @@ impl Estimator {
             0 => String::new(),
             _ => format!("{unit} {done}/{total}"),
         };
-        let tasks: Vec<&str> = attempt
-            .begun
-            .iter()
-            .filter_map(|c| self.cells.get(c))
-            .map(String::as_str)
-            .collect();
+        let tasks: Vec<&str> =
+            attempt.begun.iter().filter_map(|c| self.cells.get(c)).map(String::as_str).collect();
         match attempt.phase {
             Phase::Loading => format!("{name}: loading"),
             Phase::Pruning => format!("{name}: pruning{}", share(", block")),
@@ -141,20 +125,9 @@ mod tests {
     }
 
     fn status(done: u64) -> Status {
-        let view = SweepView {
-            cells: 10,
-            done: done as usize,
-            work: (10, done),
-            ..SweepView::default()
-        };
-        let view = View {
-            sweeps: [("demo".parse().unwrap(), view)].into(),
-            ..View::default()
-        };
-        Status {
-            view,
-            ..Status::default()
-        }
+        let view = SweepView { cells: 10, done: done as usize, work: (10, done), ..SweepView::default() };
+        let view = View { sweeps: [("demo".parse().unwrap(), view)].into(), ..View::default() };
+        Status { view, ..Status::default() }
     }
 
     #[test]
@@ -162,10 +135,7 @@ mod tests {
         let mut estimator = estimator();
         // 4 of 10 were there at the start; 2 more in 10 s leave 4 for another 20 s.
         assert_eq!(estimator.progress(&status(4), Duration::ZERO).unwrap().left, None);
-        let left = estimator
-            .progress(&status(6), Duration::from_secs(10))
-            .unwrap()
-            .left;
+        let left = estimator.progress(&status(6), Duration::from_secs(10)).unwrap().left;
         assert_eq!(left, Some(Duration::from_secs(20)));
     }
 

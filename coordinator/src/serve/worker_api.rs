@@ -18,16 +18,14 @@ struct Service {
 impl WorkerApi for Service {
     async fn sync(&self, request: Request<m::SyncRequest>) -> Result<Response<m::SyncResponse>, Status> {
         let sync = convert::sync(request.into_inner(), self.driver.next_call()).map_err(|error| {
-            let source = std::error::Error::source(&error)
-                .map(|s| format!(": {s}"))
-                .unwrap_or_default();
+            let source = std::error::Error::source(&error).map(|s| format!(": {s}")).unwrap_or_default();
             Status::invalid_argument(format!("{error}{source}"))
         })?;
         match self.driver.sync(sync).await {
             Some(answer) => Ok(Response::new(answer)),
-            None => Err(Status::unavailable(
-                "the coordinator is ending, or a newer call took this one's place",
-            )),
+            None => {
+                Err(Status::unavailable("the coordinator is ending, or a newer call took this one's place"))
+            }
         }
     }
 }

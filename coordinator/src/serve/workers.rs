@@ -61,27 +61,14 @@ impl WorkerCommand {
         if let Some(folder) = self.log.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        let log = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.log)?;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
         let mut command = Command::new(&self.binary);
-        command.args([
-            "--coordinator",
-            &self.coordinator,
-            "--device",
-            &self.device,
-            "--die-with-parent",
-        ]);
+        command.args(["--coordinator", &self.coordinator, "--device", &self.device, "--die-with-parent"]);
         if let Some(threads) = self.threads {
             command.args(["--threads", &threads.to_string()]);
         }
         // A group of its own: Ctrl-C at a terminal reaches this process only, which then ends its workers in order.
-        command
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .process_group(0);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         let parent = std::process::id();
         // SAFETY: between fork and exec only two system calls are made, both async-signal-safe.
         unsafe {
@@ -91,10 +78,7 @@ impl WorkerCommand {
         let gone = || std::io::Error::other("the thread that starts workers is gone");
         spawner().send((command, reply)).map_err(|_| gone())?;
         let child = answer.recv().map_err(|_| gone())??;
-        Ok(WorkerProcess {
-            child,
-            command: self.clone(),
-        })
+        Ok(WorkerProcess { child, command: self.clone() })
     }
 
     /// The end of what the worker wrote.
@@ -165,20 +149,12 @@ impl Drop for WorkerProcess {
 pub fn find_binary(given: Option<&Path>) -> Result<PathBuf, Vec<PathBuf>> {
     const NAME: &str = "espalier-worker";
     if let Some(given) = given {
-        return if given.is_file() {
-            Ok(given.to_owned())
-        } else {
-            Err(vec![given.to_owned()])
-        };
+        return if given.is_file() { Ok(given.to_owned()) } else { Err(vec![given.to_owned()]) };
     }
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join(NAME)));
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let looked: Vec<PathBuf> = beside
-        .into_iter()
-        .chain(std::env::split_paths(&path).map(|p| p.join(NAME)))
-        .collect();
+    let looked: Vec<PathBuf> =
+        beside.into_iter().chain(std::env::split_paths(&path).map(|p| p.join(NAME))).collect();
     looked.iter().find(|p| p.is_file()).cloned().ok_or(looked)
 }
 
@@ -192,10 +168,7 @@ mod tests {
         let path = folder.path().join("log");
         std::fs::write(&path, (0..500).map(|i| format!("line {i}\n")).collect::<String>()).unwrap();
         let tail = tail(&path).unwrap();
-        assert!(
-            tail.ends_with("line 499") && tail.lines().count() == TAIL_LINES,
-            "{tail}"
-        );
+        assert!(tail.ends_with("line 499") && tail.lines().count() == TAIL_LINES, "{tail}");
     }
 
     #[test]

@@ -18,11 +18,7 @@ pub struct Complaint {
 impl Complaint {
     /// Says what was found and what was expected.
     pub fn new(at: Pos, field: &str, found: impl fmt::Display, expected: impl fmt::Display) -> Self {
-        Self {
-            at,
-            field: field.to_owned(),
-            message: format!("found {found}, expected {expected}"),
-        }
+        Self { at, field: field.to_owned(), message: format!("found {found}, expected {expected}") }
     }
 
     /// The same for one word of a closed list; names the nearest one.
@@ -46,10 +42,7 @@ impl SpecError {
     pub fn new(path: &Path, mut complaints: Vec<Complaint>) -> Self {
         complaints.sort_by_key(|c| (c.at.line, c.at.column));
         complaints.dedup();
-        Self {
-            path: path.to_owned(),
-            complaints,
-        }
+        Self { path: path.to_owned(), complaints }
     }
 }
 

@@ -51,23 +51,12 @@ pub fn expand<E: From<SpecError>>(
     if !complaints.is_empty() {
         return Err(SpecError::new(&file.path, complaints).into());
     }
-    let mut grid = Grid {
-        file,
-        backend,
-        entries: Vec::new(),
-        keys: BTreeSet::new(),
-        shown: BTreeMap::new(),
-    };
+    let mut grid = Grid { file, backend, entries: Vec::new(), keys: BTreeSet::new(), shown: BTreeMap::new() };
     let mut complaints = Vec::new();
     for model in models {
         let dense = grid.spec(model, DENSE);
         grid.add(model, dense, Shown::dense());
-        for (index, recipe) in file
-            .recipes
-            .iter()
-            .enumerate()
-            .filter(|(_, r)| applies(r, &model.id))
-        {
+        for (index, recipe) in file.recipes.iter().enumerate().filter(|(_, r)| applies(r, &model.id)) {
             for point in points(recipe) {
                 let windows = match point.reads_windows() {
                     true => Some(calibration(&point.calibration, point.seed, model)?),
@@ -78,11 +67,7 @@ pub fn expand<E: From<SpecError>>(
             complaints.extend(grid.clashes(index, recipe, model));
         }
     }
-    if complaints.is_empty() {
-        Ok(grid.entries)
-    } else {
-        Err(SpecError::new(&file.path, complaints).into())
-    }
+    if complaints.is_empty() { Ok(grid.entries) } else { Err(SpecError::new(&file.path, complaints).into()) }
 }
 
 /// Variants of one model at most, from the file alone: what is known before the model is.
@@ -97,10 +82,7 @@ pub fn at_most(file: &SweepFile, model: &str) -> usize {
 
 /// True if the recipe is for this model.
 pub fn applies(recipe: &RecipeDecl, model: &str) -> bool {
-    recipe
-        .models
-        .as_ref()
-        .is_none_or(|models| models.iter().any(|m| m == model))
+    recipe.models.as_ref().is_none_or(|models| models.iter().any(|m| m == model))
 }
 
 /// One point of a recipe's product.
@@ -128,13 +110,7 @@ fn points(recipe: &RecipeDecl) -> Vec<Point> {
                 for params in name::param_points(method, &recipe.params) {
                     for &seed in &recipe.seeds {
                         let (calibration, params) = (calibration.clone(), params.clone());
-                        points.push(Point {
-                            method,
-                            sparsity: *sparsity,
-                            calibration,
-                            params,
-                            seed,
-                        });
+                        points.push(Point { method, sparsity: *sparsity, calibration, params, seed });
                     }
                 }
             }
@@ -154,13 +130,7 @@ struct Shown {
 
 impl Shown {
     fn dense() -> Self {
-        Self {
-            name: DENSE.to_owned(),
-            sparsity: "0".to_owned(),
-            target: 0.0,
-            calibration: None,
-            seed: None,
-        }
+        Self { name: DENSE.to_owned(), sparsity: "0".to_owned(), target: 0.0, calibration: None, seed: None }
     }
 }
 
@@ -220,10 +190,7 @@ impl Grid<'_> {
         if !self.keys.insert(key) {
             return;
         }
-        self.shown
-            .entry((model.id.clone(), shown.name.clone()))
-            .or_default()
-            .insert(key);
+        self.shown.entry((model.id.clone(), shown.name.clone())).or_default().insert(key);
         self.entries.push(VariantEntry {
             key,
             spec,
@@ -238,10 +205,7 @@ impl Grid<'_> {
 
     /// Two variants that a table could not tell apart, once they are there.
     fn clashes(&mut self, index: usize, recipe: &RecipeDecl, model: &ExpandModel) -> Vec<Complaint> {
-        let shared = self
-            .shown
-            .iter_mut()
-            .filter(|((id, _), keys)| *id == model.id && keys.len() > 1);
+        let shared = self.shown.iter_mut().filter(|((id, _), keys)| *id == model.id && keys.len() > 1);
         shared
             .map(|((_, name), keys)| {
                 // Said once: recipes after this one are not to blame.

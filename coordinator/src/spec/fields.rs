@@ -26,10 +26,7 @@ pub struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// The value under `key`.
     pub fn get(&self, key: &str) -> Option<&'n Node> {
-        self.entries
-            .iter()
-            .find(|(k, _)| k.word == key)
-            .map(|(_, node)| node)
+        self.entries.iter().find(|(k, _)| k.word == key).map(|(_, node)| node)
     }
 
     /// The path of `key` in this mapping.
@@ -39,26 +36,18 @@ impl<'n> Fields<'n> {
 
     /// Keys in the file's order, `x-…` left out.
     pub fn keys(&self) -> impl Iterator<Item = (&'n Key, &'n Node)> {
-        self.entries
-            .iter()
-            .filter(|(k, _)| !k.word.starts_with("x-"))
-            .map(|(k, n)| (k, n))
+        self.entries.iter().filter(|(k, _)| !k.word.starts_with("x-")).map(|(k, n)| (k, n))
     }
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 impl Reader {
     /// Keeps a complaint and stands for no value.
     pub fn complain<T>(&mut self, node: &Node, field: &str, expected: impl Display) -> Option<T> {
-        self.complaints
-            .push(Complaint::new(node.at, field, node.describe(), expected));
+        self.complaints.push(Complaint::new(node.at, field, node.describe(), expected));
         None
     }
 
@@ -67,22 +56,10 @@ impl Reader {
         let Value::Map(entries) = &node.value else {
             return self.complain(node, path, format!("a mapping with {}", known.join(", ")));
         };
-        let fields = Fields {
-            at: node.at,
-            path: path.to_owned(),
-            entries,
-        };
-        for (key, _) in fields
-            .keys()
-            .filter(|(key, _)| !known.contains(&key.word.as_str()))
-        {
+        let fields = Fields { at: node.at, path: path.to_owned(), entries };
+        for (key, _) in fields.keys().filter(|(key, _)| !known.contains(&key.word.as_str())) {
             let expected = format!("{}{}", one_of(known), did_you_mean(&key.word, known));
-            self.complaints.push(Complaint::new(
-                key.at,
-                path,
-                format!("unknown key {}", key.word),
-                expected,
-            ));
+            self.complaints.push(Complaint::new(key.at, path, format!("unknown key {}", key.word), expected));
         }
         Some(fields)
     }
@@ -91,12 +68,7 @@ impl Reader {
     pub fn required<'n>(&mut self, fields: &Fields<'n>, key: &str, expected: &str) -> Option<&'n Node> {
         let found = fields.get(key);
         if found.is_none() {
-            self.complaints.push(Complaint::new(
-                fields.at,
-                &fields.path_of(key),
-                "nothing",
-                expected,
-            ));
+            self.complaints.push(Complaint::new(fields.at, &fields.path_of(key), "nothing", expected));
         }
         found
     }
@@ -114,8 +86,7 @@ impl Reader {
         match &node.value {
             Value::Text(text) if words.contains(&text.as_str()) => Some(text),
             _ => {
-                self.complaints
-                    .push(Complaint::word(node.at, field, &node.describe(), words));
+                self.complaints.push(Complaint::word(node.at, field, &node.describe(), words));
                 None
             }
         }
@@ -127,11 +98,7 @@ impl Reader {
             Value::Integer(n) if u64::try_from(n).is_ok_and(|n| range.contains(&n)) => Some(n as u64),
             _ => {
                 let (low, high) = (range.start(), range.end());
-                let most = if *high == u64::MAX {
-                    String::new()
-                } else {
-                    format!(" and at most {high}")
-                };
+                let most = if *high == u64::MAX { String::new() } else { format!(" and at most {high}") };
                 self.complain(node, field, format!("a whole number of at least {low}{most}"))
             }
         }
@@ -139,8 +106,7 @@ impl Reader {
 
     /// A whole number that fits a u32.
     pub fn small(&mut self, node: &Node, field: &str, low: u32) -> Option<u32> {
-        self.integer(node, field, u64::from(low)..=u64::from(u32::MAX))
-            .map(|n| n as u32)
+        self.integer(node, field, u64::from(low)..=u64::from(u32::MAX)).map(|n| n as u32)
     }
 
     /// A list, at least one long.
@@ -148,8 +114,7 @@ impl Reader {
         match &node.value {
             Value::List(items) if !items.is_empty() => Some(items),
             Value::List(_) => {
-                self.complaints
-                    .push(Complaint::new(node.at, field, "an empty list", expected));
+                self.complaints.push(Complaint::new(node.at, field, "an empty list", expected));
                 None
             }
             _ => self.complain(node, field, expected),
@@ -161,11 +126,7 @@ impl Reader {
         match &node.value {
             Value::List(_) => {
                 let items = self.list(node, field, expected).unwrap_or_default();
-                items
-                    .iter()
-                    .enumerate()
-                    .map(|(i, item)| (item, format!("{field}[{i}]")))
-                    .collect()
+                items.iter().enumerate().map(|(i, item)| (item, format!("{field}[{i}]"))).collect()
             }
             _ => vec![(node, field.to_owned())],
         }
@@ -174,9 +135,6 @@ impl Reader {
     /// Texts of an axis.
     pub fn texts(&mut self, node: &Node, field: &str, expected: &str) -> Vec<String> {
         let items = self.axis(node, field, expected);
-        items
-            .into_iter()
-            .filter_map(|(n, path)| self.text(n, &path, expected).map(str::to_owned))
-            .collect()
+        items.into_iter().filter_map(|(n, path)| self.text(n, &path, expected).map(str::to_owned)).collect()
     }
 }

@@ -28,17 +28,11 @@ impl std::str::FromStr for Only {
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let Some((key, value)) = part.split_once('=') else {
                 let expected = "KEY=VALUE, such as model=phi-2,sparsity=0.5".to_owned();
-                return Err(OnlyError {
-                    found: part.to_owned(),
-                    expected,
-                });
+                return Err(OnlyError { found: part.to_owned(), expected });
             };
             let Some(known) = KEYS.iter().find(|k| **k == key) else {
                 let expected = format!("{}{}", one_of(&KEYS), did_you_mean(key, &KEYS));
-                return Err(OnlyError {
-                    found: key.to_owned(),
-                    expected,
-                });
+                return Err(OnlyError { found: key.to_owned(), expected });
             };
             choice.entry(*known).or_default().push(value.to_owned());
         }
@@ -77,9 +71,7 @@ impl Only {
     }
 
     fn has(&self, key: &str, value: Option<&str>) -> bool {
-        self.0
-            .get(key)
-            .is_none_or(|chosen| value.is_some_and(|v| chosen.iter().any(|c| c == v)))
+        self.0.get(key).is_none_or(|chosen| value.is_some_and(|v| chosen.iter().any(|c| c == v)))
     }
 }
 

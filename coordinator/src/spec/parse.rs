@@ -20,11 +20,7 @@ pub fn load(path: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
         let message = format!("the sweep file cannot be read: {error}");
         SpecError::new(
             path,
-            vec![Complaint {
-                at: Pos { line: 1, column: 1 },
-                field: String::new(),
-                message,
-            }],
+            vec![Complaint { at: Pos { line: 1, column: 1 }, field: String::new(), message }],
         )
     })?;
     let path_from_root = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -35,11 +31,7 @@ pub fn load(path: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
 /// Checks `text` as the file `path`, whose relative paths are meant from `folder`.
 pub fn parse(text: &str, path: &Path, folder: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
     let mut root = yaml::parse(text).map_err(|complaints| SpecError::new(path, complaints))?;
-    let wrong: Vec<Complaint> = changes
-        .set
-        .iter()
-        .filter_map(|c| set::apply(&mut root, c).err())
-        .collect();
+    let wrong: Vec<Complaint> = changes.set.iter().filter_map(|c| set::apply(&mut root, c).err()).collect();
     if !wrong.is_empty() {
         return Err(SpecError::new(path, wrong));
     }

@@ -3,9 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 /// File endings that say "a file" without a `./` before it.
-const ENDINGS: [&str; 8] = [
-    ".txt", ".json", ".jsonl", ".csv", ".parquet", ".yaml", ".yml", ".tsv",
-];
+const ENDINGS: [&str; 8] = [".txt", ".json", ".jsonl", ".csv", ".parquet", ".yaml", ".yml", ".tsv"];
 
 /// True for `./x`, `../x`, `/x`, `.`, and for names that end as data files do; `hf://…` and `s3://…` are not paths.
 pub fn is_path(text: &str) -> bool {
@@ -40,18 +38,9 @@ mod tests {
         for path in ["./a", "../a/b", "/a", "calibration.txt", "a/b.jsonl"] {
             assert!(is_path(path), "{path}");
         }
-        for name in [
-            "wikitext2",
-            "org/name",
-            "hf://org/name.txt",
-            "s3://b/a.txt",
-            "phi-2",
-        ] {
+        for name in ["wikitext2", "org/name", "hf://org/name.txt", "s3://b/a.txt", "phi-2"] {
             assert!(!is_path(name), "{name}");
         }
-        assert_eq!(
-            absolute(Path::new("/sweeps/x"), "../data/./a.txt"),
-            "/sweeps/data/a.txt"
-        );
+        assert_eq!(absolute(Path::new("/sweeps/x"), "../data/./a.txt"), "/sweeps/data/a.txt");
     }
 }

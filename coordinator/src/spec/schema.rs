@@ -106,10 +106,8 @@ fn recipe() -> Value {
             "of": {"type": "integer", "minimum": 2},
         })),
     ]});
-    let per_block = object(
-        &["per_block"],
-        json!({"per_block": {"type": "array", "minItems": 1, "items": ratio}}),
-    );
+    let per_block =
+        object(&["per_block"], json!({"per_block": {"type": "array", "minItems": 1, "items": ratio}}));
     let mut properties = json!({
         "name": {"description": "Shown instead of the derived name", "type": "string"},
         "method": axis(&json!({"enum": methods})),
@@ -134,10 +132,7 @@ fn params() -> Map<String, Value> {
             ParamValue::Number(_) => "number",
             ParamValue::Text(_) => "string",
         };
-        (
-            p.name.to_owned(),
-            axis(&json!({"description": p.help, "type": kind})),
-        )
+        (p.name.to_owned(), axis(&json!({"description": p.help, "type": kind})))
     };
     METHODS.iter().flat_map(|m| m.params).map(param).collect()
 }

@@ -8,10 +8,7 @@ use super::yaml::{self, Key, Node, Value};
 pub fn apply(root: &mut Node, change: &str) -> Result<(), Complaint> {
     let nowhere = |found: &str, expected: String| Complaint::new(Pos::default(), "--set", found, expected);
     let Some((path, text)) = change.split_once('=') else {
-        return Err(nowhere(
-            change,
-            "PATH=VALUE, such as calibration.nsamples=64".to_owned(),
-        ));
+        return Err(nowhere(change, "PATH=VALUE, such as calibration.nsamples=64".to_owned()));
     };
     let mut value = yaml::parse(text).map_err(|mut all| {
         let first = all.swap_remove(0).message;
@@ -34,24 +31,12 @@ pub fn apply(root: &mut Node, change: &str) -> Result<(), Complaint> {
                 &mut items[index]
             }
             Value::Map(entries) => {
-                let index = entries
-                    .iter()
-                    .position(|(k, _)| k.word == *step)
-                    .unwrap_or_else(|| {
-                        let key = Key {
-                            at: Pos::default(),
-                            word: (*step).to_owned(),
-                        };
-                        let empty = Value::Map(Vec::new());
-                        entries.push((
-                            key,
-                            Node {
-                                at: Pos::default(),
-                                value: empty,
-                            },
-                        ));
-                        entries.len() - 1
-                    });
+                let index = entries.iter().position(|(k, _)| k.word == *step).unwrap_or_else(|| {
+                    let key = Key { at: Pos::default(), word: (*step).to_owned() };
+                    let empty = Value::Map(Vec::new());
+                    entries.push((key, Node { at: Pos::default(), value: empty }));
+                    entries.len() - 1
+                });
                 &mut entries[index].1
             }
             _ => {
@@ -92,15 +77,7 @@ mod tests {
         let text = |n: &Node| format!("{:?}", super::super::yaml::plain(n));
         assert_eq!(text(&root), text(&yaml::parse(expected).unwrap()));
         let wrong = apply(&mut root, "recipes.3.sparsity=1").unwrap_err();
-        assert_eq!(
-            wrong.message,
-            "found 3 in recipes.3.sparsity, expected an index of recipes below 1"
-        );
-        assert!(
-            apply(&mut root, "name")
-                .unwrap_err()
-                .message
-                .contains("PATH=VALUE")
-        );
+        assert_eq!(wrong.message, "found 3 in recipes.3.sparsity, expected an index of recipes below 1");
+        assert!(apply(&mut root, "name").unwrap_err().message.contains("PATH=VALUE"));
     }
 }

@@ -92,28 +92,15 @@ fn the_smallest_file_has_the_defaults_that_the_guide_names() {
         ("/sweeps/calibration.txt", Sampler::Concat)
     );
     let two_four = Pattern::NOfM { prune: 2, of: 4 };
-    let sparsity = [
-        Some(Pattern::Ratio(0.2)),
-        Some(Pattern::Ratio(0.5)),
-        Some(two_four),
-    ];
-    assert_eq!(
-        (&file.recipes[0].sparsity[..], &file.recipes[0].seeds[..]),
-        (&sparsity[..], &[0][..])
-    );
+    let sparsity = [Some(Pattern::Ratio(0.2)), Some(Pattern::Ratio(0.5)), Some(two_four)];
+    assert_eq!((&file.recipes[0].sparsity[..], &file.recipes[0].seeds[..]), (&sparsity[..], &[0][..]));
     assert_eq!(file.checkpoints, Checkpoints::Compact);
-    let unsaid = read(&SMALLEST.replace(
-        "calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}",
-        "",
-    ))
-    .unwrap();
+    let unsaid =
+        read(&SMALLEST.replace("calibration: {data: ./calibration.txt, nsamples: 32, seqlen: 128}", ""))
+            .unwrap();
     let calibration = &unsaid.calibrations["default"];
     assert_eq!(
-        (
-            calibration.data.as_str(),
-            calibration.nsamples,
-            calibration.seqlen
-        ),
+        (calibration.data.as_str(), calibration.nsamples, calibration.seqlen),
         ("wikitext2", 128, None)
     );
 }
@@ -122,12 +109,7 @@ fn the_smallest_file_has_the_defaults_that_the_guide_names() {
 fn everything_that_the_guide_shows_is_read() {
     let file = read(EVERYTHING).unwrap();
     assert_eq!(
-        (
-            file.models.len(),
-            file.calibrations.len(),
-            file.recipes.len(),
-            file.tasks.len()
-        ),
+        (file.models.len(), file.calibrations.len(), file.recipes.len(), file.tasks.len()),
         (2, 4, 4, 7)
     );
     assert_eq!(file.recipes[0].seeds, [0, 1, 2]);
@@ -135,16 +117,10 @@ fn everything_that_the_guide_shows_is_read() {
     let wide = &file.recipes[2];
     assert_eq!(wide.sparsity, [Some(Pattern::NOfM { prune: 1, of: 4 })]);
     assert_eq!(wide.models.as_deref(), Some(&["phi-3-mini".to_owned()][..]));
-    assert_eq!(
-        (wide.calibrations[0].as_str(), wide.exclude.len()),
-        ("wt2-4096", 2)
-    );
+    assert_eq!((wide.calibrations[0].as_str(), wide.exclude.len()), ("wt2-4096", 2));
     assert_eq!(file.recipes[3].allocation, Allocation::PerBlock(vec![0.4, 0.6]));
     assert_eq!(file.tasks[4].data.as_deref(), Some("/sweeps/reclor/val.json"));
-    assert_eq!(
-        (file.tasks[5].task.as_str(), file.tasks[5].num_fewshot),
-        ("/sweeps/tasks/mine.yaml", 5)
-    );
+    assert_eq!((file.tasks[5].task.as_str(), file.tasks[5].num_fewshot), ("/sweeps/tasks/mine.yaml", 5));
     assert_eq!(file.tasks[6].task, "ekar");
 }
 
@@ -196,11 +172,7 @@ fn each_mistake_has_its_message() {
             "calibration: {data: ./c.txt, sampler: concatenate}",
             "s.yaml:5:39: calibration.sampler: found concatenate, expected one of concat, document, windows",
         ),
-        (
-            models,
-            "models: []",
-            "s.yaml:2:9: models: found an empty list, expected a list of models",
-        ),
+        (models, "models: []", "s.yaml:2:9: models: found an empty list, expected a list of models"),
         (
             models,
             "models: [./a/x, ./b/x]",
@@ -287,17 +259,11 @@ fn each_mistake_has_its_message() {
 
 #[test]
 fn a_change_on_the_command_line_is_checked_like_the_file() {
-    let changes = Changes {
-        set: vec!["recipes.0.sparsity=0.7".into()],
-        limit: Some(5),
-    };
+    let changes = Changes { set: vec!["recipes.0.sparsity=0.7".into()], limit: Some(5) };
     let file = read_with(SMALLEST, &changes).unwrap();
     assert_eq!(file.recipes[0].sparsity, [Some(Pattern::Ratio(0.7))]);
     assert!(file.tasks.iter().all(|t| t.limit == Some(5)));
-    let changes = Changes {
-        set: vec!["calibration.nsamples=none".into()],
-        limit: None,
-    };
+    let changes = Changes { set: vec!["calibration.nsamples=none".into()], limit: None };
     let said = read_with(SMALLEST, &changes).unwrap_err();
     let expected = "command line: calibration.nsamples: found none, expected a whole number of at least 1 and at most 4294967295";
     assert_eq!(said, expected);
@@ -312,12 +278,8 @@ fn an_environment_variable_stays_the_text_that_it_is() {
 #[test]
 fn every_example_is_read() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-    let files = std::fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
-        .collect();
+    let files = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "yaml")).collect();
     assert!(files.len() >= 3, "{files:?}");
     for file in files {
         load(&file, &Changes::default()).unwrap();
@@ -332,15 +294,7 @@ fn the_schema_knows_every_key_of_the_file() {
     keys.sort_unstable();
     assert_eq!(known, keys);
     let text = schema.to_string();
-    for word in [
-        "wanda",
-        "magnitude",
-        "use_variant",
-        "wikitext2",
-        "ekar",
-        "lm_eval",
-        "per_block",
-    ] {
+    for word in ["wanda", "magnitude", "use_variant", "wikitext2", "ekar", "lm_eval", "per_block"] {
         assert!(text.contains(&format!("\"{word}\"")), "{word}");
     }
 }

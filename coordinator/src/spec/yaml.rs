@@ -79,11 +79,7 @@ pub fn parse(text: &str) -> Result<Node, Vec<Complaint>> {
         nodes: 0,
     };
     let root = tree.document().map_err(|complaint| vec![complaint])?;
-    if tree.complaints.is_empty() {
-        Ok(root)
-    } else {
-        Err(tree.complaints)
-    }
+    if tree.complaints.is_empty() { Ok(root) } else { Err(tree.complaints) }
 }
 
 /// The tree as JSON: what a schema looks at.
@@ -95,10 +91,7 @@ pub fn plain(node: &Node) -> serde_json::Value {
         Value::Number(value, _) => (*value).into(),
         Value::Text(text) => text.clone().into(),
         Value::List(items) => items.iter().map(plain).collect(),
-        Value::Map(entries) => entries
-            .iter()
-            .map(|(key, node)| (key.word.clone(), plain(node)))
-            .collect(),
+        Value::Map(entries) => entries.iter().map(|(key, node)| (key.word.clone(), plain(node))).collect(),
     }
 }
 
@@ -114,15 +107,8 @@ impl<'t> Tree<'t> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, start(span))),
             Some(Err(error)) => {
-                let at = Pos {
-                    line: error.marker().line(),
-                    column: error.marker().col() + 1,
-                };
-                Err(Complaint {
-                    at,
-                    field: String::new(),
-                    message: format!("not YAML: {}", error.info()),
-                })
+                let at = Pos { line: error.marker().line(), column: error.marker().col() + 1 };
+                Err(Complaint { at, field: String::new(), message: format!("not YAML: {}", error.info()) })
             }
             None => Ok((Event::StreamEnd, Pos::default())),
         }
@@ -130,12 +116,7 @@ impl<'t> Tree<'t> {
 
     fn document(&mut self) -> Result<Node, Complaint> {
         let whole = |at, found| {
-            Complaint::new(
-                at,
-                "",
-                found,
-                "one YAML document: a mapping with name, models, tasks",
-            )
+            Complaint::new(at, "", found, "one YAML document: a mapping with name, models, tasks")
         };
         loop {
             match self.next()? {
@@ -162,12 +143,7 @@ impl<'t> Tree<'t> {
             _ => (0, false),
         };
         if tagged {
-            self.complaints.push(Complaint::new(
-                at,
-                "",
-                "a tag",
-                "a plain value: tags are not used here",
-            ));
+            self.complaints.push(Complaint::new(at, "", "a tag", "a plain value: tags are not used here"));
         }
         if depth > MOST_DEPTH || self.nodes > MOST_NODES {
             let most = format!("at most {MOST_DEPTH} levels and {MOST_NODES} values, aliases followed");
@@ -220,21 +196,13 @@ impl<'t> Tree<'t> {
             };
             let (event, value_at) = self.next()?;
             let node = self.node(event, value_at, depth + 1)?;
-            let first = entries
-                .iter()
-                .find(|(key, _)| key.word == word)
-                .map(|(key, _)| key.at);
+            let first = entries.iter().find(|(key, _)| key.word == word).map(|(key, _)| key.at);
             if word == "<<" {
                 let how = "the keys written out: merges are not YAML 1.2";
-                self.complaints
-                    .push(Complaint::new(at, "", "a merge key <<", how));
+                self.complaints.push(Complaint::new(at, "", "a merge key <<", how));
             } else if let Some(first) = first {
                 let message = format!("found twice, first at line {}, expected once", first.line);
-                self.complaints.push(Complaint {
-                    at,
-                    field: word,
-                    message,
-                });
+                self.complaints.push(Complaint { at, field: word, message });
             } else {
                 entries.push((Key { at, word }, node));
             }
@@ -243,10 +211,7 @@ impl<'t> Tree<'t> {
 }
 
 fn start(span: Span) -> Pos {
-    Pos {
-        line: span.start.line(),
-        column: span.start.col() + 1,
-    }
+    Pos { line: span.start.line(), column: span.start.col() + 1 }
 }
 
 /// The core schema's reading of a scalar; whatever is quoted or in a block is text.
@@ -271,10 +236,7 @@ fn scalar(text: &str, style: ScalarStyle) -> Value {
     }
     let radix = [("0o", 8), ("0x", 16)];
     for (prefix, base) in radix {
-        if let Some(number) = text
-            .strip_prefix(prefix)
-            .and_then(|d| i64::from_str_radix(d, base).ok())
-        {
+        if let Some(number) = text.strip_prefix(prefix).and_then(|d| i64::from_str_radix(d, base).ok()) {
             return Value::Integer(number);
         }
     }
@@ -318,26 +280,15 @@ mod tests {
 
     #[test]
     fn positions_count_characters_from_one() {
-        let Value::Map(entries) = value("a: 1\nés:\n  - x\n  - yy: 2\n") else {
-            panic!()
-        };
-        let Value::List(items) = &entries[1].1.value else {
-            panic!()
-        };
-        let Value::Map(inner) = &items[1].value else {
-            panic!()
-        };
-        assert_eq!(
-            (inner[0].0.at, inner[0].1.at),
-            (Pos { line: 4, column: 5 }, Pos { line: 4, column: 9 })
-        );
+        let Value::Map(entries) = value("a: 1\nés:\n  - x\n  - yy: 2\n") else { panic!() };
+        let Value::List(items) = &entries[1].1.value else { panic!() };
+        let Value::Map(inner) = &items[1].value else { panic!() };
+        assert_eq!((inner[0].0.at, inner[0].1.at), (Pos { line: 4, column: 5 }, Pos { line: 4, column: 9 }));
     }
 
     #[test]
     fn an_alias_is_its_anchors_value_where_it_is_used() {
-        let Value::Map(entries) = value("a: &x [1, 2]\nb: *x\n") else {
-            panic!()
-        };
+        let Value::Map(entries) = value("a: &x [1, 2]\nb: *x\n") else { panic!() };
         assert_eq!(entries[0].1.value, entries[1].1.value);
         assert_eq!(entries[1].1.at.line, 2);
     }
@@ -348,18 +299,13 @@ mod tests {
             let c = parse(text).unwrap_err().remove(0);
             format!("{}:{} {} {}", c.at.line, c.at.column, c.field, c.message)
         };
-        assert_eq!(
-            message("a: 1\nb: 2\na: 3\n"),
-            "3:1 a found twice, first at line 1, expected once"
-        );
+        assert_eq!(message("a: 1\nb: 2\na: 3\n"), "3:1 a found twice, first at line 1, expected once");
         assert!(message("a: &x {b: 1}\nc:\n  <<: *x\n").starts_with("3:3  found a merge key <<"));
         assert!(message("a: !!str 1\n").contains("tags are not used here"));
         assert!(message("a: 1\n---\nb: 2\n").contains("a second document"));
         assert!(message("").contains("an empty file"));
         assert!(message("a: [1, 2\nb: 3").contains("not YAML"));
-        let bomb: String = (1..40)
-            .map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}]\n", i - 1))
-            .collect();
+        let bomb: String = (1..40).map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}]\n", i - 1)).collect();
         assert!(message(&format!("a0: &a0 [1, 1]\n{bomb}")).contains("unfolds without end"));
     }
 }

@@ -9,7 +9,8 @@ use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::{Backend, Dtype, Pattern, VariantSpec};
 use espalier_proto::records::{CellRecord, Measured, Outcome, RECORD_FORMAT, VariantRecord};
 use espalier_proto::sweep::{
-    CellEntry, Checkpoints, Limits, ModelEntry, ResolvedSweep, SWEEP_FORMAT, TaskEntry, TaskKind, VariantEntry,
+    CellEntry, Checkpoints, Limits, ModelEntry, ResolvedSweep, SWEEP_FORMAT, TaskEntry, TaskKind,
+    VariantEntry,
 };
 use espalier_proto::{layout, methods};
 use std::collections::BTreeMap;
@@ -170,7 +171,11 @@ impl Wire {
         self.sync_at(shards, 0).await
     }
 
-    pub async fn sync_at(&mut self, shards: Vec<m::ShardReport>, epoch: u64) -> Result<m::SyncResponse, tonic::Status> {
+    pub async fn sync_at(
+        &mut self,
+        shards: Vec<m::ShardReport>,
+        epoch: u64,
+    ) -> Result<m::SyncResponse, tonic::Status> {
         let info = m::WorkerInfo {
             host: "here".into(),
             pid: std::process::id(),
@@ -219,7 +224,9 @@ pub async fn work(url: &str, id: &str, habits: &Habits) {
     let mut wire = Wire::connect(url, id).await;
     let mut held: BTreeMap<String, m::ShardReport> = BTreeMap::new();
     loop {
-        let Ok(answer) = wire.sync(held.values().cloned().collect()).await else { return };
+        let Ok(answer) = wire.sync(held.values().cloned().collect()).await else {
+            return;
+        };
         let bucket = Bucket::open(&answer.bucket_url).unwrap();
         held.retain(|attempt, _| answer.shards.iter().any(|o| o.attempt == *attempt));
         if answer.drain && answer.shards.is_empty() {

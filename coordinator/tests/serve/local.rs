@@ -38,7 +38,9 @@ fn habits() -> Habits {
 #[tokio::test]
 #[ignore = "not a test: what a local run starts as its worker"]
 async fn a_worker() {
-    let Ok(url) = std::env::var("FAKE_COORDINATOR") else { return };
+    let Ok(url) = std::env::var("FAKE_COORDINATOR") else {
+        return;
+    };
     work(&url, &format!("fake-{}", std::process::id()), &habits()).await;
 }
 
@@ -46,7 +48,9 @@ async fn a_worker() {
 #[tokio::test]
 #[ignore = "not a test: a run that tests kill"]
 async fn a_run() {
-    let Ok(folder) = std::env::var("FAKE_FOLDER") else { return };
+    let Ok(folder) = std::env::var("FAKE_FOLDER") else {
+        return;
+    };
     let bucket = Bucket::open(&format!("{folder}/bucket")).unwrap();
     let sweep = sweep(&bucket, 3, 3).await;
     let script = worker_script(Path::new(&folder), &std::env::var("FAKE_HABITS").unwrap());

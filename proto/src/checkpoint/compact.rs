@@ -147,21 +147,12 @@ impl Compact {
             .ok_or_else(|| bad("columns", "a width for each linear"))?;
         let mut masks = BTreeMap::new();
         for (name, view) in tensors.iter() {
-            let wrong = |why: String| CompactError::Tensor {
-                tensor: name.to_owned(),
-                why,
-            };
-            let linear = name
-                .strip_suffix(MASK)
-                .ok_or_else(|| wrong("expected a name ending in .mask".to_owned()))?;
-            let width = *columns
-                .get(linear)
-                .ok_or_else(|| wrong("metadata columns lacks it".to_owned()))?;
+            let wrong = |why: String| CompactError::Tensor { tensor: name.to_owned(), why };
+            let linear =
+                name.strip_suffix(MASK).ok_or_else(|| wrong("expected a name ending in .mask".to_owned()))?;
+            let width = *columns.get(linear).ok_or_else(|| wrong("metadata columns lacks it".to_owned()))?;
             let &[rows, _] = view.shape() else {
-                return Err(wrong(format!(
-                    "shape {:?}, expected two dimensions",
-                    view.shape()
-                )));
+                return Err(wrong(format!("shape {:?}, expected two dimensions", view.shape())));
             };
             let mask = (view.dtype() == safetensors::Dtype::U8)
                 .then(|| Mask::from_bits(rows, width, view.data().to_vec()))
@@ -176,10 +167,7 @@ impl Compact {
             masks.insert(linear.to_owned(), mask);
         }
         if let Some(lost) = columns.keys().find(|linear| !masks.contains_key(*linear)) {
-            return Err(CompactError::Tensor {
-                tensor: format!("{lost}{MASK}"),
-                why: "missing".to_owned(),
-            });
+            return Err(CompactError::Tensor { tensor: format!("{lost}{MASK}"), why: "missing".to_owned() });
         }
         Ok(Self { model, dtype, masks })
     }
@@ -188,11 +176,7 @@ impl Compact {
     pub fn verified(file: &[u8], expected: Digest) -> Result<Self, CompactError> {
         let this = Self::decode(file)?;
         let found = this.weights();
-        if found == expected {
-            Ok(this)
-        } else {
-            Err(CompactError::OtherWeights { found, expected })
-        }
+        if found == expected { Ok(this) } else { Err(CompactError::OtherWeights { found, expected }) }
     }
 }
 
@@ -202,10 +186,7 @@ mod tests {
 
     fn compact() -> Compact {
         let masks = [
-            (
-                "b.fc",
-                Mask::from_kept(2, 9, &[1, 0, 1, 1, 0, 1, 0, 1, 1].repeat(2)),
-            ),
+            ("b.fc", Mask::from_kept(2, 9, &[1, 0, 1, 1, 0, 1, 0, 1, 1].repeat(2))),
             ("a.fc", Mask::from_kept(1, 2, &[0, 1])),
         ];
         Compact {
@@ -240,13 +221,7 @@ mod tests {
         let changes: [fn(&mut Compact); 4] = [
             |c| c.model = ModelDigest(Digest::of(b"n")),
             |c| c.dtype = Dtype::Float32,
-            |c| {
-                drop(
-                    c.masks
-                        .remove("a.fc")
-                        .map(|m| c.masks.insert("a.fd".to_owned(), m)),
-                )
-            },
+            |c| drop(c.masks.remove("a.fc").map(|m| c.masks.insert("a.fd".to_owned(), m))),
             |c| drop(c.masks.insert("a.fc".to_owned(), Mask::from_kept(2, 1, &[0, 1]))),
         ];
         for (i, change) in changes.iter().enumerate() {

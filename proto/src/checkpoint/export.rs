@@ -56,12 +56,7 @@ pub enum ExportError {
 pub fn export(base: &Path, compact: Option<&Compact>, out: &Path) -> Result<(), ExportError> {
     refuse_non_empty(out)?;
     let files = model_files(base)?;
-    let bytes = files
-        .weights
-        .iter()
-        .filter_map(|p| p.metadata().ok())
-        .map(|m| m.len())
-        .sum();
+    let bytes = files.weights.iter().filter_map(|p| p.metadata().ok()).map(|m| m.len()).sum();
     let partial = partial_sibling(out)?;
     let whole = || -> Result<(), ExportError> {
         std::fs::create_dir_all(&partial).map_err(io("making", &partial))?;
@@ -77,10 +72,7 @@ pub fn export(base: &Path, compact: Option<&Compact>, out: &Path) -> Result<(), 
         }
         if let Some(linear) = unused.first() {
             let why = format!("no tensor {linear}.weight, which the compact checkpoint masks");
-            return Err(ExportError::Base {
-                path: base.display().to_string(),
-                why,
-            });
+            return Err(ExportError::Base { path: base.display().to_string(), why });
         }
         sync(&partial)?;
         std::fs::rename(&partial, out).map_err(io("renaming to", out))?;
@@ -110,9 +102,7 @@ fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Expor
 }
 
 fn refuse_non_empty(out: &Path) -> Result<(), ExportError> {
-    let not_empty = || ExportError::NotEmpty {
-        folder: out.display().to_string(),
-    };
+    let not_empty = || ExportError::NotEmpty { folder: out.display().to_string() };
     match std::fs::read_dir(out) {
         Ok(mut entries) => entries.next().map_or(Ok(()), |_| Err(not_empty())),
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
@@ -123,19 +113,13 @@ fn refuse_non_empty(out: &Path) -> Result<(), ExportError> {
 
 /// A folder name beside `out` that nobody else uses.
 fn partial_sibling(out: &Path) -> Result<PathBuf, ExportError> {
-    let name = out.file_name().ok_or_else(|| ExportError::NotEmpty {
-        folder: out.display().to_string(),
-    })?;
+    let name = out.file_name().ok_or_else(|| ExportError::NotEmpty { folder: out.display().to_string() })?;
     let parent = match out.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
     };
     std::fs::create_dir_all(parent).map_err(io("making", parent))?;
-    Ok(parent.join(format!(
-        ".{}.partial-{}",
-        name.to_string_lossy(),
-        std::process::id()
-    )))
+    Ok(parent.join(format!(".{}.partial-{}", name.to_string_lossy(), std::process::id())))
 }
 
 /// Config, tokenizer, generation settings, code and licence; no weights of any format, no model card (it speaks of the base).
@@ -143,13 +127,8 @@ fn small_files(base: &Path) -> Result<Vec<PathBuf>, ExportError> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(base).map_err(io("reading", base))? {
         let path = entry.map_err(io("reading", base))?.path();
-        let name = path
-            .file_name()
-            .map(|n| n.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        let kept = [".json", ".txt", ".model", ".jinja", ".py"]
-            .iter()
-            .any(|end| name.ends_with(end))
+        let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let kept = [".json", ".txt", ".model", ".jinja", ".py"].iter().any(|end| name.ends_with(end))
             || name.starts_with("LICENSE")
             || name.starts_with("NOTICE");
         if kept && !name.ends_with(".index.json") && path.is_file() {
@@ -166,14 +145,8 @@ fn copy(from: &Path, folder: &Path) -> Result<(), ExportError> {
 }
 
 fn sync(path: &Path) -> Result<(), ExportError> {
-    let path = if path == Path::new("") {
-        Path::new(".")
-    } else {
-        path
-    };
-    std::fs::File::open(path)
-        .and_then(|f| f.sync_all())
-        .map_err(io("syncing", path))
+    let path = if path == Path::new("") { Path::new(".") } else { path };
+    std::fs::File::open(path).and_then(|f| f.sync_all()).map_err(io("syncing", path))
 }
 
 /// One safetensors file, byte for byte but for pruned weights. Takes the linears it met out of `unused`.
@@ -183,10 +156,7 @@ fn write_weights(
     folder: &Path,
     unused: &mut BTreeSet<&String>,
 ) -> Result<(), ExportError> {
-    let base = |why: String| ExportError::Base {
-        path: from.display().to_string(),
-        why,
-    };
+    let base = |why: String| ExportError::Base { path: from.display().to_string(), why };
     let file = std::fs::File::open(from).map_err(io("reading", from))?;
     // SAFETY: the file is only read; somebody who truncates it meanwhile kills this process, which leaves no output folder.
     let bytes = unsafe { memmap2::Mmap::map(&file) }.map_err(io("reading", from))?;
@@ -194,8 +164,7 @@ fn write_weights(
     let data = &bytes[8 + header_len..];
     let to = folder.join(from.file_name().expect("weights are files"));
     let mut out = BufWriter::with_capacity(1 << 20, std::fs::File::create(&to).map_err(io("writing", &to))?);
-    out.write_all(&bytes[..8 + header_len])
-        .map_err(io("writing", &to))?;
+    out.write_all(&bytes[..8 + header_len]).map_err(io("writing", &to))?;
     for name in header.offset_keys() {
         let info = header.info(&name).expect("a name that the header gave");
         let tensor = &data[info.data_offsets.0..info.data_offsets.1];
@@ -245,17 +214,12 @@ mod tests {
 
     fn model() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let weight: Vec<u8> = [1f32, -2.0, 3.0, -0.0, 5.0, 6.0]
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect();
+        let weight: Vec<u8> =
+            [1f32, -2.0, 3.0, -0.0, 5.0, 6.0].iter().flat_map(|x| x.to_le_bytes()).collect();
         let views = ["b.fc.weight", "b.norm.weight"]
             .map(|n| (n, TensorView::new(Stored::F32, vec![2, 3], &weight).unwrap()));
-        std::fs::write(
-            folder.path().join("model.safetensors"),
-            safetensors::serialize(views, None).unwrap(),
-        )
-        .unwrap();
+        std::fs::write(folder.path().join("model.safetensors"), safetensors::serialize(views, None).unwrap())
+            .unwrap();
         for name in ["config.json", "tokenizer.json", "README.md", "pytorch_model.bin"] {
             std::fs::write(folder.path().join(name), "{}").unwrap();
         }
@@ -275,9 +239,7 @@ mod tests {
         let bytes = std::fs::read(file).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let data = tensors.tensor(name).unwrap().data();
-        data.chunks_exact(4)
-            .map(|b| f32::from_le_bytes(b.try_into().unwrap()).to_bits())
-            .collect()
+        data.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()).to_bits()).collect()
     }
 
     #[test]
@@ -289,17 +251,10 @@ mod tests {
         assert_eq!(values(&out.join("model.safetensors"), "b.fc.weight"), expected);
         let untouched = values(&base.path().join("model.safetensors"), "b.norm.weight");
         assert_eq!(values(&out.join("model.safetensors"), "b.norm.weight"), untouched);
-        let mut names: Vec<_> = std::fs::read_dir(&out)
-            .unwrap()
-            .map(|e| e.unwrap().file_name())
-            .collect();
+        let mut names: Vec<_> = std::fs::read_dir(&out).unwrap().map(|e| e.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["config.json", "model.safetensors", "tokenizer.json"]);
-        assert_eq!(
-            std::fs::read_dir(out.parent().unwrap()).unwrap().count(),
-            1,
-            "nothing is left beside it"
-        );
+        assert_eq!(std::fs::read_dir(out.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
     }
 
     #[test]
@@ -317,10 +272,7 @@ mod tests {
     fn a_folder_that_holds_something_is_refused_and_kept() {
         let (base, out) = (model(), tempfile::tempdir().unwrap());
         std::fs::write(out.path().join("mine"), "x").unwrap();
-        assert!(matches!(
-            export(base.path(), None, out.path()),
-            Err(ExportError::NotEmpty { .. })
-        ));
+        assert!(matches!(export(base.path(), None, out.path()), Err(ExportError::NotEmpty { .. })));
         assert_eq!(std::fs::read(out.path().join("mine")).unwrap(), b"x");
     }
 
@@ -329,13 +281,9 @@ mod tests {
         let (base, parent) = (model(), tempfile::tempdir().unwrap());
         let out = parent.path().join("out");
         let mut other = compact(&[1; 6]);
-        other
-            .masks
-            .insert("b.lost".to_owned(), Mask::from_kept(1, 1, &[1]));
+        other.masks.insert("b.lost".to_owned(), Mask::from_kept(1, 1, &[1]));
         for (checkpoint, word) in [(compact(&[1; 8]), "masks [2, 4]"), (other, "b.lost.weight")] {
-            let error = export(base.path(), Some(&checkpoint), &out)
-                .unwrap_err()
-                .to_string();
+            let error = export(base.path(), Some(&checkpoint), &out).unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
             assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
         }

@@ -44,11 +44,7 @@ impl Mask {
         if rows.checked_mul(stride) != Some(bits.len()) {
             return None;
         }
-        let unused = if columns.is_multiple_of(8) {
-            0
-        } else {
-            0xffu8 << (columns % 8)
-        };
+        let unused = if columns.is_multiple_of(8) { 0 } else { 0xffu8 << (columns % 8) };
         let clean = stride == 0 || bits.chunks_exact(stride).all(|row| row[stride - 1] & unused == 0);
         clean.then_some(Self { rows, columns, bits })
     }
@@ -102,9 +98,7 @@ mod tests {
     #[test]
     fn a_mask_unpacks_to_what_was_packed_at_every_width() {
         for columns in 1..40 {
-            let kept: Vec<u8> = (0..3 * columns)
-                .map(|i| u8::from((i * 7 + i / 5) % 3 != 0))
-                .collect();
+            let kept: Vec<u8> = (0..3 * columns).map(|i| u8::from((i * 7 + i / 5) % 3 != 0)).collect();
             let mask = Mask::from_kept(3, columns, &kept);
             assert_eq!(mask.unpack(), kept);
             assert_eq!(mask.pruned(), kept.iter().filter(|k| **k == 0).count() as u64);
@@ -115,10 +109,7 @@ mod tests {
     #[test]
     fn bits_are_packed_as_numpy_packs_them_little_endian() {
         // numpy.packbits([[1,0,0,0,0,0,0,1,1,0]], axis=-1, bitorder="little") = [[129, 1]]
-        assert_eq!(
-            Mask::from_kept(1, 10, &[1, 0, 0, 0, 0, 0, 0, 1, 1, 0]).bits(),
-            [129, 1]
-        );
+        assert_eq!(Mask::from_kept(1, 10, &[1, 0, 0, 0, 0, 0, 0, 1, 1, 0]).bits(), [129, 1]);
     }
 
     #[test]

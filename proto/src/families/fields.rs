@@ -43,28 +43,15 @@ impl<'a> Fields<'a> {
                 }
             }
         };
-        let field = if self.path.is_empty() {
-            name.to_owned()
-        } else {
-            format!("{}.{name}", self.path)
-        };
-        ConfigError::Field {
-            field,
-            found,
-            expected: expected.into(),
-        }
+        let field = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
+        ConfigError::Field { field, found, expected: expected.into() }
     }
 
     /// A whole number from 1 to `most` that must be there.
     pub(super) fn count(&self, name: &str, most: usize) -> Result<usize, ConfigError> {
         let expected = || format!("a whole number from 1 to {most}");
-        let number = self
-            .get(name)
-            .and_then(Value::as_u64)
-            .and_then(|n| usize::try_from(n).ok());
-        number
-            .filter(|n| (1..=most).contains(n))
-            .ok_or_else(|| self.bad(name, expected()))
+        let number = self.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok());
+        number.filter(|n| (1..=most).contains(n)).ok_or_else(|| self.bad(name, expected()))
     }
 
     /// The same, `None` where the field is absent or null.
@@ -75,9 +62,7 @@ impl<'a> Fields<'a> {
     /// A finite number above 0 that must be there.
     pub(super) fn positive(&self, name: &str) -> Result<f64, ConfigError> {
         let number = self.get(name).and_then(Value::as_f64);
-        number
-            .filter(|x| *x > 0.0 && x.is_finite())
-            .ok_or_else(|| self.bad(name, "a number above 0"))
+        number.filter(|x| *x > 0.0 && x.is_finite()).ok_or_else(|| self.bad(name, "a number above 0"))
     }
 
     /// The same, `None` where the field is absent or null.
@@ -88,9 +73,7 @@ impl<'a> Fields<'a> {
     /// The epsilon of a norm: from 0 to 1, 1 excluded, and it must be there.
     pub(super) fn epsilon(&self, name: &str) -> Result<f64, ConfigError> {
         let number = self.get(name).and_then(Value::as_f64);
-        number
-            .filter(|x| (0.0..1.0).contains(x))
-            .ok_or_else(|| self.bad(name, "a number from 0 to below 1"))
+        number.filter(|x| (0.0..1.0).contains(x)).ok_or_else(|| self.bad(name, "a number from 0 to below 1"))
     }
 
     /// True or false; `default` where the field is absent or null.
@@ -105,20 +88,13 @@ impl<'a> Fields<'a> {
     pub(super) fn positives(&self, name: &str, length: usize) -> Result<Vec<f64>, ConfigError> {
         let bad = || self.bad(name, format!("a list of {length} numbers above 0"));
         let list = self.get(name).and_then(Value::as_array).ok_or_else(bad)?;
-        let numbers: Vec<f64> = list
-            .iter()
-            .filter_map(Value::as_f64)
-            .filter(|x| *x > 0.0 && x.is_finite())
-            .collect();
+        let numbers: Vec<f64> =
+            list.iter().filter_map(Value::as_f64).filter(|x| *x > 0.0 && x.is_finite()).collect();
         if numbers.len() != list.len() {
             return Err(bad());
         }
         if list.len() != length {
-            let field = if self.path.is_empty() {
-                name.to_owned()
-            } else {
-                format!("{}.{name}", self.path)
-            };
+            let field = if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) };
             let found = format!("a list of {}", list.len());
             return Err(ConfigError::Field {
                 field,

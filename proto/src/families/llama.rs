@@ -8,10 +8,7 @@ use crate::arch::{Arch, Attention, BlockLayout, ConfigError, LinearRole, Mlp, Ml
 pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
     let sizes = Sizes::read(config)?;
     let attention_bias = config.flag("attention_bias", false)?;
-    let defaults = RopeDefaults {
-        partial: 1.0,
-        kinds: &["default", "linear", "llama3", "longrope"],
-    };
+    let defaults = RopeDefaults { partial: 1.0, kinds: &["default", "linear", "llama3", "longrope"] };
     let rope = rope::read(config, &sizes, &defaults)?;
     if rope.dim != sizes.head_dim {
         return Err(config.bad("partial_rotary_factor", "1: this family rotates whole heads"));
@@ -26,9 +23,7 @@ pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
         intermediate: sizes.intermediate,
         vocab: sizes.vocab,
         max_positions: sizes.max_positions,
-        norm: Norm::Rms {
-            eps: config.epsilon("rms_norm_eps")?,
-        },
+        norm: Norm::Rms { eps: config.epsilon("rms_norm_eps")? },
         layout: BlockLayout::Sequential,
         attention: Attention {
             fused_qkv: false,

@@ -39,16 +39,10 @@ pub fn arch(config_json: &str) -> Result<Arch, ConfigError> {
         None => "nothing".to_owned(),
     };
     let Some((_, read)) = FAMILIES.iter().find(|(name, _)| *name == family) else {
-        return Err(ConfigError::Family {
-            found: family,
-            supported: known,
-        });
+        return Err(ConfigError::Family { found: family, supported: known });
     };
     if config.get("quantization_config").is_some() {
-        return Err(config.bad(
-            "quantization_config",
-            "none: only float32, float16 and bfloat16 are read",
-        ));
+        return Err(config.bad("quantization_config", "none: only float32, float16 and bfloat16 are read"));
     }
     read(config)
 }
@@ -57,18 +51,11 @@ pub fn arch(config_json: &str) -> Result<Arch, ConfigError> {
 pub fn stated_dtype(config_json: &str) -> Result<Option<Dtype>, ConfigError> {
     let map = parse(config_json)?;
     let config = Fields::new(&map, "");
-    let name = if config.get("dtype").is_some() {
-        "dtype"
-    } else {
-        "torch_dtype"
-    };
+    let name = if config.get("dtype").is_some() { "dtype" } else { "torch_dtype" };
     let Some(value) = config.get(name) else {
         return Ok(None);
     };
-    match value
-        .as_str()
-        .map(|text| text.strip_prefix("torch.").unwrap_or(text))
-    {
+    match value.as_str().map(|text| text.strip_prefix("torch.").unwrap_or(text)) {
         Some("float32") => Ok(Some(Dtype::Float32)),
         Some("float16") => Ok(Some(Dtype::Float16)),
         Some("bfloat16") => Ok(Some(Dtype::Bfloat16)),
@@ -80,12 +67,8 @@ pub fn stated_dtype(config_json: &str) -> Result<Option<Dtype>, ConfigError> {
 fn parse(config_json: &str) -> Result<Map<String, Value>, ConfigError> {
     match serde_json::from_str(config_json) {
         Ok(Value::Object(map)) => Ok(map),
-        Ok(other) => Err(ConfigError::Json {
-            why: format!("found {}, expected an object", kind_of(&other)),
-        }),
-        Err(error) => Err(ConfigError::Json {
-            why: error.to_string(),
-        }),
+        Ok(other) => Err(ConfigError::Json { why: format!("found {}, expected an object", kind_of(&other)) }),
+        Err(error) => Err(ConfigError::Json { why: error.to_string() }),
     }
 }
 

@@ -8,10 +8,7 @@ use crate::arch::{Arch, Attention, BlockLayout, ConfigError, LinearRole, Mlp, Ml
 pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
     let sizes = Sizes::read(config)?;
     let eps = config.epsilon("layer_norm_eps")?;
-    let defaults = RopeDefaults {
-        partial: 0.5,
-        kinds: &["default", "linear", "llama3", "longrope"],
-    };
+    let defaults = RopeDefaults { partial: 0.5, kinds: &["default", "linear", "llama3", "longrope"] };
     Ok(Arch {
         family: "phi",
         hidden: sizes.hidden,
@@ -30,11 +27,7 @@ pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
             out_bias: true,
             qk_norm: config.flag("qk_layernorm", false)?.then_some(eps),
         },
-        mlp: Mlp {
-            kind: MlpKind::Plain,
-            activation: config.activation("hidden_act")?,
-            bias: true,
-        },
+        mlp: Mlp { kind: MlpKind::Plain, activation: config.activation("hidden_act")?, bias: true },
         rope: rope::read(config, &sizes, &defaults)?,
         sliding_window: None,
         tied_embeddings: config.flag("tie_word_embeddings", false)?,

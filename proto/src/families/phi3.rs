@@ -7,10 +7,7 @@ use crate::arch::{Arch, Attention, BlockLayout, ConfigError, LinearRole, Mlp, Ml
 
 pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
     let sizes = Sizes::read(config)?;
-    let defaults = RopeDefaults {
-        partial: 1.0,
-        kinds: &["default", "longrope", "su"],
-    };
+    let defaults = RopeDefaults { partial: 1.0, kinds: &["default", "longrope", "su"] };
     Ok(Arch {
         family: "phi3",
         hidden: sizes.hidden,
@@ -21,21 +18,10 @@ pub(super) fn read(config: Fields<'_>) -> Result<Arch, ConfigError> {
         intermediate: sizes.intermediate,
         vocab: sizes.vocab,
         max_positions: sizes.max_positions,
-        norm: Norm::Rms {
-            eps: config.epsilon("rms_norm_eps")?,
-        },
+        norm: Norm::Rms { eps: config.epsilon("rms_norm_eps")? },
         layout: BlockLayout::Sequential,
-        attention: Attention {
-            fused_qkv: true,
-            qkv_bias: false,
-            out_bias: false,
-            qk_norm: None,
-        },
-        mlp: Mlp {
-            kind: MlpKind::GatedFused,
-            activation: config.activation("hidden_act")?,
-            bias: false,
-        },
+        attention: Attention { fused_qkv: true, qkv_bias: false, out_bias: false, qk_norm: None },
+        mlp: Mlp { kind: MlpKind::GatedFused, activation: config.activation("hidden_act")?, bias: false },
         rope: rope::read(config, &sizes, &defaults)?,
         sliding_window: config.optional_count("sliding_window", MAX_POSITIONS)?,
         tied_embeddings: config.flag("tie_word_embeddings", false)?,

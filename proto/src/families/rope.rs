@@ -23,13 +23,9 @@ pub(super) fn read(config: Fields<'_>, sizes: &Sizes, defaults: &RopeDefaults) -
         None => config.object("rope_scaling")?,
     };
     let place = |name: &str| inner.filter(|f| f.get(name).is_some()).unwrap_or(config);
-    let theta = place("rope_theta")
-        .optional_positive("rope_theta")?
-        .unwrap_or(THETA);
+    let theta = place("rope_theta").optional_positive("rope_theta")?.unwrap_or(THETA);
     let partial_at = place("partial_rotary_factor");
-    let partial = partial_at
-        .optional_positive("partial_rotary_factor")?
-        .unwrap_or(defaults.partial);
+    let partial = partial_at.optional_positive("partial_rotary_factor")?.unwrap_or(defaults.partial);
     if partial > 1.0 {
         return Err(partial_at.bad("partial_rotary_factor", "a number above 0, at most 1"));
     }
@@ -41,10 +37,8 @@ pub(super) fn read(config: Fields<'_>, sizes: &Sizes, defaults: &RopeDefaults) -
         } else {
             "head_dim"
         };
-        let expected = format!(
-            "an even number of rotated dimensions, not {dim} of each head's {}",
-            sizes.head_dim
-        );
+        let expected =
+            format!("an even number of rotated dimensions, not {dim} of each head's {}", sizes.head_dim);
         return Err(partial_at.bad(name, expected));
     }
     let scaling = match inner {
@@ -61,11 +55,7 @@ fn read_scaling(
     dim: usize,
     kinds: &[&str],
 ) -> Result<RopeScaling, ConfigError> {
-    let name = if inner.get("rope_type").is_some() {
-        "rope_type"
-    } else {
-        "type"
-    };
+    let name = if inner.get("rope_type").is_some() { "rope_type" } else { "type" };
     let kind = match inner.get(name) {
         None => "default",
         Some(value) => value.as_str().unwrap_or(""),
@@ -74,9 +64,7 @@ fn read_scaling(
         return Err(inner.bad(name, format!("one of {}", kinds.join(", "))));
     }
     match kind {
-        "linear" => Ok(RopeScaling::Linear {
-            factor: inner.positive("factor")?,
-        }),
+        "linear" => Ok(RopeScaling::Linear { factor: inner.positive("factor")? }),
         "llama3" => llama3(config, inner),
         "longrope" | "su" => longrope(config, inner, sizes, dim),
         _ => Ok(RopeScaling::None),
@@ -91,15 +79,9 @@ fn original(config: Fields<'_>, inner: Fields<'_>) -> Result<usize, ConfigError>
 }
 
 fn llama3(config: Fields<'_>, inner: Fields<'_>) -> Result<RopeScaling, ConfigError> {
-    let (low, high) = (
-        inner.positive("low_freq_factor")?,
-        inner.positive("high_freq_factor")?,
-    );
+    let (low, high) = (inner.positive("low_freq_factor")?, inner.positive("high_freq_factor")?);
     if high <= low {
-        return Err(inner.bad(
-            "high_freq_factor",
-            format!("a number above low_freq_factor = {low}"),
-        ));
+        return Err(inner.bad("high_freq_factor", format!("a number above low_freq_factor = {low}")));
     }
     Ok(RopeScaling::Llama3 {
         factor: inner.positive("factor")?,
@@ -116,17 +98,14 @@ fn longrope(
     dim: usize,
 ) -> Result<RopeScaling, ConfigError> {
     let original = original(config, inner)?;
-    let factor = inner
-        .optional_positive("factor")?
-        .unwrap_or(sizes.max_positions as f64 / original as f64);
+    let factor = inner.optional_positive("factor")?.unwrap_or(sizes.max_positions as f64 / original as f64);
     let attention_factor = match inner.optional_positive("attention_factor")? {
         Some(stated) => stated,
         None if factor <= 1.0 => 1.0,
         None if original == 1 => {
-            return Err(inner.bad(
-                "attention_factor",
-                "a number, since it cannot follow from 1 original position",
-            ));
+            return Err(
+                inner.bad("attention_factor", "a number, since it cannot follow from 1 original position")
+            );
         }
         None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
     };

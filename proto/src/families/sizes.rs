@@ -29,30 +29,23 @@ impl Sizes {
     pub(super) fn read(config: Fields<'_>) -> Result<Self, ConfigError> {
         let hidden = config.count("hidden_size", MAX_WIDTH)?;
         let heads = config.count("num_attention_heads", MAX_WIDTH)?;
-        let kv_heads = config
-            .optional_count("num_key_value_heads", MAX_WIDTH)?
-            .unwrap_or(heads);
+        let kv_heads = config.optional_count("num_key_value_heads", MAX_WIDTH)?.unwrap_or(heads);
         if heads % kv_heads != 0 {
-            return Err(config.bad(
-                "num_key_value_heads",
-                format!("a divisor of num_attention_heads = {heads}"),
-            ));
+            return Err(
+                config.bad("num_key_value_heads", format!("a divisor of num_attention_heads = {heads}"))
+            );
         }
         let head_dim = match config.optional_count("head_dim", MAX_WIDTH)? {
             Some(head_dim) => head_dim,
             None if hidden % heads == 0 => hidden / heads,
             None => {
-                return Err(config.bad(
-                    "num_attention_heads",
-                    format!("a divisor of hidden_size = {hidden}"),
-                ));
+                return Err(config.bad("num_attention_heads", format!("a divisor of hidden_size = {hidden}")));
             }
         };
         if head_dim * heads > MAX_WIDTH {
-            return Err(config.bad(
-                "head_dim",
-                format!("at most {MAX_WIDTH} / num_attention_heads = {heads}"),
-            ));
+            return Err(
+                config.bad("head_dim", format!("at most {MAX_WIDTH} / num_attention_heads = {heads}"))
+            );
         }
         Ok(Self {
             hidden,

@@ -31,15 +31,8 @@ fn longrope(kind: &str, long: usize) -> Value {
 fn phi_2_is_read_as_published() {
     let text = phi2().to_string();
     let arch = arch(&text).unwrap();
-    assert_eq!(
-        (arch.rope.dim, arch.head_dim, arch.layout),
-        (32, 80, BlockLayout::Parallel)
-    );
-    assert_eq!(
-        arch.parameters(),
-        2_779_683_840,
-        "the published count of microsoft/phi-2"
-    );
+    assert_eq!((arch.rope.dim, arch.head_dim, arch.layout), (32, 80, BlockLayout::Parallel));
+    assert_eq!(arch.parameters(), 2_779_683_840, "the published count of microsoft/phi-2");
     assert_eq!(stated_dtype(&text).unwrap(), Some(Dtype::Float16));
 }
 
@@ -48,12 +41,7 @@ fn longrope_and_su_are_one_scaling() {
     let a = arch(&phi3(longrope("longrope", 8)).to_string()).unwrap();
     let b = arch(&phi3(longrope("su", 8)).to_string()).unwrap();
     assert_eq!(a, b);
-    let RopeScaling::LongRope {
-        attention_factor,
-        original,
-        ..
-    } = a.rope.scaling
-    else {
+    let RopeScaling::LongRope { attention_factor, original, .. } = a.rope.scaling else {
         panic!("{:?}", a.rope)
     };
     // sqrt(1 + ln(64 / 16) / ln 16), the LongRoPE paper's factor.
@@ -65,21 +53,13 @@ fn longrope_and_su_are_one_scaling() {
 fn both_spellings_give_one_arch() {
     let mut new = phi2();
     let map = new.as_object_mut().unwrap();
-    for gone in [
-        "partial_rotary_factor",
-        "rope_theta",
-        "rope_scaling",
-        "torch_dtype",
-    ] {
+    for gone in ["partial_rotary_factor", "rope_theta", "rope_scaling", "torch_dtype"] {
         map.remove(gone);
     }
     map.insert("dtype".into(), json!("float16"));
     let rope = json!({"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 0.4});
     map.insert("rope_parameters".into(), rope);
-    assert_eq!(
-        arch(&new.to_string()).unwrap(),
-        arch(&phi2().to_string()).unwrap()
-    );
+    assert_eq!(arch(&new.to_string()).unwrap(), arch(&phi2().to_string()).unwrap());
     assert_eq!(stated_dtype(&new.to_string()).unwrap(), Some(Dtype::Float16));
 }
 
@@ -87,92 +67,28 @@ fn both_spellings_give_one_arch() {
 fn an_absurd_or_missing_field_is_named_with_what_was_found() {
     let cases: &[(&str, Value, &str)] = &[
         ("hidden_size", Value::Null, "hidden_size: found null"),
-        (
-            "hidden_size",
-            json!("2560"),
-            "hidden_size: found \"2560\", expected a whole number",
-        ),
+        ("hidden_size", json!("2560"), "hidden_size: found \"2560\", expected a whole number"),
         ("hidden_size", json!(2560.5), "hidden_size: found 2560.5"),
         ("hidden_size", json!(-1), "hidden_size: found -1"),
         ("num_attention_heads", json!(0), "num_attention_heads: found 0"),
-        (
-            "num_attention_heads",
-            json!(33),
-            "num_key_value_heads: found 32, expected a divisor",
-        ),
-        (
-            "num_hidden_layers",
-            json!(1_000_000_000),
-            "num_hidden_layers: found 1000000000",
-        ),
-        (
-            "num_key_value_heads",
-            json!(5),
-            "num_key_value_heads: found 5, expected a divisor",
-        ),
+        ("num_attention_heads", json!(33), "num_key_value_heads: found 32, expected a divisor"),
+        ("num_hidden_layers", json!(1_000_000_000), "num_hidden_layers: found 1000000000"),
+        ("num_key_value_heads", json!(5), "num_key_value_heads: found 5, expected a divisor"),
         ("intermediate_size", json!([1]), "intermediate_size: found [1]"),
         ("vocab_size", json!(1e30), "vocab_size: found 1e+30"),
-        (
-            "max_position_embeddings",
-            json!(0),
-            "max_position_embeddings: found 0",
-        ),
-        (
-            "layer_norm_eps",
-            json!("small"),
-            "layer_norm_eps: found \"small\"",
-        ),
-        (
-            "hidden_act",
-            json!("softsign"),
-            "hidden_act: found \"softsign\", expected silu",
-        ),
-        (
-            "partial_rotary_factor",
-            json!(1.5),
-            "partial_rotary_factor: found 1.5",
-        ),
-        (
-            "partial_rotary_factor",
-            json!(0.2875),
-            "even number of rotated dimensions, not 23",
-        ),
+        ("max_position_embeddings", json!(0), "max_position_embeddings: found 0"),
+        ("layer_norm_eps", json!("small"), "layer_norm_eps: found \"small\""),
+        ("hidden_act", json!("softsign"), "hidden_act: found \"softsign\", expected silu"),
+        ("partial_rotary_factor", json!(1.5), "partial_rotary_factor: found 1.5"),
+        ("partial_rotary_factor", json!(0.2875), "even number of rotated dimensions, not 23"),
         ("rope_theta", json!(0), "rope_theta: found 0"),
-        (
-            "rope_scaling",
-            json!("linear"),
-            "rope_scaling: found \"linear\", expected an object",
-        ),
-        (
-            "rope_scaling",
-            json!({"type": "dynamic", "factor": 2.0}),
-            "rope_scaling.type: found \"dynamic\"",
-        ),
-        (
-            "rope_scaling",
-            json!({"type": "linear"}),
-            "rope_scaling.factor: found nothing",
-        ),
-        (
-            "tie_word_embeddings",
-            json!("yes"),
-            "tie_word_embeddings: found \"yes\"",
-        ),
-        (
-            "quantization_config",
-            json!({"bits": 4}),
-            "quantization_config: found",
-        ),
-        (
-            "model_type",
-            json!("opt"),
-            "model_type: found opt, supported are phi, phi3, llama",
-        ),
-        (
-            "model_type",
-            Value::Null,
-            "model_type: found nothing, supported are phi, phi3, llama",
-        ),
+        ("rope_scaling", json!("linear"), "rope_scaling: found \"linear\", expected an object"),
+        ("rope_scaling", json!({"type": "dynamic", "factor": 2.0}), "rope_scaling.type: found \"dynamic\""),
+        ("rope_scaling", json!({"type": "linear"}), "rope_scaling.factor: found nothing"),
+        ("tie_word_embeddings", json!("yes"), "tie_word_embeddings: found \"yes\""),
+        ("quantization_config", json!({"bits": 4}), "quantization_config: found"),
+        ("model_type", json!("opt"), "model_type: found opt, supported are phi, phi3, llama"),
+        ("model_type", Value::Null, "model_type: found nothing, supported are phi, phi3, llama"),
     ];
     for (field, value, expected) in cases {
         let mut config = phi2();
@@ -203,9 +119,7 @@ fn every_field_that_decides_a_shape_must_be_there() {
 
 #[test]
 fn longrope_lists_of_wrong_length_are_refused() {
-    let message = arch(&phi3(longrope("longrope", 7)).to_string())
-        .unwrap_err()
-        .to_string();
+    let message = arch(&phi3(longrope("longrope", 7)).to_string()).unwrap_err().to_string();
     assert!(
         message.contains("rope_scaling.long_factor: found a list of 7, expected a list of 8"),
         "{message}"

@@ -52,38 +52,22 @@ pub struct TensorPlace {
 
 /// The tensors of file number `number` by name. Their shapes, formats and places fit each other and the file's size.
 pub(super) fn read(path: &Path, number: usize) -> Result<BTreeMap<String, TensorPlace>, ModelError> {
-    let io = |source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let io = |source| ModelError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(io)?;
     let size = file.metadata().map_err(io)?.len();
     if size < PREFIX {
-        return Err(ModelError::Length {
-            path: path.to_owned(),
-            found: size,
-            expected: PREFIX,
-        });
+        return Err(ModelError::Length { path: path.to_owned(), found: size, expected: PREFIX });
     }
     // SAFETY: the map is read only here and dropped before returning; a file changed meanwhile gives wrong bytes, which
     // the checks below or the digest refuse.
     let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes are eight bytes"));
-    let corrupt = |why: String| ModelError::Header {
-        path: path.to_owned(),
-        why,
-    };
+    let corrupt = |why: String| ModelError::Header { path: path.to_owned(), why };
     if length > LONGEST {
-        return Err(corrupt(format!(
-            "found a header of {length} bytes, expected at most {LONGEST}"
-        )));
+        return Err(corrupt(format!("found a header of {length} bytes, expected at most {LONGEST}")));
     }
     if PREFIX + length > size {
-        return Err(ModelError::Length {
-            path: path.to_owned(),
-            found: size,
-            expected: PREFIX + length,
-        });
+        return Err(ModelError::Length { path: path.to_owned(), found: size, expected: PREFIX + length });
     }
     let metadata = match SafeTensors::read_metadata(&bytes) {
         Ok((_, metadata)) => metadata,
@@ -102,16 +86,7 @@ pub(super) fn read(path: &Path, number: usize) -> Result<BTreeMap<String, Tensor
         };
         let (start, end) = info.data_offsets;
         let (start, end) = (data + start as u64, data + end as u64);
-        (
-            name,
-            TensorPlace {
-                file: number,
-                dtype,
-                shape: info.shape.clone(),
-                start,
-                end,
-            },
-        )
+        (name, TensorPlace { file: number, dtype, shape: info.shape.clone(), start, end })
     });
     Ok(places.collect())
 }
@@ -119,15 +94,10 @@ pub(super) fn read(path: &Path, number: usize) -> Result<BTreeMap<String, Tensor
 /// The error of a file whose tensors do not end where it ends.
 fn wrong_length(path: &Path, bytes: &[u8], length: u64, size: u64) -> ModelError {
     let header: Option<serde_json::Value> = serde_json::from_slice(&bytes[8..8 + length as usize]).ok();
-    let last = header.as_ref().and_then(|h| h.as_object()).and_then(|map| {
-        map.values()
-            .filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64())
-            .max()
-    });
+    let last = header
+        .as_ref()
+        .and_then(|h| h.as_object())
+        .and_then(|map| map.values().filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64()).max());
     let expected = PREFIX + length + last.unwrap_or(0);
-    ModelError::Length {
-        path: path.to_owned(),
-        found: size,
-        expected,
-    }
+    ModelError::Length { path: path.to_owned(), found: size, expected }
 }

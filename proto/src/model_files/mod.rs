@@ -118,10 +118,7 @@ impl ModelFiles {
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let files = model_folder::model_files(folder)?;
         let config = read(&files.config)?;
-        let at = |source| ModelError::Config {
-            folder: folder.to_owned(),
-            source,
-        };
+        let at = |source| ModelError::Config { folder: folder.to_owned(), source };
         let arch = families::arch(&config).map_err(at)?;
         let stated = families::stated_dtype(&config).map_err(at)?;
         let shards = Shards::find(files)?;
@@ -137,20 +134,11 @@ impl ModelFiles {
             let path = || shards.files[place.file].clone();
             let StoredDtype::Known(_) = place.dtype else {
                 let found = place.dtype.to_string();
-                return Err(ModelError::Kind {
-                    path: path(),
-                    tensor: spec.name,
-                    found,
-                });
+                return Err(ModelError::Kind { path: path(), tensor: spec.name, found });
             };
             if place.shape != spec.shape {
                 let (found, expected) = (place.shape.clone(), spec.shape);
-                return Err(ModelError::Shape {
-                    path: path(),
-                    tensor: spec.name,
-                    found,
-                    expected,
-                });
+                return Err(ModelError::Shape { path: path(), tensor: spec.name, found, expected });
             }
             tensors.insert(spec.name, place);
         }
@@ -159,13 +147,7 @@ impl ModelFiles {
             StoredDtype::Other(_) => unreachable!("other formats were refused above"),
         };
         let dtype = stated.unwrap_or(embedding);
-        Ok(Self {
-            folder: folder.to_owned(),
-            arch,
-            dtype,
-            files: shards.files,
-            tensors,
-        })
+        Ok(Self { folder: folder.to_owned(), arch, dtype, files: shards.files, tensors })
     }
 
     /// Bytes of all safetensors files' tensors of the architecture.
@@ -187,17 +169,12 @@ impl Shards {
             None => None,
             Some(path) => {
                 let text = read(&path)?;
-                let index: Index = serde_json::from_str(&text).map_err(|e| ModelError::Index {
-                    path: path.clone(),
-                    why: e.to_string(),
-                })?;
+                let index: Index = serde_json::from_str(&text)
+                    .map_err(|e| ModelError::Index { path: path.clone(), why: e.to_string() })?;
                 Some((path, index.weight_map))
             }
         };
-        Ok(Self {
-            files: files.weights,
-            map,
-        })
+        Ok(Self { files: files.weights, map })
     }
 
     fn place(
@@ -205,25 +182,17 @@ impl Shards {
         headers: &[BTreeMap<String, TensorPlace>],
         tensor: &str,
     ) -> Result<TensorPlace, ModelError> {
-        let missing = |path: &Path| ModelError::MissingTensor {
-            path: path.to_owned(),
-            tensor: tensor.to_owned(),
-        };
+        let missing =
+            |path: &Path| ModelError::MissingTensor { path: path.to_owned(), tensor: tensor.to_owned() };
         let file = match &self.map {
             None => 0,
             Some((index, map)) => {
                 let name = map.get(tensor).ok_or_else(|| missing(index))?;
                 let of = |path: &PathBuf| path.file_name().is_some_and(|n| n == name.as_str());
-                self.files
-                    .iter()
-                    .position(of)
-                    .expect("the files are those that the index names")
+                self.files.iter().position(of).expect("the files are those that the index names")
             }
         };
-        headers[file]
-            .get(tensor)
-            .cloned()
-            .ok_or_else(|| missing(&self.files[file]))
+        headers[file].get(tensor).cloned().ok_or_else(|| missing(&self.files[file]))
     }
 }
 
@@ -233,8 +202,5 @@ struct Index {
 }
 
 fn read(path: &Path) -> Result<String, ModelError> {
-    std::fs::read_to_string(path).map_err(|source| ModelError::Io {
-        path: path.to_owned(),
-        source,
-    })
+    std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })
 }

@@ -15,12 +15,8 @@ fn model(change: impl Fn(&mut BTreeMap<String, (&'static str, Vec<usize>)>)) -> 
         "hidden_act": "silu", "torch_dtype": "float32"
     })
     .to_string();
-    let mut tensors: BTreeMap<_, _> = families::arch(&config)
-        .unwrap()
-        .tensors()
-        .into_iter()
-        .map(|t| (t.name, ("F32", t.shape)))
-        .collect();
+    let mut tensors: BTreeMap<_, _> =
+        families::arch(&config).unwrap().tensors().into_iter().map(|t| (t.name, ("F32", t.shape))).collect();
     change(&mut tensors);
     fs::write(folder.path().join(CONFIG), config).unwrap();
     fs::write(folder.path().join(SINGLE), file(&tensors)).unwrap();
@@ -37,10 +33,7 @@ fn file(tensors: &BTreeMap<String, (&'static str, Vec<usize>)>) -> Vec<u8> {
             _ => 2,
         };
         let end = at + shape.iter().product::<usize>() * width;
-        header.insert(
-            name.clone(),
-            json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]}),
-        );
+        header.insert(name.clone(), json!({"dtype": dtype, "shape": shape, "data_offsets": [at, end]}));
         at = end;
     }
     let header = serde_json::to_vec(&header).unwrap();
@@ -64,24 +57,15 @@ fn a_whole_checkpoint_opens() {
 #[test]
 fn a_missing_tensor_is_named_with_its_file() {
     let message = error(&model(|t| drop(t.remove(Q))));
-    assert!(
-        message.contains(SINGLE) && message.contains(&format!("tensor {Q} is missing")),
-        "{message}"
-    );
+    assert!(message.contains(SINGLE) && message.contains(&format!("tensor {Q} is missing")), "{message}");
 }
 
 #[test]
 fn a_wrong_shape_or_format_is_named_with_what_was_expected() {
     let message = error(&model(|t| t.get_mut(Q).unwrap().1 = vec![8, 4]));
-    assert!(
-        message.contains("found shape [8, 4], expected [8, 8]"),
-        "{message}"
-    );
+    assert!(message.contains("found shape [8, 4], expected [8, 8]"), "{message}");
     let message = error(&model(|t| t.get_mut(Q).unwrap().0 = "I64"));
-    assert!(
-        message.contains(&format!("tensor {Q}: found I64, expected F32, F16 or BF16")),
-        "{message}"
-    );
+    assert!(message.contains(&format!("tensor {Q}: found I64, expected F32, F16 or BF16")), "{message}");
 }
 
 #[test]
@@ -90,20 +74,12 @@ fn a_truncated_file_says_how_many_bytes_it_lacks() {
     let path = folder.path().join(SINGLE);
     let whole = fs::read(&path).unwrap();
     fs::write(&path, &whole[..whole.len() - 5]).unwrap();
-    let expected = format!(
-        "found {} bytes, expected {} by its header",
-        whole.len() - 5,
-        whole.len()
-    );
+    let expected = format!("found {} bytes, expected {} by its header", whole.len() - 5, whole.len());
     assert!(error(&folder).contains(&expected), "{}", error(&folder));
     fs::write(&path, &whole[..20]).unwrap();
     assert!(error(&folder).contains("found 20 bytes"), "{}", error(&folder));
     fs::write(&path, &whole[..3]).unwrap();
-    assert!(
-        error(&folder).contains("found 3 bytes, expected 8"),
-        "{}",
-        error(&folder)
-    );
+    assert!(error(&folder).contains("found 3 bytes, expected 8"), "{}", error(&folder));
 }
 
 #[test]
@@ -115,11 +91,7 @@ fn a_corrupt_header_is_an_error_of_its_file() {
         let mut bytes = whole.clone();
         bytes[at] = byte;
         fs::write(&path, bytes).unwrap();
-        assert!(
-            error(&folder).contains("model.safetensors: corrupt header"),
-            "{}",
-            error(&folder)
-        );
+        assert!(error(&folder).contains("model.safetensors: corrupt header"), "{}", error(&folder));
     }
 }
 
@@ -130,8 +102,5 @@ fn a_tensor_that_the_index_lacks_or_its_shard_lacks_is_named() {
     let index = folder.path().join("model.safetensors.index.json");
     fs::write(&index, json!({"weight_map": {Q: "a.safetensors"}}).to_string()).unwrap();
     let message = error(&folder);
-    assert!(
-        message.contains("index.json: tensor model.embed_tokens.weight is missing"),
-        "{message}"
-    );
+    assert!(message.contains("index.json: tensor model.embed_tokens.weight is missing"), "{message}");
 }

@@ -55,19 +55,14 @@ impl TryFrom<&pb::ShardOrder> for Order {
 
     fn try_from(order: &pb::ShardOrder) -> Result<Self, OrderError> {
         let attempt: AttemptId = order.attempt.parse()?;
-        let spec: VariantSpec = serde_json::from_str(&order.variant_json).map_err(|e| OrderError::Spec {
-            attempt: order.attempt.clone(),
-            why: e.to_string(),
-        })?;
+        let spec: VariantSpec = serde_json::from_str(&order.variant_json)
+            .map_err(|e| OrderError::Spec { attempt: order.attempt.clone(), why: e.to_string() })?;
         let key = keys::variant_key(&spec);
         let mut cells = Vec::with_capacity(order.cells.len());
         for cell in &order.cells {
             let (cell_key, inputs) = (cell.cell_key.parse()?, cell.inputs_digest.parse()?);
             if keys::cell_key(key, inputs) != cell_key {
-                return Err(OrderError::Cell {
-                    attempt: order.attempt.clone(),
-                    cell: cell.cell_key.clone(),
-                });
+                return Err(OrderError::Cell { attempt: order.attempt.clone(), cell: cell.cell_key.clone() });
             }
             cells.push((cell_key, inputs));
         }

@@ -28,11 +28,7 @@ impl Held {
         if !self.wanted || failed(self.order.key.0) {
             return None;
         }
-        self.order
-            .cells
-            .iter()
-            .find(|(key, _)| !self.done.contains(key) && !failed(key.0))
-            .copied()
+        self.order.cells.iter().find(|(key, _)| !self.done.contains(key) && !failed(key.0)).copied()
     }
 
     /// Something is left to do: a cell, or the variant itself.
@@ -85,8 +81,7 @@ impl Board {
             }
         }
         let running = self.running.clone();
-        self.shards
-            .retain(|attempt, held| held.wanted || Some(attempt) == running.as_ref());
+        self.shards.retain(|attempt, held| held.wanted || Some(attempt) == running.as_ref());
     }
 
     /// Every held shard, for the next call.
@@ -198,11 +193,7 @@ impl Board {
             let unfinished = held.has_work();
             if self.running.as_ref() != Some(attempt) && unfinished {
                 let message = "the worker was told to leave".to_owned();
-                held.failures.push(Failed {
-                    key: held.order.key.0,
-                    code: FailureCode::Preempted,
-                    message,
-                });
+                held.failures.push(Failed { key: held.order.key.0, code: FailureCode::Preempted, message });
             }
         }
     }
@@ -315,10 +306,7 @@ mod tests {
     #[test]
     fn a_variant_that_is_wanted_without_cells_is_work_until_its_record_is_there() {
         let mut board = Board::default();
-        let wanted = Order {
-            variant_wanted: true,
-            ..order("main-1-1", &[])
-        };
+        let wanted = Order { variant_wanted: true, ..order("main-1-1", &[]) };
         board.apply(vec![wanted.clone()]);
         let attempt = board.begin().unwrap().attempt;
         assert!(board.goes_on(&attempt) && board.begin_cell(&attempt).is_none());
@@ -334,11 +322,7 @@ mod tests {
         let mut board = Board::default();
         board.apply(vec![order("main-1-1", &["a", "b"])]);
         let order = board.begin().unwrap();
-        let failed = |key| Failed {
-            key,
-            code: FailureCode::NonFiniteScores,
-            message: String::new(),
-        };
+        let failed = |key| Failed { key, code: FailureCode::NonFiniteScores, message: String::new() };
         let (a, _) = board.begin_cell(&order.attempt).unwrap();
         board.failed(&order.attempt, failed(a.0));
         assert_eq!(board.begin_cell(&order.attempt), Some(order.cells[1]));

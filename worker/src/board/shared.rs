@@ -15,23 +15,14 @@ pub struct Shared {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self {
-            board: Mutex::default(),
-            orders: watch::Sender::new(0),
-            news: watch::Sender::new(0),
-        }
+        Self { board: Mutex::default(), orders: watch::Sender::new(0), news: watch::Sender::new(0) }
     }
 }
 
 impl Shared {
     /// The board, for a moment. No guard is given out: one in a condition would live as long as its body.
     pub fn with<T>(&self, look: impl FnOnce(&mut Board) -> T) -> T {
-        look(
-            &mut self
-                .board
-                .lock()
-                .expect("nothing panics while it holds the board"),
-        )
+        look(&mut self.board.lock().expect("nothing panics while it holds the board"))
     }
 
     /// Changes what the coordinator wants to know at once.

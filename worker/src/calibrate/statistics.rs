@@ -37,10 +37,7 @@ pub struct SumOfSquares {
 
 impl Tap for SumOfSquares {
     fn input(&mut self, linears: &[&str], x_bti: &Tensor) {
-        let sum_i = x_bti
-            .to_kind(Kind::Float)
-            .square()
-            .sum_dim_intlist(&[0i64, 1][..], false, Kind::Float);
+        let sum_i = x_bti.to_kind(Kind::Float).square().sum_dim_intlist(&[0i64, 1][..], false, Kind::Float);
         let (sum_i, windows) = (sum_i.to_kind(Kind::Double), x_bti.size()[0] as u64);
         let first = linears[0].to_owned();
         for linear in linears {
@@ -60,10 +57,7 @@ impl SumOfSquares {
     /// The statistics of one linear; `None` if it saw no input.
     pub fn of(&self, linear: &str) -> Option<InputStats> {
         let (sum_i, windows) = self.sums.get(self.shared.get(linear)?)?;
-        Some(InputStats {
-            sum_sq_i: sum_i.to_kind(Kind::Float),
-            windows: *windows,
-        })
+        Some(InputStats { sum_sq_i: sum_i.to_kind(Kind::Float), windows: *windows })
     }
 }
 
@@ -76,18 +70,12 @@ mod tests {
         let mut tap = SumOfSquares::default();
         let x = Tensor::from_slice(&[1f32, 2.0, 3.0, 4.0]).view([1, 2, 2]);
         tap.input(&["q", "k"], &x);
-        tap.input(
-            &["q", "k"],
-            &Tensor::ones([2, 1, 2], (Kind::Float, tch::Device::Cpu)),
-        );
+        tap.input(&["q", "k"], &Tensor::ones([2, 1, 2], (Kind::Float, tch::Device::Cpu)));
         let stats = tap.of("k").unwrap();
         // By hand: 1 + 9 + 1 + 1 and 4 + 16 + 1 + 1.
         assert_eq!(Vec::<f32>::try_from(&stats.sum_sq_i).unwrap(), [12.0, 22.0]);
         assert_eq!(stats.windows, 3);
-        assert_eq!(
-            Vec::<f32>::try_from(&stats.mean_sum_sq_i()).unwrap(),
-            [4.0, 22.0 / 3.0]
-        );
+        assert_eq!(Vec::<f32>::try_from(&stats.mean_sum_sq_i()).unwrap(), [4.0, 22.0 / 3.0]);
         assert!(tap.of("v").is_none());
     }
 }

@@ -105,37 +105,21 @@ impl Child {
         }
         // Threads change last bits: one number decides, and nothing may adapt it.
         let threads = options.threads.to_string();
-        command
-            .env("OMP_NUM_THREADS", &threads)
-            .env("MKL_NUM_THREADS", &threads);
-        command
-            .env("OMP_DYNAMIC", "false")
-            .env("MKL_DYNAMIC", "FALSE")
-            .env_remove("OMP_THREAD_LIMIT");
+        command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", &threads);
+        command.env("OMP_DYNAMIC", "false").env("MKL_DYNAMIC", "FALSE").env_remove("OMP_THREAD_LIMIT");
         // A thread that waits sleeps. Waiting busily, libgomp's default, made a cell of small matrices forty times slower where other
         // processes wanted the cores too. It changes no bit.
         command.env("OMP_WAIT_POLICY", "PASSIVE");
         // CUDA counts its fastest GPU first unless told to count as the driver does, which names the GPU and tells its memory.
         command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
-            .kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
         // A Ctrl-C at the terminal is for the supervisor, which finishes the cell that has begun.
         command.process_group(0);
-        let spawn = |source| ComputeError::Spawn {
-            exe: options.exe.display().to_string(),
-            source,
-        };
+        let spawn = |source| ComputeError::Spawn { exe: options.exe.display().to_string(), source };
         let mut process = command.spawn().map_err(spawn)?;
         let stdin = process.stdin.take().expect("stdin was piped");
         let stdout = process.stdout.take().expect("stdout was piped");
-        Ok(Self {
-            process,
-            stdin,
-            lines: BufReader::new(stdout).lines(),
-        })
+        Ok(Self { process, stdin, lines: BufReader::new(stdout).lines() })
     }
 
     /// It has not ended.
@@ -168,9 +152,7 @@ impl Child {
             };
             let Ok(read) = next else {
                 self.kill().await;
-                return Err(ComputeError::Stalled {
-                    seconds: STALL.as_secs(),
-                });
+                return Err(ComputeError::Stalled { seconds: STALL.as_secs() });
             };
             let Ok(Some(line)) = read else {
                 return Err(self.lost().await);

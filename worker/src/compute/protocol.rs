@@ -138,17 +138,11 @@ mod tests {
 
     #[test]
     fn every_message_is_one_line() {
-        let request = Request::Rebuild {
-            compact: Some("a\nb".into()),
-            weights: Digest::of(b""),
-        };
+        let request = Request::Rebuild { compact: Some("a\nb".into()), weights: Digest::of(b"") };
         let line = serde_json::to_string(&request).unwrap();
         assert!(!line.contains('\n'), "{line}");
         assert_eq!(serde_json::from_str::<Request>(&line).unwrap(), request);
-        let event = Event::Failed {
-            code: FailureCode::OutOfMemory,
-            message: "a\nb".to_owned(),
-        };
+        let event = Event::Failed { code: FailureCode::OutOfMemory, message: "a\nb".to_owned() };
         let line = serde_json::to_string(&event).unwrap();
         assert!(!line.contains('\n'), "{line}");
         assert_eq!(serde_json::from_str::<Event>(&line).unwrap(), event);

@@ -66,10 +66,7 @@ pub fn main(options: &Options) -> ExitCode {
         tracing::debug!(location = ?info.location().map(ToString::to_string), said, "caught a panic");
         // Not libtorch's: then the place is what finds the bug.
         PANIC.set(words_of_libtorch(said).unwrap_or_else(|| {
-            format!(
-                "{said} ({})",
-                info.location().map(ToString::to_string).unwrap_or_default()
-            )
+            format!("{said} ({})", info.location().map(ToString::to_string).unwrap_or_default())
         }));
     }));
     let mut bench = None;
@@ -77,10 +74,9 @@ pub fn main(options: &Options) -> ExitCode {
         let Ok(line) = line else { break };
         let event = match serde_json::from_str::<Request>(&line) {
             Ok(request) => answer(&mut bench, options, request, &answers),
-            Err(e) => Event::Failed {
-                code: FailureCode::Internal,
-                message: format!("request {line:?}: {e}"),
-            },
+            Err(e) => {
+                Event::Failed { code: FailureCode::Internal, message: format!("request {line:?}: {e}") }
+            }
         };
         answers.say(&event);
     }
@@ -95,25 +91,17 @@ fn answer(bench: &mut Option<Workbench>, options: &Options, request: Request, an
             Some(bench) => bench,
             slot => slot.insert(Workbench::new(options)?),
         };
-        bench.answer(request, &|done, total| {
-            answers.say(&Event::Progress { done, total })
-        })
+        bench.answer(request, &|done, total| answers.say(&Event::Progress { done, total }))
     });
     match std::panic::catch_unwind(work) {
         Ok(Ok(event)) => {
             *bench = taken;
             event
         }
-        Ok(Err(error)) => Event::Failed {
-            code: error.code(),
-            message: chain(&error),
-        },
+        Ok(Err(error)) => Event::Failed { code: error.code(), message: chain(&error) },
         Err(_) => {
             let error = classify_panic(&PANIC.take());
-            Event::Failed {
-                code: error.code(),
-                message: error.to_string(),
-            }
+            Event::Failed { code: error.code(), message: error.to_string() }
         }
     }
 }
@@ -122,10 +110,7 @@ fn answer(bench: &mut Option<Workbench>, options: &Options, request: Request, an
 /// escaped.
 fn words_of_libtorch(said: &str) -> Option<String> {
     let (_, words) = said.split_once("Torch(\"")?;
-    let end = words
-        .find("\\n")
-        .or_else(|| words.find("\")"))
-        .unwrap_or(words.len());
+    let end = words.find("\\n").or_else(|| words.find("\")")).unwrap_or(words.len());
     Some(words[..end].replace("\\\"", "\"").trim().to_owned())
 }
 
@@ -174,10 +159,7 @@ mod tests {
         let said = "called `Result::unwrap()` on an `Err` value: Torch(\"[enforce fail at alloc_cpu.cpp:127] err == 0. \
                     DefaultCPUAllocator: can't allocate memory\\nframe #0: c10::Throw\\nframe #1: x\")";
         let words = words_of_libtorch(said).unwrap();
-        assert!(
-            words.starts_with("[enforce fail") && words.ends_with("can't allocate memory"),
-            "{words}"
-        );
+        assert!(words.starts_with("[enforce fail") && words.ends_with("can't allocate memory"), "{words}");
         assert_eq!(words_of_libtorch("index out of bounds"), None);
     }
 }

@@ -58,15 +58,9 @@ impl Workbench {
     pub fn new(options: &Options) -> Result<Self, WorkError> {
         let device = device::open(&options.device, options.threads, None)?;
         // The rest is for the context of CUDA, or for the system.
-        let memory_bytes = options
-            .memory_bytes
-            .unwrap_or_else(|| device::describe(device).memory_bytes / 5 * 4);
-        Ok(Self {
-            device,
-            options: options.clone(),
-            memory_bytes,
-            open: None,
-        })
+        let memory_bytes =
+            options.memory_bytes.unwrap_or_else(|| device::describe(device).memory_bytes / 5 * 4);
+        Ok(Self { device, options: options.clone(), memory_bytes, open: None })
     }
 
     /// Does what is asked for.
@@ -74,11 +68,9 @@ impl Workbench {
         match request {
             Request::Describe => self.describe(),
             Request::Open { folder, dtype } => self.open(&folder, dtype),
-            Request::Prune {
-                spec,
-                calibration,
-                compact,
-            } => self.prune(&spec, calibration.as_deref(), &compact, progress),
+            Request::Prune { spec, calibration, compact } => {
+                self.prune(&spec, calibration.as_deref(), &compact, progress)
+            }
             Request::Rebuild { compact, weights } => self.rebuild(compact.as_deref(), weights),
             Request::Evaluate { inputs, scores } => self.evaluate(&inputs, &scores, progress),
         }
@@ -94,15 +86,8 @@ impl Workbench {
         self.open = None;
         let base = Arc::new(BaseModel::open(folder)?);
         let decoder = Decoder::new(base.arch().clone(), self.device, kind_of(dtype));
-        self.open = Some(Open {
-            base,
-            decoder,
-            dtype,
-            current: None,
-        });
-        Ok(Event::Opened {
-            spent: watch.stop_all("load"),
-        })
+        self.open = Some(Open { base, decoder, dtype, current: None });
+        Ok(Event::Opened { spent: watch.stop_all("load") })
     }
 
     fn prune(
@@ -114,15 +99,11 @@ impl Workbench {
     ) -> Result<Event, WorkError> {
         let watch = Watch::start(self.device);
         let device = self.device;
-        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn {
-            request: "prune",
-            needed: "open",
-        })?;
+        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn { request: "prune", needed: "open" })?;
         open.current = None;
         let dense = Weights::dense(open.base.clone());
-        let windows = calibration
-            .map(|path| calibration_windows(path, open.base.arch().vocab))
-            .transpose()?;
+        let windows =
+            calibration.map(|path| calibration_windows(path, open.base.arch().vocab)).transpose()?;
         let (weights, digest, linears, seconds) = if spec.method == methods::DENSE {
             let linears = prune::count_zeros(&dense, Device::Cpu, open.base.dtype())?;
             (dense, dense_weights(spec.model), linears, BTreeMap::new())
@@ -137,42 +118,20 @@ impl Workbench {
             };
             let told = |p: prune::Progress| progress(p.done as u64, p.all as u64);
             // The supervisor stops a walk by ending this process.
-            let control = Control {
-                progress: &told,
-                stop: &AtomicBool::new(false),
-            };
+            let control = Control { progress: &told, stop: &AtomicBool::new(false) };
             let pruned = prune::prune(&dense, &plan, control)?;
-            let compact = Compact {
-                model: spec.model,
-                dtype: spec.dtype,
-                masks: pruned.masks,
-            };
+            let compact = Compact { model: spec.model, dtype: spec.dtype, masks: pruned.masks };
             std::fs::write(compact_file, compact.encode()).map_err(scratch(compact_file))?;
             let digest = compact.weights();
-            (
-                Weights::masked(open.base.clone(), compact.masks)?,
-                digest,
-                pruned.linears,
-                pruned.seconds,
-            )
+            (Weights::masked(open.base.clone(), compact.masks)?, digest, pruned.linears, pruned.seconds)
         };
-        open.current = Some(Current {
-            weights,
-            resident: BTreeMap::new(),
-        });
-        Ok(Event::Pruned {
-            weights: digest,
-            linears,
-            spent: watch.stop(seconds),
-        })
+        open.current = Some(Current { weights, resident: BTreeMap::new() });
+        Ok(Event::Pruned { weights: digest, linears, spent: watch.stop(seconds) })
     }
 
     fn rebuild(&mut self, file: Option<&Path>, expected: Digest) -> Result<Event, WorkError> {
         let watch = Watch::start(self.device);
-        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn {
-            request: "rebuild",
-            needed: "open",
-        })?;
+        let open = self.open.as_mut().ok_or(WorkError::OutOfTurn { request: "rebuild", needed: "open" })?;
         open.current = None;
         let weights = match file {
             None => Weights::dense(open.base.clone()),
@@ -181,23 +140,15 @@ impl Workbench {
                 Weights::masked(open.base.clone(), Compact::verified(&bytes, expected)?.masks)?
             }
         };
-        open.current = Some(Current {
-            weights,
-            resident: BTreeMap::new(),
-        });
-        Ok(Event::Rebuilt {
-            spent: watch.stop_all("load"),
-        })
+        open.current = Some(Current { weights, resident: BTreeMap::new() });
+        Ok(Event::Rebuilt { spent: watch.stop_all("load") })
     }
 
     fn evaluate(&mut self, inputs: &Path, scores: &Path, progress: Progress<'_>) -> Result<Event, WorkError> {
         let watch = Watch::start(self.device);
         let inputs = read_inputs(inputs)?;
         let device = self.device;
-        let early = WorkError::OutOfTurn {
-            request: "evaluate",
-            needed: "prune or rebuild",
-        };
+        let early = WorkError::OutOfTurn { request: "evaluate", needed: "prune or rebuild" };
         let Some(open) = self.open.as_mut() else {
             return Err(early);
         };
@@ -225,18 +176,11 @@ impl Workbench {
             dtype,
             weights,
             block: &mut block,
-            wave_bytes: if stays {
-                RESIDENT_WAVE
-            } else {
-                self.memory_bytes / 4
-            },
+            wave_bytes: if stays { RESIDENT_WAVE } else { self.memory_bytes / 4 },
             progress,
         };
         let outcome = evaluate::evaluate(&mut scorer, &inputs, scores)?;
-        Ok(Event::Scored {
-            outcome,
-            spent: watch.stop_all("evaluate"),
-        })
+        Ok(Event::Scored { outcome, spent: watch.stop_all("evaluate") })
     }
 }
 
@@ -247,10 +191,8 @@ fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
 
 fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
     let bytes = std::fs::read(path).map_err(scratch(path))?;
-    serde_json::from_slice(&bytes).map_err(|e| WorkError::Inputs {
-        path: path.display().to_string(),
-        why: e.to_string(),
-    })
+    serde_json::from_slice(&bytes)
+        .map_err(|e| WorkError::Inputs { path: path.display().to_string(), why: e.to_string() })
 }
 
 fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> {
@@ -264,10 +206,7 @@ fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> 
         }
         Inputs::Perplexity(_) | Inputs::Choices(_) => {
             let why = "not calibration windows".to_owned();
-            Err(WorkError::Inputs {
-                path: path.display().to_string(),
-                why,
-            })
+            Err(WorkError::Inputs { path: path.display().to_string(), why })
         }
     }
 }
@@ -278,11 +217,7 @@ fn device_info(options: &Options, device: Device) -> DeviceInfo {
     let cuda = matches!(device, Device::Cuda(_));
     DeviceInfo {
         backend: description.backend,
-        index: if let Device::Cuda(index) = device {
-            index as u32
-        } else {
-            0
-        },
+        index: if let Device::Cuda(index) = device { index as u32 } else { 0 },
         name: description.name,
         memory_bytes: description.memory_bytes,
         fingerprint: device::fingerprint(device),

@@ -6,11 +6,8 @@ use std::fs;
 pub(super) fn model() -> String {
     let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let value = |key: &str| {
-        let line = text
-            .lines()
-            .find(|line| line.split(':').next().is_some_and(|k| k.trim() == key));
-        line.and_then(|line| line.split_once(':'))
-            .map(|(_, value)| value.trim().to_owned())
+        let line = text.lines().find(|line| line.split(':').next().is_some_and(|k| k.trim() == key));
+        line.and_then(|line| line.split_once(':')).map(|(_, value)| value.trim().to_owned())
     };
     // Arm gives no model name.
     value("model name")
@@ -22,9 +19,7 @@ pub(super) fn model() -> String {
 pub(super) fn memory_bytes() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = field_kib(&text, "MemTotal:").unwrap_or(0);
-    let group = fs::read_to_string("/sys/fs/cgroup/memory.max")
-        .ok()
-        .and_then(|t| t.trim().parse().ok());
+    let group = fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse().ok());
     group.unwrap_or(u64::MAX).min(kib * 1024)
 }
 

@@ -46,26 +46,15 @@ fn operations(device: Device, kind: Kind) -> Vec<(&'static str, Tensor)> {
     let q = data(&[2, 4, 160, 64]);
     let wide = data(&[3, 51_200]);
     let mut results = vec![
-        (
-            "linear.7",
-            data(&[7, 2560]).linear::<Tensor>(&data(&[640, 2560]), None),
-        ),
-        (
-            "linear.512",
-            data(&[512, 768]).linear::<Tensor>(&data(&[1024, 768]), None),
-        ),
+        ("linear.7", data(&[7, 2560]).linear::<Tensor>(&data(&[640, 2560]), None)),
+        ("linear.512", data(&[512, 768]).linear::<Tensor>(&data(&[1024, 768]), None)),
         ("log_softmax", wide.log_softmax(-1, Kind::Float)),
-        (
-            "logsumexp",
-            wide.to_kind(Kind::Float).logsumexp(&[-1i64][..], false),
-        ),
+        ("logsumexp", wide.to_kind(Kind::Float).logsumexp(&[-1i64][..], false)),
         ("sum", wide.sum(Kind::Float)),
         ("gelu", wide.gelu("tanh")),
         ("attention", attention(&q, None, true)),
     ];
-    let mask = Tensor::ones([160, 160], (Kind::Bool, device))
-        .tril(0)
-        .view([1, 1, 160, 160]);
+    let mask = Tensor::ones([160, 160], (Kind::Bool, device)).tril(0).view([1, 1, 160, 160]);
     results.push(("attention.mask", attention(&q, Some(&mask), false)));
     if kind == Kind::Float {
         let x = data(&[192, 256]);

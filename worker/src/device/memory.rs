@@ -78,11 +78,7 @@ impl DeviceWatch {
                 std::thread::park_timeout(Self::EVERY);
             }
         });
-        Some(Self {
-            stop,
-            most,
-            thread: Some(thread),
-        })
+        Some(Self { stop, most, thread: Some(thread) })
     }
 
     /// The most seen, MiB.

@@ -58,10 +58,7 @@ pub struct Energy {
 impl Energy {
     /// `None` where the GPU does not tell.
     pub fn start(index: usize) -> Option<Self> {
-        Some(Self {
-            index,
-            start_mj: device(index)?.total_energy_consumption().ok()?,
-        })
+        Some(Self { index, start_mj: device(index)?.total_energy_consumption().ok()? })
     }
 
     /// Joules since the start.
@@ -93,10 +90,5 @@ fn device(index: usize) -> Option<nvml_wrapper::Device<'static>> {
 
 fn visible() -> Option<Vec<String>> {
     let list = std::env::var("CUDA_VISIBLE_DEVICES").ok()?;
-    Some(
-        list.split(',')
-            .map(|name| name.trim().to_owned())
-            .filter(|name| !name.is_empty())
-            .collect(),
-    )
+    Some(list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect())
 }

@@ -25,10 +25,7 @@ pub struct Description {
 /// Opens a device. `threads`: of the whole process, pinned by the first call. `cuda_library`: libtorch_cuda.so; where
 /// `None` it is looked for beside libtorch_cpu.so.
 pub fn open(name: &str, threads: u32, cuda_library: Option<&Path>) -> Result<Device, EngineError> {
-    let refuse = |why: String| EngineError::NoDevice {
-        device: name.to_owned(),
-        why,
-    };
+    let refuse = |why: String| EngineError::NoDevice { device: name.to_owned(), why };
     pin_threads(threads).map_err(refuse)?;
     if name == "cpu" {
         return Ok(Device::Cpu);
@@ -59,17 +56,11 @@ pub fn describe(device: Device) -> Description {
         let gpu = nvidia::gpu(index);
         return Description {
             backend: Backend::Cuda,
-            name: gpu
-                .as_ref()
-                .map_or_else(|| format!("GPU {index}"), |g| g.name.clone()),
+            name: gpu.as_ref().map_or_else(|| format!("GPU {index}"), |g| g.name.clone()),
             memory_bytes: gpu.map_or(0, |g| g.memory_bytes),
         };
     }
-    Description {
-        backend: Backend::Cpu,
-        name: cpu::model(),
-        memory_bytes: cpu::memory_bytes(),
-    }
+    Description { backend: Backend::Cpu, name: cpu::model(), memory_bytes: cpu::memory_bytes() }
 }
 
 /// The threads that the first call pinned.
@@ -80,9 +71,7 @@ fn pin_threads(threads: u32) -> Result<(), String> {
     if let Some(before) = *pinned {
         return match before == threads {
             true => Ok(()),
-            false => Err(format!(
-                "this process has {before} threads pinned, {threads} were asked for"
-            )),
+            false => Err(format!("this process has {before} threads pinned, {threads} were asked for")),
         };
     }
     if threads == 0 || threads > 1024 {
@@ -90,10 +79,7 @@ fn pin_threads(threads: u32) -> Result<(), String> {
     }
     // Fewer threads than asked for, silently, would change last bits.
     if let Some(limit) = std::env::var_os("OMP_THREAD_LIMIT") {
-        return Err(format!(
-            "OMP_THREAD_LIMIT is {}, expected unset: it changes results",
-            limit.display()
-        ));
+        return Err(format!("OMP_THREAD_LIMIT is {}, expected unset: it changes results", limit.display()));
     }
     openmp_dynamic_off();
     tch::set_num_interop_threads(1);
@@ -114,10 +100,7 @@ fn openmp_dynamic_off() {
 
 fn open_cuda(asked_for: Option<&Path>) -> Result<(), String> {
     let loaded = loaded_libraries();
-    if loaded
-        .iter()
-        .any(|path| path.file_name().is_some_and(|n| n == "libtorch_cuda.so"))
-    {
+    if loaded.iter().any(|path| path.file_name().is_some_and(|n| n == "libtorch_cuda.so")) {
         return Ok(());
     }
     if !nvidia::driver_is_there() {
@@ -126,18 +109,13 @@ fn open_cuda(asked_for: Option<&Path>) -> Result<(), String> {
     let path = match asked_for {
         Some(path) => path.to_owned(),
         None => {
-            let cpu = loaded
-                .iter()
-                .find(|path| path.file_name().is_some_and(|n| n == "libtorch_cpu.so"));
+            let cpu = loaded.iter().find(|path| path.file_name().is_some_and(|n| n == "libtorch_cpu.so"));
             let cpu = cpu.ok_or("libtorch_cpu.so is not among the loaded libraries")?;
             cpu.with_file_name("libtorch_cuda.so")
         }
     };
     if !path.exists() {
-        return Err(format!(
-            "{} is not there, expected a libtorch with CUDA",
-            path.display()
-        ));
+        return Err(format!("{} is not there, expected a libtorch with CUDA", path.display()));
     }
     // SAFETY: libtorch's own library; its initialisers register CUDA, which is what it is opened for.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
@@ -150,7 +128,5 @@ fn open_cuda(asked_for: Option<&Path>) -> Result<(), String> {
 /// Files mapped into this process, links followed.
 fn loaded_libraries() -> Vec<PathBuf> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    maps.lines()
-        .filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..])))
-        .collect()
+    maps.lines().filter_map(|line| line.find('/').map(|at| PathBuf::from(&line[at..]))).collect()
 }

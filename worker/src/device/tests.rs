@@ -16,12 +16,7 @@ fn a_device_that_is_not_there_is_refused_with_the_reason() {
         assert_eq!(gpu_count(), 0);
     }
     assert_eq!(open("cpu", 2, None).unwrap(), Device::Cpu);
-    assert!(
-        open("cpu", 3, None)
-            .unwrap_err()
-            .to_string()
-            .contains("2 threads pinned")
-    );
+    assert!(open("cpu", 3, None).unwrap_err().to_string().contains("2 threads pinned"));
 }
 
 #[test]
@@ -36,10 +31,7 @@ fn the_same_device_has_the_same_fingerprint() {
 fn a_cpu_has_a_name_and_memory_and_no_allocator_figures() {
     let description = describe(Device::Cpu);
     assert_eq!(description.backend, Backend::Cpu);
-    assert!(
-        !description.name.is_empty() && description.memory_bytes > 1 << 28,
-        "{description:?}"
-    );
+    assert!(!description.name.is_empty() && description.memory_bytes > 1 << 28, "{description:?}");
     memory::reset_peaks(Device::Cpu);
     assert!(memory::rss_mib() > 1.0);
     assert_eq!(memory::peak_alloc_mib(Device::Cpu), None);

@@ -64,11 +64,7 @@ pub(super) fn check_coverage(choices: &Choices) -> Result<(), PackError> {
     let mut times: Vec<Vec<usize>> = choices.items.iter().map(|i| vec![0; i.options.len()]).collect();
     for (item, i) in choices.items.iter().enumerate() {
         if i.gold as usize >= i.options.len() {
-            return Err(PackError::Gold {
-                item,
-                gold: i.gold,
-                options: i.options.len(),
-            });
+            return Err(PackError::Gold { item, gold: i.gold, options: i.options.len() });
         }
     }
     for (row, r) in choices.rows.iter().enumerate() {
@@ -77,10 +73,7 @@ pub(super) fn check_coverage(choices: &Choices) -> Result<(), PackError> {
             return Err(bad("no context or no option"));
         }
         for option in &r.options {
-            let info = choices
-                .items
-                .get(r.item as usize)
-                .and_then(|i| i.options.get(option.index as usize));
+            let info = choices.items.get(r.item as usize).and_then(|i| i.options.get(option.index as usize));
             let Some(info) = info else {
                 return Err(bad("it scores an option that no item has"));
             };
@@ -92,11 +85,7 @@ pub(super) fn check_coverage(choices: &Choices) -> Result<(), PackError> {
     }
     for (item, options) in times.iter().enumerate() {
         if let Some(option) = options.iter().position(|n| *n != 1) {
-            return Err(PackError::Coverage {
-                item,
-                option,
-                found: options[option],
-            });
+            return Err(PackError::Coverage { item, option, found: options[option] });
         }
     }
     Ok(())

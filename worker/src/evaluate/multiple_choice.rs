@@ -33,13 +33,8 @@ fn first_argmax(values: impl Iterator<Item = f64>) -> u32 {
 /// Gives equal options of an item the first one's score: the same text after the same context has one likelihood, but where it
 /// stands in a row or a micro-batch changes last bits, and a tie must stay a tie.
 fn share_equal(choices: &Choices, options: &mut [Vec<(f64, bool)>]) {
-    let texts = choices
-        .rows
-        .iter()
-        .flat_map(|row| row.options.iter().map(move |o| (row, o)));
-    let mut texts: Vec<_> = texts
-        .map(|(row, o)| (row.item, &row.context, &o.ids, o.index))
-        .collect();
+    let texts = choices.rows.iter().flat_map(|row| row.options.iter().map(move |o| (row, o)));
+    let mut texts: Vec<_> = texts.map(|(row, o)| (row.item, &row.context, &o.ids, o.index)).collect();
     texts.sort_unstable();
     for pair in 1..texts.len() {
         let (first, second) = (texts[pair - 1], texts[pair]);
@@ -52,11 +47,8 @@ fn share_equal(choices: &Choices, options: &mut [Vec<(f64, bool)>]) {
 
 /// Sorts scores to their items and predicts. `spans` covers every option once, as `pack` has checked.
 pub fn predict(choices: &Choices, spans: &[(Span, SpanScore)]) -> Result<Vec<ItemScore>, EvaluateError> {
-    let mut options: Vec<Vec<(f64, bool)>> = choices
-        .items
-        .iter()
-        .map(|item| vec![(f64::NAN, false); item.options.len()])
-        .collect();
+    let mut options: Vec<Vec<(f64, bool)>> =
+        choices.items.iter().map(|item| vec![(f64::NAN, false); item.options.len()]).collect();
     for (span, score) in spans {
         options[span.item][span.option] = (score.ll, score.greedy);
     }
@@ -72,11 +64,7 @@ pub fn predict(choices: &Choices, spans: &[(Span, SpanScore)]) -> Result<Vec<Ite
         let chars = choices.items[item].options.iter().map(|o| f64::from(o.chars));
         let pred = first_argmax(options.iter().map(|o| o.0));
         let pred_norm = first_argmax(options.iter().zip(chars).map(|(o, chars)| o.0 / chars));
-        Ok(ItemScore {
-            pred,
-            pred_norm,
-            options,
-        })
+        Ok(ItemScore { pred, pred_norm, options })
     };
     options.into_iter().enumerate().map(predict).collect()
 }
@@ -90,17 +78,8 @@ pub fn outcome(choices: &Choices, scores: &[ItemScore]) -> Outcome {
         confusion[item.gold as usize][score.pred as usize] += 1;
         confusion_norm[item.gold as usize][score.pred_norm as usize] += 1;
     }
-    let truncated = choices
-        .items
-        .iter()
-        .filter(|i| i.options.iter().any(|o| o.truncated))
-        .count() as u64;
-    Outcome::Choices {
-        items: choices.items.len() as u64,
-        truncated,
-        confusion,
-        confusion_norm,
-    }
+    let truncated = choices.items.iter().filter(|i| i.options.iter().any(|o| o.truncated)).count() as u64;
+    Outcome::Choices { items: choices.items.len() as u64, truncated, confusion, confusion_norm }
 }
 
 /// Scores → outcome, with per-item rows written to `file`.
@@ -117,16 +96,8 @@ pub(crate) mod tests {
     use espalier_proto::inputs::{ChoiceItem, OptionInfo, Row, RowOption};
 
     pub(crate) fn task(golds: &[u32], chars: &[u32]) -> Choices {
-        let options = || {
-            chars
-                .iter()
-                .map(|&chars| OptionInfo {
-                    chars,
-                    tokens: 1,
-                    truncated: chars == 9,
-                })
-                .collect()
-        };
+        let options =
+            || chars.iter().map(|&chars| OptionInfo { chars, tokens: 1, truncated: chars == 9 }).collect();
         let item = |(i, &gold): (usize, &u32)| ChoiceItem {
             id: i.to_string(),
             doc_sha256: Digest::of(&[i as u8]),
@@ -156,17 +127,8 @@ pub(crate) mod tests {
         // By hand, as numpy.argmax: [-2,-2,-3] → 0; per character [-2/1,-2/2,-3/4] → 2.
         let t = task(&[2, 0], &[1, 2, 4]);
         let scores = predict(&t, &spans(&[&[-2.0, -2.0, -3.0], &[-5.0, -1.0, -2.0]])).unwrap();
-        assert_eq!(
-            scores.iter().map(|s| (s.pred, s.pred_norm)).collect::<Vec<_>>(),
-            [(0, 2), (1, 1)]
-        );
-        let Outcome::Choices {
-            items,
-            truncated,
-            confusion,
-            confusion_norm,
-        } = outcome(&t, &scores)
-        else {
+        assert_eq!(scores.iter().map(|s| (s.pred, s.pred_norm)).collect::<Vec<_>>(), [(0, 2), (1, 1)]);
+        let Outcome::Choices { items, truncated, confusion, confusion_norm } = outcome(&t, &scores) else {
             panic!()
         };
         assert_eq!((items, truncated), (2, 0));
@@ -178,11 +140,7 @@ pub(crate) mod tests {
     fn equal_options_tie_whatever_their_last_bits() {
         let mut t = task(&[0], &[1, 1, 1]);
         let option = |index, id| RowOption { index, ids: vec![id] };
-        let row = |options| Row {
-            item: 0,
-            context: vec![1],
-            options,
-        };
+        let row = |options| Row { item: 0, context: vec![1], options };
         t.rows = vec![row(vec![option(0, 7), option(2, 7)]), row(vec![option(1, 8)])];
         let scores = predict(&t, &spans(&[&[-2.000_001, -3.0, -2.0]])).unwrap();
         assert_eq!((scores[0].pred, scores[0].options[2].0), (0, -2.000_001));
@@ -198,9 +156,6 @@ pub(crate) mod tests {
     fn truncated_counts_items_not_options() {
         let t = task(&[0, 0], &[9, 9]);
         let scores = predict(&t, &spans(&[&[-1.0, -2.0], &[-1.0, -2.0]])).unwrap();
-        assert!(matches!(
-            outcome(&t, &scores),
-            Outcome::Choices { truncated: 2, .. }
-        ));
+        assert!(matches!(outcome(&t, &scores), Outcome::Choices { truncated: 2, .. }));
     }
 }

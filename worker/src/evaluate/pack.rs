@@ -100,10 +100,7 @@ impl Packed {
 fn split<'a, T>(mut rows: &'a [T], batches: &[u32]) -> Result<Vec<&'a [T]>, PackError> {
     let found = batches.iter().map(|b| u64::from(*b)).sum();
     if found != rows.len() as u64 || batches.contains(&0) {
-        return Err(PackError::Batches {
-            found,
-            expected: rows.len() as u64,
-        });
+        return Err(PackError::Batches { found, expected: rows.len() as u64 });
     }
     Ok(batches
         .iter()
@@ -121,10 +118,7 @@ pub fn windows(windows: &Windows) -> Result<Vec<Packed>, PackError> {
     let mut first = 0;
     let mut batches = Vec::with_capacity(windows.batches.len());
     for rows in split(&windows.windows, &windows.batches)? {
-        let row = PackedRow {
-            context: seqlen,
-            options: Vec::new(),
-        };
+        let row = PackedRow { context: seqlen, options: Vec::new() };
         let mut packed = Packed::new(vec![row; rows.len()]);
         for (b, ids) in rows.iter().enumerate() {
             if ids.len() != seqlen || seqlen < 2 {
@@ -139,11 +133,7 @@ pub fn windows(windows: &Windows) -> Result<Vec<Packed>, PackError> {
                     packed.score(b * seqlen + t - 1, id);
                 }
             }
-            packed.spans.push(Span {
-                item: first + b,
-                option: 0,
-                len: seqlen - 1,
-            });
+            packed.spans.push(Span { item: first + b, option: 0, len: seqlen - 1 });
         }
         first += rows.len();
         batches.push(packed);
@@ -175,11 +165,7 @@ pub fn choices(choices: &Choices) -> Result<Vec<Packed>, PackError> {
                     next += 1;
                 }
                 let (item, index) = (row.item as usize, option.index as usize);
-                packed.spans.push(Span {
-                    item,
-                    option: index,
-                    len: option.ids.len(),
-                });
+                packed.spans.push(Span { item, option: index, len: option.ids.len() });
             }
         }
         batches.push(packed);
@@ -196,34 +182,19 @@ mod tests {
 
     /// Item 0: context 7 8, options [1 2 3] and [4]; item 1: context 9, option [5 6].
     fn task() -> Choices {
-        let info = |tokens| OptionInfo {
-            chars: 1,
-            tokens,
-            truncated: false,
-        };
+        let info = |tokens| OptionInfo { chars: 1, tokens, truncated: false };
         let item = |options: Vec<OptionInfo>| ChoiceItem {
             id: String::new(),
             doc_sha256: Digest::of(b""),
             gold: 0,
             options,
         };
-        let option = |index, ids: &[u32]| RowOption {
-            index,
-            ids: ids.to_vec(),
-        };
+        let option = |index, ids: &[u32]| RowOption { index, ids: ids.to_vec() };
         Choices {
             items: vec![item(vec![info(3), info(1)]), item(vec![info(2)])],
             rows: vec![
-                Row {
-                    item: 0,
-                    context: vec![7, 8],
-                    options: vec![option(0, &[1, 2, 3]), option(1, &[4])],
-                },
-                Row {
-                    item: 1,
-                    context: vec![9],
-                    options: vec![option(0, &[5, 6])],
-                },
+                Row { item: 0, context: vec![7, 8], options: vec![option(0, &[1, 2, 3]), option(1, &[4])] },
+                Row { item: 1, context: vec![9], options: vec![option(0, &[5, 6])] },
             ],
             batches: vec![2],
             max_len: 16,
@@ -234,23 +205,13 @@ mod tests {
     fn a_row_is_fed_all_but_each_options_last_token_and_padded_on_the_right() {
         let packed = choices(&task()).unwrap().remove(0);
         assert_eq!((packed.width, packed.tree), (4, true));
-        assert_eq!(
-            packed.rows[0],
-            PackedRow {
-                context: 2,
-                options: vec![2, 0]
-            }
-        );
+        assert_eq!(packed.rows[0], PackedRow { context: 2, options: vec![2, 0] });
         assert_eq!(packed.ids_bt, [7, 8, 1, 2, 9, 5, 0, 0]);
         // Tokens 1 2 3 after 8 1 2; 4 after 8; 5 6 after 9 5.
         assert_eq!(packed.predictors_s, [1, 2, 3, 1, 4, 5]);
         assert_eq!(packed.targets_s, [1, 2, 3, 4, 5, 6]);
         assert_eq!(
-            packed
-                .spans
-                .iter()
-                .map(|s| (s.item, s.option, s.len))
-                .collect::<Vec<_>>(),
+            packed.spans.iter().map(|s| (s.item, s.option, s.len)).collect::<Vec<_>>(),
             [(0, 0, 3), (0, 1, 1), (1, 0, 2)]
         );
     }
@@ -270,45 +231,20 @@ mod tests {
     #[test]
     fn inputs_that_do_not_fit_together_are_refused() {
         let mut twice = task();
-        twice.rows[0].options[1] = RowOption {
-            index: 0,
-            ids: vec![1, 2, 3],
-        };
-        assert_eq!(
-            choices(&twice),
-            Err(PackError::Coverage {
-                item: 0,
-                option: 0,
-                found: 2
-            })
-        );
+        twice.rows[0].options[1] = RowOption { index: 0, ids: vec![1, 2, 3] };
+        assert_eq!(choices(&twice), Err(PackError::Coverage { item: 0, option: 0, found: 2 }));
         let mut short = task();
         short.batches = vec![1];
-        assert_eq!(
-            choices(&short),
-            Err(PackError::Batches {
-                found: 1,
-                expected: 2
-            })
-        );
+        assert_eq!(choices(&short), Err(PackError::Batches { found: 1, expected: 2 }));
         assert!(check_vocabulary(Some(10), 10).is_err() && check_vocabulary(Some(9), 10).is_ok());
-        let ragged = Windows {
-            seqlen: 3,
-            windows: vec![vec![1, 2]],
-            batches: vec![1],
-        };
+        let ragged = Windows { seqlen: 3, windows: vec![vec![1, 2]], batches: vec![1] };
         assert!(matches!(windows(&ragged), Err(PackError::Row { row: 0, .. })));
     }
 
     #[test]
     fn windows_score_every_token_but_the_first() {
-        let packed = windows(&Windows::new(3, vec![vec![1, 2, 3], vec![4, 5, 6]]))
-            .unwrap()
-            .remove(0);
-        assert_eq!(
-            (packed.predictors_s, packed.targets_s),
-            (vec![0, 1, 3, 4], vec![2, 3, 5, 6])
-        );
+        let packed = windows(&Windows::new(3, vec![vec![1, 2, 3], vec![4, 5, 6]])).unwrap().remove(0);
+        assert_eq!((packed.predictors_s, packed.targets_s), (vec![0, 1, 3, 4], vec![2, 3, 5, 6]));
         assert!(!packed.tree);
     }
 }

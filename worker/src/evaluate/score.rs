@@ -55,10 +55,8 @@ impl Scorer<'_> {
         let mut scores = Vec::new();
         let head = self.weights.head(self.device, self.dtype)?;
         for wave in waves(batches, self.wave_bytes, hidden) {
-            let mut going: Vec<Going> = wave
-                .iter()
-                .map(|packed| self.enter(packed))
-                .collect::<Result<_, _>>()?;
+            let mut going: Vec<Going> =
+                wave.iter().map(|packed| self.enter(packed)).collect::<Result<_, _>>()?;
             for i in 0..blocks {
                 let weights = (self.block)(i)?;
                 for g in &mut going {
@@ -82,11 +80,7 @@ impl Scorer<'_> {
             false => RowShape::causal(packed.rows.iter().map(|row| row.fed()).collect(), self.device),
         };
         let hidden_bth = self.weights.embed(&ids_bt, self.device, self.dtype)?;
-        Ok(Going {
-            packed,
-            hidden_bth,
-            frame: self.decoder.frame(&shape),
-        })
+        Ok(Going { packed, hidden_bth, frame: self.decoder.frame(&shape) })
     }
 
     fn leave(&self, head: &HeadWeights, going: &Going<'_>) -> Vec<(Span, SpanScore)> {
@@ -120,10 +114,7 @@ fn tree_shape(packed: &Packed, device: Device) -> RowShape {
     let segments_bt = Tensor::from_slice(&segments).view(size).to_device(device);
     let (seeing, seen) = (segments_bt.unsqueeze(2), segments_bt.unsqueeze(1));
     let before_qk = Tensor::ones([size[1], size[1]], (Kind::Bool, device)).tril(0);
-    let sees_bqk = seen
-        .eq(0)
-        .logical_or(&seen.eq_tensor(&seeing))
-        .logical_and(&before_qk);
+    let sees_bqk = seen.eq(0).logical_or(&seen.eq_tensor(&seeing)).logical_and(&before_qk);
     RowShape {
         positions_bt,
         mask: Mask::Explicit(sees_bqk.unsqueeze(1)),

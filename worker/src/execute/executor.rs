@@ -42,50 +42,25 @@ pub struct Executor {
 impl Executor {
     /// Makes a private scratch folder, removed when this is dropped.
     pub fn new(options: ChildOptions, digest_cache: Option<PathBuf>) -> Result<Self, ShardError> {
-        let scratch = tempfile::Builder::new()
-            .prefix("espalier-worker-")
-            .tempdir()
-            .map_err(|source| ShardError::Scratch {
-                path: std::env::temp_dir().display().to_string(),
-                source,
-            })?;
-        Ok(Self {
-            options,
-            digest_cache,
-            scratch,
-            warm: None,
-            models: BTreeSet::new(),
-        })
+        let scratch = tempfile::Builder::new().prefix("espalier-worker-").tempdir().map_err(|source| {
+            ShardError::Scratch { path: std::env::temp_dir().display().to_string(), source }
+        })?;
+        Ok(Self { options, digest_cache, scratch, warm: None, models: BTreeSet::new() })
     }
 
     /// What the device is.
     pub async fn describe(&mut self) -> Result<DeviceInfo, ShardError> {
-        let warm = Warm {
-            child: Child::spawn(&self.options)?,
-            model: None,
-            weights: None,
-        };
+        let warm = Warm { child: Child::spawn(&self.options)?, model: None, weights: None };
         let warm = self.warm.insert(warm);
-        match warm
-            .child
-            .ask(&Request::Describe, |_, _| {}, std::future::pending())
-            .await?
-        {
+        match warm.child.ask(&Request::Describe, |_, _| {}, std::future::pending()).await? {
             Event::Device(info) => Ok(*info),
-            event => Err(ShardError::OutOfTurn {
-                event: Box::new(event),
-            }),
+            event => Err(ShardError::OutOfTurn { event: Box::new(event) }),
         }
     }
 
     /// Does what is asked of a shard, as long as something is asked. Failures are told to the board and left in the bucket.
     pub async fn run(&mut self, order: &Order, bucket: &Bucket, device: &DeviceInfo, shared: &Shared) {
-        let shard = Shard {
-            order,
-            bucket,
-            device,
-            shared,
-        };
+        let shard = Shard { order, bucket, device, shared };
         tracing::info!(attempt = %order.attempt, variant = %order.key.0.short(), method = order.spec.method, "shard begun");
         let weights = match self.variant(&shard).await {
             Ok(weights) => weights,
@@ -129,9 +104,7 @@ impl Executor {
             at: clock::now_rfc3339(),
         };
         commit::leave_failure(shard.bucket, &record, &shard.order.attempt).await;
-        shard
-            .shared
-            .update(|board| board.failed(&shard.order.attempt, Failed { key, code, message }));
+        shard.shared.update(|board| board.failed(&shard.order.attempt, Failed { key, code, message }));
     }
 
     /// Makes the variant current in the child and sees to its record. Gives the digest of the weights that the record names.
@@ -160,21 +133,11 @@ impl Executor {
             None => None,
         };
         let spec = Box::new(order.spec.clone());
-        let request = Request::Prune {
-            spec,
-            calibration,
-            compact: compact.clone(),
-        };
+        let request = Request::Prune { spec, calibration, compact: compact.clone() };
         let (weights, linears, spent) = match self.ask(shard, &request, true).await? {
-            Event::Pruned {
-                weights,
-                linears,
-                spent,
-            } => (weights, linears, spent),
+            Event::Pruned { weights, linears, spent } => (weights, linears, spent),
             event => {
-                return Err(ShardError::OutOfTurn {
-                    event: Box::new(event),
-                });
+                return Err(ShardError::OutOfTurn { event: Box::new(event) });
             }
         };
         if let Some(warm) = &mut self.warm {
@@ -218,22 +181,14 @@ impl Executor {
         if commit::cell_is_done(shard.bucket, key, weights).await? {
             return Ok(());
         }
-        let (inputs, scores) = (
-            self.scratch_file("inputs.json"),
-            self.scratch_file(commit::SCORES),
-        );
+        let (inputs, scores) = (self.scratch_file("inputs.json"), self.scratch_file(commit::SCORES));
         commit::fetch_inputs(shard.bucket, digest, &inputs).await?;
         // A begun cell is finished, whatever the coordinator says meanwhile.
-        let request = Request::Evaluate {
-            inputs,
-            scores: scores.clone(),
-        };
+        let request = Request::Evaluate { inputs, scores: scores.clone() };
         let (outcome, spent) = match self.ask(shard, &request, false).await? {
             Event::Scored { outcome, spent } => (outcome, spent),
             event => {
-                return Err(ShardError::OutOfTurn {
-                    event: Box::new(event),
-                });
+                return Err(ShardError::OutOfTurn { event: Box::new(event) });
             }
         };
         let record = CellRecord {
@@ -259,13 +214,8 @@ impl Executor {
             return Ok(());
         }
         let file = self.scratch_file(FILE_NAME);
-        let compact = commit::fetch_compact(shard.bucket, record, &file)
-            .await?
-            .then_some(file);
-        let request = Request::Rebuild {
-            compact,
-            weights: record.weights,
-        };
+        let compact = commit::fetch_compact(shard.bucket, record, &file).await?.then_some(file);
+        let request = Request::Rebuild { compact, weights: record.weights };
         match self.ask(shard, &request, true).await? {
             Event::Rebuilt { .. } => {
                 if let Some(warm) = &mut self.warm {
@@ -273,9 +223,7 @@ impl Executor {
                 }
                 Ok(())
             }
-            event => Err(ShardError::OutOfTurn {
-                event: Box::new(event),
-            }),
+            event => Err(ShardError::OutOfTurn { event: Box::new(event) }),
         }
     }
 
@@ -287,25 +235,14 @@ impl Executor {
         }
         let spec = &shard.order.spec;
         let model = (shard.order.folder.clone(), spec.model, spec.dtype);
-        if self
-            .warm
-            .as_ref()
-            .is_some_and(|w| w.model.as_ref() == Some(&model))
-        {
+        if self.warm.as_ref().is_some_and(|w| w.model.as_ref() == Some(&model)) {
             return Ok(Spent::default());
         }
         if self.warm.as_ref().is_none_or(|w| w.model.is_some()) {
             self.warm = None;
-            self.warm = Some(Warm {
-                child: Child::spawn(&self.options)?,
-                model: None,
-                weights: None,
-            });
+            self.warm = Some(Warm { child: Child::spawn(&self.options)?, model: None, weights: None });
         }
-        let request = Request::Open {
-            folder: shard.order.folder.clone(),
-            dtype: spec.dtype,
-        };
+        let request = Request::Open { folder: shard.order.folder.clone(), dtype: spec.dtype };
         match self.ask(shard, &request, true).await? {
             Event::Opened { spent } => {
                 if let Some(warm) = &mut self.warm {
@@ -313,9 +250,7 @@ impl Executor {
                 }
                 Ok(spent)
             }
-            event => Err(ShardError::OutOfTurn {
-                event: Box::new(event),
-            }),
+            event => Err(ShardError::OutOfTurn { event: Box::new(event) }),
         }
     }
 
@@ -328,11 +263,7 @@ impl Executor {
     ) -> Result<Event, ShardError> {
         let warm = match &mut self.warm {
             Some(warm) => warm,
-            slot => slot.insert(Warm {
-                child: Child::spawn(&self.options)?,
-                model: None,
-                weights: None,
-            }),
+            slot => slot.insert(Warm { child: Child::spawn(&self.options)?, model: None, weights: None }),
         };
         let attempt = &shard.order.attempt;
         let progress = |done, total| shard.shared.with(|board| board.progress(attempt, done, total));
@@ -351,11 +282,7 @@ impl Executor {
         let read = tokio::task::spawn_blocking(move || folder_digest(&path, cache.as_deref()));
         let found = read.await.expect("reading files does not panic")?;
         if found != expected {
-            return Err(ShardError::ModelChanged {
-                folder: folder.display().to_string(),
-                found,
-                expected,
-            });
+            return Err(ShardError::ModelChanged { folder: folder.display().to_string(), found, expected });
         }
         self.models.insert(found);
         Ok(())

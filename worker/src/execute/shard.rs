@@ -21,28 +21,17 @@ pub(super) struct Shard<'a> {
 impl Shard<'_> {
     /// The spec asks for what this worker is.
     pub(super) fn check_fit(&self) -> Result<(), ShardError> {
-        let VariantSpec {
-            backend,
-            threads,
-            device_kind,
-            method,
-            ..
-        } = &self.order.spec;
+        let VariantSpec { backend, threads, device_kind, method, .. } = &self.order.spec;
         let fits = *backend == self.device.backend
             && threads.is_none_or(|n| n == self.device.threads)
-            && device_kind
-                .as_ref()
-                .is_none_or(|kind| *kind == self.device.fingerprint)
+            && device_kind.as_ref().is_none_or(|kind| *kind == self.device.fingerprint)
             && (method == methods::DENSE || methods::method(method).is_some());
         if fits {
             return Ok(());
         }
         let kind = device_kind.as_deref().unwrap_or("any");
         Err(ShardError::NotForUs {
-            asked: format!(
-                "{method} on {} with threads {threads:?}, device kind {kind}",
-                backend.as_str()
-            ),
+            asked: format!("{method} on {} with threads {threads:?}, device kind {kind}", backend.as_str()),
             is: format!(
                 "{} with {} threads, device kind {}",
                 self.device.backend.as_str(),
@@ -57,8 +46,7 @@ impl Shard<'_> {
     }
 
     pub(super) fn phase(&self, phase: Phase) {
-        self.shared
-            .update(|board| board.phase(&self.order.attempt, phase));
+        self.shared.update(|board| board.phase(&self.order.attempt, phase));
     }
 
     pub(super) fn measured(&self, spent: Spent) -> Measured {

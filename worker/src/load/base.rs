@@ -96,20 +96,13 @@ impl BaseModel {
         let files = ModelFiles::open(folder)?;
         let mut maps = Vec::new();
         for path in &files.files {
-            let at = |source| LoadError::Map {
-                path: path.clone(),
-                source,
-            };
+            let at = |source| LoadError::Map { path: path.clone(), source };
             let file = File::open(path).map_err(at)?;
             // SAFETY: the map is only read, and copied from; a file that changes meanwhile changes weights, which the
             // model's digest tells. A file that is cut short under us ends the process, which its supervisor reports.
             maps.push(unsafe { Mmap::map(&file) }.map_err(at)?);
         }
-        Ok(Self {
-            files,
-            maps,
-            finite: Mutex::default(),
-        })
+        Ok(Self { files, maps, finite: Mutex::default() })
     }
 
     /// The architecture.
@@ -146,8 +139,7 @@ impl BaseModel {
         dtype: Dtype,
     ) -> Result<Tensor, LoadError> {
         let rows_nh = self.with_view(name, |view| {
-            view.index_select(0, rows_n)
-                .to_device_(device, kind_of(dtype), false, true)
+            view.index_select(0, rows_n).to_device_(device, kind_of(dtype), false, true)
         })?;
         let stored = self.place(name);
         if let StoredDtype::Known(stored) = stored.dtype {
@@ -158,10 +150,7 @@ impl BaseModel {
     }
 
     fn place(&self, name: &str) -> &TensorPlace {
-        self.files
-            .tensors
-            .get(name)
-            .expect("the architecture's own tensors are looked up")
+        self.files.tensors.get(name).expect("the architecture's own tensors are looked up")
     }
 
     /// Gives `read` the tensor as it lies in the mapped file. `read` must copy and never write.
@@ -171,12 +160,7 @@ impl BaseModel {
         let Some(bytes) = map.get(place.start as usize..place.end as usize) else {
             let path = self.files.files[place.file].clone();
             let (found, expected) = (map.len() as u64, place.end);
-            return Err(LoadError::Changed {
-                path,
-                tensor: name.to_owned(),
-                found,
-                expected,
-            });
+            return Err(LoadError::Changed { path, tensor: name.to_owned(), found, expected });
         };
         let StoredDtype::Known(dtype) = &place.dtype else {
             unreachable!("the header check refuses other formats");
@@ -194,17 +178,10 @@ impl BaseModel {
 
     fn check_finite(&self, name: &str, tensor: &Tensor, dtype: Dtype) -> Result<(), LoadError> {
         let entry = (name.to_owned(), dtype.as_str());
-        let known = self
-            .finite
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .contains(&entry);
+        let known = self.finite.lock().unwrap_or_else(PoisonError::into_inner).contains(&entry);
         if !known {
             self.check_finite_now(name, tensor, dtype)?;
-            self.finite
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(entry);
+            self.finite.lock().unwrap_or_else(PoisonError::into_inner).insert(entry);
         }
         Ok(())
     }
@@ -216,10 +193,6 @@ impl BaseModel {
             return Ok(());
         }
         let path = self.files.files[self.place(name).file].clone();
-        Err(LoadError::NonFinite {
-            path,
-            tensor: name.to_owned(),
-            kind: dtype.as_str(),
-        })
+        Err(LoadError::NonFinite { path, tensor: name.to_owned(), kind: dtype.as_str() })
     }
 }

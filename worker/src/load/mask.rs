@@ -6,9 +6,7 @@ use tch::{Device, Kind, Tensor};
 /// Bits → bool `[O, I]` on `device`, true = kept. Only the bits travel.
 pub fn unpack(mask: &Mask, device: Device) -> Tensor {
     let (rows, columns) = (mask.rows() as i64, mask.columns() as i64);
-    let bytes_ok = Tensor::from_slice(mask.bits())
-        .view([rows, -1, 1])
-        .to_device(device);
+    let bytes_ok = Tensor::from_slice(mask.bits()).view([rows, -1, 1]).to_device(device);
     let kept = bytes_ok.bitwise_and_tensor(&places(device)).ne(0);
     kept.view([rows, -1]).narrow(1, 0, columns)
 }
@@ -17,9 +15,7 @@ pub fn unpack(mask: &Mask, device: Device) -> Tensor {
 pub fn pack(kept_oi: &Tensor) -> Mask {
     let (rows, columns) = (kept_oi.size()[0], kept_oi.size()[1]);
     let stride = (columns + 7) / 8;
-    let padded = kept_oi
-        .to_kind(Kind::Uint8)
-        .constant_pad_nd([0, stride * 8 - columns]);
+    let padded = kept_oi.to_kind(Kind::Uint8).constant_pad_nd([0, stride * 8 - columns]);
     let bytes_ok = (padded.view([rows, stride, 8]) * places(kept_oi.device())).sum_dim_intlist(
         &[-1i64][..],
         false,
@@ -42,10 +38,8 @@ mod tests {
     #[test]
     fn a_mask_comes_back_from_its_bits_at_every_width() {
         for columns in 1..20i64 {
-            let kept = Tensor::arange(3 * columns, (Kind::Int64, Device::Cpu))
-                .remainder(3)
-                .ne(1)
-                .view([3, columns]);
+            let kept =
+                Tensor::arange(3 * columns, (Kind::Int64, Device::Cpu)).remainder(3).ne(1).view([3, columns]);
             let flat: Vec<u8> = Vec::try_from(&kept.to_kind(Kind::Uint8).view([-1])).unwrap();
             let mask = pack(&kept);
             // Oracle: the plain loop of the contract's own packing.

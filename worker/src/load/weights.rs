@@ -21,19 +21,14 @@ pub struct Weights {
 impl Weights {
     /// The base as it is.
     pub fn dense(base: Arc<BaseModel>) -> Self {
-        Self {
-            base,
-            masks: Arc::default(),
-        }
+        Self { base, masks: Arc::default() }
     }
 
     /// The base with these masks by linear. A linear without a mask stays dense.
     pub fn masked(base: Arc<BaseModel>, masks: BTreeMap<String, Mask>) -> Result<Self, LoadError> {
         let arch = base.arch();
-        let linears: BTreeMap<String, Linear> = (0..arch.blocks)
-            .flat_map(|i| arch.linears(i))
-            .map(|l| (l.name.clone(), l))
-            .collect();
+        let linears: BTreeMap<String, Linear> =
+            (0..arch.blocks).flat_map(|i| arch.linears(i)).map(|l| (l.name.clone(), l)).collect();
         for (name, mask) in &masks {
             let found = format!("{} x {}", mask.rows(), mask.columns());
             let expected = match linears.get(name) {
@@ -41,16 +36,9 @@ impl Weights {
                 Some(l) if (l.out, l.inp) == (mask.rows(), mask.columns()) => continue,
                 Some(l) => format!("{} x {}", l.out, l.inp),
             };
-            return Err(LoadError::Mask {
-                linear: name.clone(),
-                found,
-                expected,
-            });
+            return Err(LoadError::Mask { linear: name.clone(), found, expected });
         }
-        Ok(Self {
-            base,
-            masks: Arc::new(masks),
-        })
+        Ok(Self { base, masks: Arc::new(masks) })
     }
 
     /// The base model.
@@ -90,21 +78,13 @@ impl Weights {
 
     /// One linear with its mask applied.
     pub fn linear(&self, linear: Linear, device: Device, dtype: Dtype) -> Result<LinearWeights, LoadError> {
-        let mut weight_oi = self
-            .base
-            .tensor(&format!("{}.weight", linear.name), device, dtype)?;
+        let mut weight_oi = self.base.tensor(&format!("{}.weight", linear.name), device, dtype)?;
         if let Some(bits) = self.masks.get(&linear.name) {
             let pruned_oi = mask::unpack(bits, device).logical_not();
             let _ = weight_oi.masked_fill_(&pruned_oi, 0.0);
         }
-        let bias = linear
-            .bias
-            .then(|| self.base.tensor(&format!("{}.bias", linear.name), device, dtype));
-        Ok(LinearWeights {
-            weight_oi,
-            bias_o: bias.transpose()?,
-            linear,
-        })
+        let bias = linear.bias.then(|| self.base.tensor(&format!("{}.bias", linear.name), device, dtype));
+        Ok(LinearWeights { weight_oi, bias_o: bias.transpose()?, linear })
     }
 
     /// Embedded tokens: i64 `[B, T]` on any device → `[B, T, H]` on `device`. Only the rows of these tokens are read.
@@ -124,19 +104,12 @@ impl Weights {
         let arch = self.base.arch();
         let names = &arch.names;
         let has_bias = matches!(arch.norm, Norm::Layer { .. });
-        let weight = if arch.tied_embeddings {
-            names.embedding
-        } else {
-            names.head
-        };
+        let weight = if arch.tied_embeddings { names.embedding } else { names.head };
         let bias = names.head.replace(".weight", ".bias");
         Ok(HeadWeights {
             norm: self.norm(names.final_norm, has_bias, device, dtype)?,
             weight_vh: self.base.tensor(weight, device, dtype)?,
-            bias_v: arch
-                .head_bias
-                .then(|| self.base.tensor(&bias, device, dtype))
-                .transpose()?,
+            bias_v: arch.head_bias.then(|| self.base.tensor(&bias, device, dtype)).transpose()?,
         })
     }
 
@@ -147,9 +120,7 @@ impl Weights {
         device: Device,
         dtype: Dtype,
     ) -> Result<NormWeights, LoadError> {
-        let bias = has_bias
-            .then(|| self.base.tensor(&format!("{name}.bias"), device, dtype))
-            .transpose()?;
+        let bias = has_bias.then(|| self.base.tensor(&format!("{name}.bias"), device, dtype)).transpose()?;
         Ok(NormWeights {
             weight_h: self.base.tensor(&format!("{name}.weight"), device, dtype)?,
             bias_h: bias,

@@ -37,9 +37,7 @@ pub(super) fn joined(
         false,
     );
     let (rows, width) = (x_bth.size()[0], x_bth.size()[1]);
-    let joined = mixed_bntd
-        .transpose(1, 2)
-        .reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
+    let joined = mixed_bntd.transpose(1, 2).reshape([rows, width, (arch.heads * arch.head_dim) as i64]);
     if let Some(tap) = tap {
         tap.input(&[&weights.linear(LinearRole::Out).linear.name], &joined);
     }
@@ -58,32 +56,21 @@ fn project(
         false => &[LinearRole::Q, LinearRole::K, LinearRole::V],
     };
     if let Some(tap) = tap {
-        let names: Vec<&str> = roles
-            .iter()
-            .map(|r| weights.linear(*r).linear.name.as_str())
-            .collect();
+        let names: Vec<&str> = roles.iter().map(|r| weights.linear(*r).linear.name.as_str()).collect();
         tap.input(&names, x_bth);
     }
     if let [q, k, v] = roles {
         return [q, k, v].map(|role| weights.linear(*role).apply(x_bth));
     }
     let all = weights.linear(LinearRole::Qkv).apply(x_bth);
-    let (q, g) = (
-        (arch.heads * arch.head_dim) as i64,
-        (arch.kv_heads * arch.head_dim) as i64,
-    );
-    [
-        all.narrow(-1, 0, q),
-        all.narrow(-1, q, g),
-        all.narrow(-1, q + g, g),
-    ]
+    let (q, g) = ((arch.heads * arch.head_dim) as i64, (arch.kv_heads * arch.head_dim) as i64);
+    [all.narrow(-1, 0, q), all.narrow(-1, q, g), all.narrow(-1, q + g, g)]
 }
 
 /// `[B, T, n·D]` → `[B, n, T, D]`.
 fn heads(arch: &Arch, x: &Tensor) -> Tensor {
     let size = x.size();
-    x.reshape([size[0], size[1], -1, arch.head_dim as i64])
-        .transpose(1, 2)
+    x.reshape([size[0], size[1], -1, arch.head_dim as i64]).transpose(1, 2)
 }
 
 /// Gives every query head its key head: `[B, G, T, D]` → `[B, N, T, D]`. Done here and not by the attention kernel, some of
@@ -94,8 +81,6 @@ fn spread(arch: &Arch, x_bgtd: Tensor) -> Tensor {
         return x_bgtd;
     }
     let s = x_bgtd.size();
-    let wide = x_bgtd
-        .unsqueeze(2)
-        .expand([s[0], s[1], groups, s[2], s[3]], false);
+    let wide = x_bgtd.unsqueeze(2).expand([s[0], s[1], groups, s[2], s[3]], false);
     wide.reshape([s[0], s[1] * groups, s[2], s[3]])
 }

@@ -48,8 +48,5 @@ pub(super) fn see_inputs(
 }
 
 fn second_norm(weights: &BlockWeights) -> &NormWeights {
-    weights
-        .norm2
-        .as_ref()
-        .expect("a sequential family names its second norm")
+    weights.norm2.as_ref().expect("a sequential family names its second norm")
 }

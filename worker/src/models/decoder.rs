@@ -36,11 +36,7 @@ impl Decoder {
     /// `kind`: of weights and activations.
     pub fn new(arch: Arch, device: Device, kind: Kind) -> Self {
         let frequencies = Frequencies::new(&arch.rope, device);
-        Self {
-            arch,
-            kind,
-            frequencies,
-        }
+        Self { arch, kind, frequencies }
     }
 
     /// The architecture.
@@ -55,14 +51,8 @@ impl Decoder {
 
     /// What the blocks must know about a micro-batch of this shape, on the shape's device.
     pub fn frame(&self, shape: &RowShape) -> Frame {
-        let (cos, sin) = self
-            .frequencies
-            .cos_sin(&shape.positions_bt, &shape.lengths_b, self.kind);
-        Frame {
-            cos,
-            sin,
-            mask: shape.attention_mask(self.arch.sliding_window),
-        }
+        let (cos, sin) = self.frequencies.cos_sin(&shape.positions_bt, &shape.lengths_b, self.kind);
+        Frame { cos, sin, mask: shape.attention_mask(self.arch.sliding_window) }
     }
 
     /// One block: `[B, T, H]` → `[B, T, H]`.
@@ -78,9 +68,7 @@ impl Decoder {
     /// Logits of chosen positions: `[N, H]` after the last block → `[N, V]` f32.
     pub fn logits(&self, head: &HeadWeights, h_nh: &Tensor) -> Tensor {
         let normed_nh = norm::apply(self.arch.norm, &head.norm, h_nh);
-        normed_nh
-            .linear(&head.weight_vh, head.bias_v.as_ref())
-            .to_kind(Kind::Float)
+        normed_nh.linear(&head.weight_vh, head.bias_v.as_ref()).to_kind(Kind::Float)
     }
 
     /// Log-probabilities of chosen tokens: `[N, H]` after the last block and i64 `[N]` tokens → `[N]` f32, and whether
@@ -91,14 +79,8 @@ impl Decoder {
         for start in (0..positions).step_by(HEAD_POSITIONS as usize) {
             let count = HEAD_POSITIONS.min(positions - start);
             let tokens_n = tokens_n.narrow(0, start, count);
-            let log_probs_nv = self
-                .logits(head, &h_nh.narrow(0, start, count))
-                .log_softmax(-1, Kind::Float);
-            chosen.push(
-                log_probs_nv
-                    .gather(1, &tokens_n.unsqueeze(1), false)
-                    .squeeze_dim(1),
-            );
+            let log_probs_nv = self.logits(head, &h_nh.narrow(0, start, count)).log_softmax(-1, Kind::Float);
+            chosen.push(log_probs_nv.gather(1, &tokens_n.unsqueeze(1), false).squeeze_dim(1));
             greedy.push(log_probs_nv.argmax(1, false).eq_tensor(&tokens_n));
         }
         (Tensor::cat(&chosen, 0), Tensor::cat(&greedy, 0))

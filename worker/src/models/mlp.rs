@@ -12,9 +12,7 @@ pub(super) fn forward(
     x_bth: &Tensor,
     tap: &mut Option<&mut dyn Tap>,
 ) -> Tensor {
-    weights
-        .linear(LinearRole::Down)
-        .apply(&inner(mlp, weights, x_bth, tap))
+    weights.linear(LinearRole::Down).apply(&inner(mlp, weights, x_bth, tap))
 }
 
 /// What the last linear is given, after the tap has seen it: `[B, T, H]` → `[B, T, M]`.
@@ -26,10 +24,7 @@ pub(super) fn inner(
 ) -> Tensor {
     let see = |tap: &mut Option<&mut dyn Tap>, roles: &[LinearRole], x: &Tensor| {
         if let Some(tap) = tap {
-            let names: Vec<&str> = roles
-                .iter()
-                .map(|r| weights.linear(*r).linear.name.as_str())
-                .collect();
+            let names: Vec<&str> = roles.iter().map(|r| weights.linear(*r).linear.name.as_str()).collect();
             tap.input(&names, x);
         }
     };

@@ -21,11 +21,5 @@ pub(super) fn apply(norm: Norm, weights: &NormWeights, x_h: &Tensor) -> Tensor {
 /// Layer norm, also for the heads of q and k.
 pub(super) fn layer(eps: f64, weights: &NormWeights, x_h: &Tensor) -> Tensor {
     let width = weights.weight_h.size();
-    x_h.layer_norm(
-        width,
-        Some(&weights.weight_h),
-        weights.bias_h.as_ref(),
-        eps,
-        false,
-    )
+    x_h.layer_norm(width, Some(&weights.weight_h), weights.bias_h.as_ref(), eps, false)
 }

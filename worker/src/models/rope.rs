@@ -27,35 +27,15 @@ impl Frequencies {
             (Tensor::from_slice(&factors).to_device(device) * &powers_f).reciprocal()
         };
         match &rope.scaling {
-            RopeScaling::None => Self {
-                short_f: powers_f.reciprocal(),
-                long: None,
-                scale: 1.0,
-            },
-            RopeScaling::Linear { factor } => Self {
-                short_f: powers_f.reciprocal() / *factor,
-                long: None,
-                scale: 1.0,
-            },
-            RopeScaling::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original,
-            } => {
-                let bands = (*factor, *low_freq_factor, *high_freq_factor, *original as f64);
-                Self {
-                    short_f: llama3(&powers_f.reciprocal(), bands),
-                    long: None,
-                    scale: 1.0,
-                }
+            RopeScaling::None => Self { short_f: powers_f.reciprocal(), long: None, scale: 1.0 },
+            RopeScaling::Linear { factor } => {
+                Self { short_f: powers_f.reciprocal() / *factor, long: None, scale: 1.0 }
             }
-            RopeScaling::LongRope {
-                short,
-                long,
-                original,
-                attention_factor,
-            } => Self {
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
+                let bands = (*factor, *low_freq_factor, *high_freq_factor, *original as f64);
+                Self { short_f: llama3(&powers_f.reciprocal(), bands), long: None, scale: 1.0 }
+            }
+            RopeScaling::LongRope { short, long, original, attention_factor } => Self {
                 short_f: divided_by(short),
                 long: Some((*original, divided_by(long))),
                 scale: *attention_factor,

@@ -28,11 +28,7 @@ impl RowShape {
     pub fn causal(lengths_b: Vec<usize>, device: Device) -> Self {
         let width = lengths_b.iter().copied().max().unwrap_or(0) as i64;
         let positions_bt = Tensor::arange(width, (Kind::Int64, device)).unsqueeze(0);
-        Self {
-            positions_bt,
-            mask: Mask::Causal,
-            lengths_b,
-        }
+        Self { positions_bt, mask: Mask::Causal, lengths_b }
     }
 
     /// The mask that attention gets, `None` for plain causal. `window`: a position sees itself and the `window - 1`
@@ -64,24 +60,14 @@ mod tests {
     fn drawing(mask: &Tensor, row: i64) -> Vec<String> {
         let one = mask.get(row).get(0);
         let width = one.size()[0];
-        let line = |q| {
-            (0..width)
-                .map(|k| if one.int64_value(&[q, k]) == 1 { 'x' } else { '.' })
-                .collect()
-        };
+        let line = |q| (0..width).map(|k| if one.int64_value(&[q, k]) == 1 { 'x' } else { '.' }).collect();
         (0..width).map(line).collect()
     }
 
     #[test]
     fn the_window_counts_restarted_positions() {
         // Context of 2, options of 2 and 1 that do not see each other.
-        let sees = [
-            [1, 0, 0, 0, 0],
-            [1, 1, 0, 0, 0],
-            [1, 1, 1, 0, 0],
-            [1, 1, 1, 1, 0],
-            [1, 1, 0, 0, 1],
-        ];
+        let sees = [[1, 0, 0, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [1, 1, 0, 0, 1]];
         let sees: Vec<bool> = sees.iter().flatten().map(|&s| s == 1).collect();
         let shape = RowShape {
             positions_bt: Tensor::from_slice(&[0i64, 1, 2, 3, 2]).unsqueeze(0),
@@ -90,11 +76,7 @@ mod tests {
         };
         assert_eq!(drawing(&shape.attention_mask(None).unwrap(), 0)[4], "xx..x");
         let near = shape.attention_mask(Some(2)).unwrap();
-        assert_eq!(
-            drawing(&near, 0),
-            ["x....", "xx...", ".xx..", "..xx.", ".x..x"],
-            "by hand"
-        );
+        assert_eq!(drawing(&near, 0), ["x....", "xx...", ".xx..", "..xx.", ".x..x"], "by hand");
     }
 
     #[test]

@@ -63,9 +63,8 @@ impl Layer<'_> {
 
     /// The statistics that the method declared.
     pub fn stats(&self) -> Result<&InputStats, EngineError> {
-        self.stats.ok_or_else(|| EngineError::Internal {
-            message: format!("{} has no statistics", self.name),
-        })
+        self.stats
+            .ok_or_else(|| EngineError::Internal { message: format!("{} has no statistics", self.name) })
     }
 
     /// The error that this linear cannot have this pattern.

@@ -23,10 +23,7 @@ pub struct PruneResult {
 pub(super) fn count(weight_oi: &Tensor) -> LinearRecord {
     let weights = weight_oi.numel() as u64;
     let nonzero = weight_oi.count_nonzero(None::<i64>).int64_value(&[]) as u64;
-    LinearRecord {
-        weights,
-        zeros: weights - nonzero,
-    }
+    LinearRecord { weights, zeros: weights - nonzero }
 }
 
 /// Counts of every linear of a model as it is: what a dense variant's record holds.

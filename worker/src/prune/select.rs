@@ -139,9 +139,7 @@ mod tests {
             0 => -0.0,
             n => (n - 1) as f32 * 0.25,
         };
-        Tensor::from_slice(&(0..rows * columns).map(number).collect::<Vec<_>>())
-            .view([rows, columns])
-            .abs()
+        Tensor::from_slice(&(0..rows * columns).map(number).collect::<Vec<_>>()).view([rows, columns]).abs()
     }
 
     /// Oracle: libtorch's stable sort, as the published code uses it.
@@ -165,20 +163,13 @@ mod tests {
         for (prune, of) in [(1u32, 2u32), (2, 4), (1, 4), (4, 8), (5, 32), (20, 32)] {
             let grouped = score.reshape([-1, i64::from(of)]);
             let expected = lowest_by_sort(&grouped, i64::from(prune)).view([6, 64]);
-            assert!(
-                groups(&score, prune, of).unwrap().equal(&expected),
-                "{prune} of {of}"
-            );
+            assert!(groups(&score, prune, of).unwrap().equal(&expected), "{prune} of {of}");
         }
     }
 
     #[test]
     fn a_width_that_groups_do_not_divide_is_refused() {
-        assert!(
-            groups(&awkward(2, 7), 2, 4)
-                .unwrap_err()
-                .contains("7 input columns")
-        );
+        assert!(groups(&awkward(2, 7), 2, 4).unwrap_err().contains("7 input columns"));
     }
 
     #[test]
@@ -186,10 +177,7 @@ mod tests {
         let score = awkward(9, 13);
         let sorted: Vec<f32> = Vec::try_from(&score.flatten(0, -1).sort(0, false).0).unwrap();
         for index in [0, 1, 58, 116] {
-            assert_eq!(
-                kth_smallest(&score, index).double_value(&[]) as f32,
-                sorted[index]
-            );
+            assert_eq!(kth_smallest(&score, index).double_value(&[]) as f32, sorted[index]);
         }
     }
 }

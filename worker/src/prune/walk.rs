@@ -62,21 +62,11 @@ pub fn prune(base: &Weights, plan: &Plan<'_>, control: Control<'_>) -> Result<Pr
         (None, _) | (_, None) => {
             let names: Vec<_> = methods::METHODS.iter().map(|m| m.name()).collect();
             let (found, expected) = (plan.method.to_owned(), names.join(" or "));
-            return Err(EngineError::Recipe {
-                field: "method".to_owned(),
-                found,
-                expected,
-            });
+            return Err(EngineError::Recipe { field: "method".to_owned(), found, expected });
         }
     };
     check_targets(base, plan)?;
-    let mut walk = Walk {
-        base,
-        plan,
-        control,
-        method,
-        result: PruneResult::default(),
-    };
+    let mut walk = Walk { base, plan, control, method, result: PruneResult::default() };
     match declaration.statistics {
         Statistics::None => walk.without_calibration()?,
         Statistics::SumOfSquares => walk.with_calibration()?,
@@ -86,16 +76,11 @@ pub fn prune(base: &Weights, plan: &Plan<'_>, control: Control<'_>) -> Result<Pr
 
 fn check_targets(base: &Weights, plan: &Plan<'_>) -> Result<(), EngineError> {
     let arch = base.base().arch();
-    let linears: BTreeMap<_, _> = (0..arch.blocks)
-        .flat_map(|i| arch.linears(i))
-        .map(|l| (l.name.clone(), l.inp))
-        .collect();
+    let linears: BTreeMap<_, _> =
+        (0..arch.blocks).flat_map(|i| arch.linears(i)).map(|l| (l.name.clone(), l.inp)).collect();
     for (name, pattern) in plan.targets {
-        let refuse = |why: String| EngineError::Pattern {
-            linear: name.clone(),
-            pattern: pattern.to_string(),
-            why,
-        };
+        let refuse =
+            |why: String| EngineError::Pattern { linear: name.clone(), pattern: pattern.to_string(), why };
         let Some(&columns) = linears.get(name) else {
             return Err(refuse("the model has no such linear".to_owned()));
         };
@@ -106,9 +91,7 @@ fn check_targets(base: &Weights, plan: &Plan<'_>) -> Result<(), EngineError> {
                 return Err(refuse("expected 0 < N < M".to_owned()));
             }
             Pattern::NOfM { of, .. } if !columns.is_multiple_of(of as usize) => {
-                return Err(refuse(format!(
-                    "its {columns} input columns are not a multiple of {of}"
-                )));
+                return Err(refuse(format!("its {columns} input columns are not a multiple of {of}")));
             }
             Pattern::NOfM { .. } => (),
         }
@@ -135,21 +118,14 @@ impl Walk<'_> {
                     self.timed("load", |w| w.base.linear(linear, w.plan.device, w.plan.dtype))?;
                 self.prune_linear(&mut loaded.weight_oi, &loaded.linear.name, None)?;
             }
-            (self.control.progress)(Progress {
-                done: index + 1,
-                all: arch.blocks,
-            });
+            (self.control.progress)(Progress { done: index + 1, all: arch.blocks });
         }
         Ok(())
     }
 
     fn with_calibration(&mut self) -> Result<(), EngineError> {
         let arch = self.base.base().arch().clone();
-        let has_target = |i: usize| {
-            arch.linears(i)
-                .iter()
-                .any(|l| self.plan.targets.contains_key(&l.name))
-        };
+        let has_target = |i: usize| arch.linears(i).iter().any(|l| self.plan.targets.contains_key(&l.name));
         let wanted: Vec<bool> = (0..arch.blocks).map(has_target).collect();
         let visited = wanted.iter().rposition(|w| *w).map_or(0, |last| last + 1);
         let decoder = Decoder::new(arch.clone(), self.plan.device, kind_of(self.plan.dtype));
@@ -171,10 +147,7 @@ impl Walk<'_> {
             if index + 1 < visited {
                 self.forward(&decoder, &block, &mut batches, None)?;
             }
-            (self.control.progress)(Progress {
-                done: index + 1,
-                all: arch.blocks,
-            });
+            (self.control.progress)(Progress { done: index + 1, all: arch.blocks });
         }
         Ok(())
     }
@@ -237,29 +210,14 @@ impl Walk<'_> {
         let started = clock::now();
         if let Some(&pattern) = self.plan.targets.get(name) {
             if let Some(stats) = stats
-                && !stats
-                    .sum_sq_i
-                    .sum(tch::Kind::Double)
-                    .double_value(&[])
-                    .is_finite()
+                && !stats.sum_sq_i.sum(tch::Kind::Double).double_value(&[]).is_finite()
             {
                 let kind = self.plan.dtype.as_str().to_owned();
-                return Err(EngineError::NonFiniteActivations {
-                    linear: name.to_owned(),
-                    kind,
-                });
+                return Err(EngineError::NonFiniteActivations { linear: name.to_owned(), kind });
             }
-            let layer = Layer {
-                name,
-                weight_oi,
-                stats,
-                pattern,
-                params: self.plan.params,
-            };
+            let layer = Layer { name, weight_oi, stats, pattern, params: self.plan.params };
             let pruned = self.method.prune(&layer)?;
-            self.result
-                .masks
-                .insert(name.to_owned(), load::pack(&pruned.kept_oi));
+            self.result.masks.insert(name.to_owned(), load::pack(&pruned.kept_oi));
             *weight_oi = pruned.weight_oi;
         }
         self.result.linears.insert(name.to_owned(), count(weight_oi));

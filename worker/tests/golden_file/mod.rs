@@ -8,9 +8,7 @@ use tch::{Kind, Tensor};
 pub(crate) fn tensor(file: &Path, name: &str) -> Tensor {
     let bytes = std::fs::read(file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
     let all = SafeTensors::deserialize(&bytes).unwrap();
-    let view = all
-        .tensor(name)
-        .unwrap_or_else(|e| panic!("{}: {name}: {e}", file.display()));
+    let view = all.tensor(name).unwrap_or_else(|e| panic!("{}: {name}: {e}", file.display()));
     let kind = match view.dtype() {
         safetensors::Dtype::F32 => Kind::Float,
         safetensors::Dtype::F16 => Kind::Half,

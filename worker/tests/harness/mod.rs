@@ -71,29 +71,16 @@ impl World {
     pub(crate) async fn with_nonce(told: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
-        bucket
-            .probe(&layout::probe(&"test".parse().unwrap(), 1), "nonce")
-            .await
-            .unwrap();
+        bucket.probe(&layout::probe(&"test".parse().unwrap(), 1), "nonce").await.unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let api = Api {
-            state: state.clone(),
-            bucket_url: bucket.url().to_owned(),
-            nonce: told.to_owned(),
-        };
+        let api = Api { state: state.clone(), bucket_url: bucket.url().to_owned(), nonce: told.to_owned() };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serve = tonic::transport::Server::builder()
             .add_service(WorkerApiServer::new(api))
             .serve_with_incoming(TcpListenerStream::new(listener));
         let server = tokio::spawn(async move { serve.await.unwrap() });
-        Self {
-            folder,
-            bucket,
-            state,
-            url,
-            server,
-        }
+        Self { folder, bucket, state, url, server }
     }
 
     /// The coordinator falls silent.
@@ -115,10 +102,7 @@ impl World {
     /// Writes inputs and gives their digest.
     pub(crate) async fn put(&self, inputs: &Inputs) -> InputsDigest {
         let digest = inputs.digest();
-        self.bucket
-            .put(&layout::inputs(digest), json_bytes(inputs))
-            .await
-            .unwrap();
+        self.bucket.put(&layout::inputs(digest), json_bytes(inputs)).await.unwrap();
         digest
     }
 
@@ -138,10 +122,7 @@ impl World {
             cells: cells
                 .iter()
                 .zip(inputs)
-                .map(|(c, i)| CellOrder {
-                    cell_key: c.to_string(),
-                    inputs_digest: i.to_string(),
-                })
+                .map(|(c, i)| CellOrder { cell_key: c.to_string(), inputs_digest: i.to_string() })
                 .collect(),
             lease_s: 60,
             variant_wanted: false,
@@ -156,11 +137,7 @@ impl World {
     pub(crate) async fn until(&self, what: &str, holds: impl Fn(&SyncRequest) -> bool) {
         let start = Instant::now();
         while !self.state.lock().unwrap().last.as_ref().is_some_and(&holds) {
-            assert!(
-                start.elapsed() < PATIENCE,
-                "{what}: {:?}",
-                self.state.lock().unwrap().last
-            );
+            assert!(start.elapsed() < PATIENCE, "{what}: {:?}", self.state.lock().unwrap().last);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -203,9 +180,7 @@ impl Drop for Worker {
 }
 
 pub(crate) fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../tests/goldens")
-        .join(path)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(path)
 }
 
 pub(crate) fn model_of(folder: &Path) -> ModelDigest {
@@ -243,21 +218,14 @@ pub(crate) fn wanda(model: &Path, ratio: f64, calibration: InputsDigest) -> Vari
 pub(crate) fn ids(seed: u64, n: usize, below: u32) -> Vec<u32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let next = |_| {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         ((state >> 33) % u64::from(below)) as u32
     };
     (0..n).map(next).collect()
 }
 
 pub(crate) fn windows(n: usize, seqlen: u32, below: u32) -> Windows {
-    Windows::new(
-        seqlen,
-        (0..n)
-            .map(|i| ids(i as u64 + 1, seqlen as usize, below))
-            .collect(),
-    )
+    Windows::new(seqlen, (0..n).map(|i| ids(i as u64 + 1, seqlen as usize, below)).collect())
 }
 
 /// Items with options of several lengths; `packed`: one row an item, else a row an option.
@@ -265,40 +233,24 @@ pub(crate) fn choices(n: usize, options: usize, below: u32, packed: bool) -> Cho
     let (mut items, mut rows) = (Vec::new(), Vec::new());
     for i in 0..n {
         let context = ids(100 + i as u64, 5 + i % 7, below);
-        let texts: Vec<Vec<u32>> = (0..options)
-            .map(|o| ids((i * 31 + o) as u64 + 7, 1 + (i + o) % 5, below))
-            .collect();
-        let info = |t: &Vec<u32>| OptionInfo {
-            chars: 3 * t.len() as u32,
-            tokens: t.len() as u32,
-            truncated: false,
-        };
+        let texts: Vec<Vec<u32>> =
+            (0..options).map(|o| ids((i * 31 + o) as u64 + 7, 1 + (i + o) % 5, below)).collect();
+        let info =
+            |t: &Vec<u32>| OptionInfo { chars: 3 * t.len() as u32, tokens: t.len() as u32, truncated: false };
         items.push(ChoiceItem {
             id: format!("q{i}"),
             doc_sha256: Digest::of(&[i as u8]),
             gold: (i % options) as u32,
             options: texts.iter().map(info).collect(),
         });
-        let all: Vec<RowOption> = texts
-            .into_iter()
-            .enumerate()
-            .map(|(o, ids)| RowOption { index: o as u32, ids })
-            .collect();
-        let row = |options| Row {
-            item: i as u32,
-            context: context.clone(),
-            options,
-        };
+        let all: Vec<RowOption> =
+            texts.into_iter().enumerate().map(|(o, ids)| RowOption { index: o as u32, ids }).collect();
+        let row = |options| Row { item: i as u32, context: context.clone(), options };
         match packed {
             true => rows.push(row(all)),
             false => rows.extend(all.into_iter().map(|o| row(vec![o]))),
         }
     }
     let batches = compose_batches(&rows.iter().map(Row::fed_tokens).collect::<Vec<_>>());
-    Choices {
-        items,
-        rows,
-        batches,
-        max_len: 32,
-    }
+    Choices { items, rows, batches, max_len: 32 }
 }

@@ -51,10 +51,7 @@ fn value_at(column: &ArrayRef, row: usize) -> Option<Value> {
         return Some(Value::Null);
     }
     let list = |items: ArrayRef| {
-        (0..items.len())
-            .map(|i| value_at(&items, i))
-            .collect::<Option<Vec<_>>>()
-            .map(Value::Array)
+        (0..items.len()).map(|i| value_at(&items, i)).collect::<Option<Vec<_>>>().map(Value::Array)
     };
     Some(match column.data_type() {
         DataType::Null => Value::Null,

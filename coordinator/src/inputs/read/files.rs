@@ -33,24 +33,18 @@ impl DataFiles {
     /// The splits that there are, for messages.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.splits.keys().copied().collect();
-        if names.is_empty() {
-            "no file that names a split".to_owned()
-        } else {
-            names.join(", ")
-        }
+        if names.is_empty() { "no file that names a split".to_owned() } else { names.join(", ") }
     }
 }
 
 /// The split that a name speaks of.
 pub fn split_of(name: &str) -> Option<&'static str> {
-    name.to_lowercase()
-        .split(|c: char| !c.is_alphanumeric())
-        .find_map(|word| match word {
-            "train" | "training" => Some("train"),
-            "validation" | "valid" | "val" | "dev" | "eval" => Some("validation"),
-            "test" => Some("test"),
-            _ => None,
-        })
+    name.to_lowercase().split(|c: char| !c.is_alphanumeric()).find_map(|word| match word {
+        "train" | "training" => Some("train"),
+        "validation" | "valid" | "val" | "dev" | "eval" => Some("validation"),
+        "test" => Some("test"),
+        _ => None,
+    })
 }
 
 /// The data files of `folder`. Where some lie under a folder called `config`, only those. Of several formats of a split the
@@ -94,10 +88,7 @@ fn rank(file: &Path) -> usize {
 fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), InputsError> {
     for entry in std::fs::read_dir(folder).map_err(|e| InputsError::io(folder, e))? {
         let path = entry.map_err(|e| InputsError::io(folder, e))?.path();
-        if path
-            .file_name()
-            .is_some_and(|n| n.to_string_lossy().starts_with('.'))
-        {
+        if path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')) {
             continue;
         }
         // Follows links: in a hub's cache a snapshot holds links to blobs.
@@ -135,28 +126,14 @@ mod tests {
     #[test]
     fn splits_are_found_as_released_as_exported_and_as_converted() {
         let cases: [&[&str]; 4] = [
-            &[
-                "train_rand_split.jsonl",
-                "dev_rand_split.jsonl",
-                "test_rand_split_no_answers.jsonl",
-            ],
+            &["train_rand_split.jsonl", "dev_rand_split.jsonl", "test_rand_split_no_answers.jsonl"],
             &[
                 "data/train-00000-of-00001.parquet",
                 "data/validation-00000-of-00001.parquet",
                 "data/test-00000-of-00001.parquet",
             ],
-            &[
-                "default/train/0000.parquet",
-                "default/validation/0000.parquet",
-                "default/test/0000.parquet",
-            ],
-            &[
-                "Train.txt",
-                "Eval.txt",
-                "Test.txt",
-                "README.md",
-                "dataset_infos.json",
-            ],
+            &["default/train/0000.parquet", "default/validation/0000.parquet", "default/test/0000.parquet"],
+            &["Train.txt", "Eval.txt", "Test.txt", "README.md", "dataset_infos.json"],
         ];
         for files in cases {
             let found = data_files(folder(files).path(), None).unwrap();
@@ -173,10 +150,6 @@ mod tests {
         ]);
         let found = data_files(root.path(), Some("wikitext-2-raw-v1")).unwrap();
         assert_eq!(found.splits["test"].len(), 1);
-        assert!(
-            found.splits["test"][0]
-                .to_string_lossy()
-                .contains("wikitext-2-raw-v1")
-        );
+        assert!(found.splits["test"][0].to_string_lossy().contains("wikitext-2-raw-v1"));
     }
 }

@@ -16,12 +16,7 @@ pub fn read_blocks(file: &Path) -> Result<Vec<Record>, InputsError> {
     let text = read_text_file(file)?;
     let mut records = Vec::new();
     let mut block: Vec<(usize, &str)> = Vec::new();
-    for (i, line) in text
-        .lines()
-        .map(str::trim_end)
-        .chain(std::iter::once(""))
-        .enumerate()
-    {
+    for (i, line) in text.lines().map(str::trim_end).chain(std::iter::once("")).enumerate() {
         if !line.is_empty() {
             block.push((i + 1, line));
         } else if !block.is_empty() {
@@ -33,12 +28,8 @@ pub fn read_blocks(file: &Path) -> Result<Vec<Record>, InputsError> {
 }
 
 fn item(file: &Path, block: &[(usize, &str)]) -> Result<Record, InputsError> {
-    let mut record = Record {
-        file: file.to_owned(),
-        place: Place::Line(block[0].0),
-        fields: Map::new(),
-        untyped: false,
-    };
+    let mut record =
+        Record { file: file.to_owned(), place: Place::Line(block[0].0), fields: Map::new(), untyped: false };
     if block.len() != LINES {
         let found = format!("a block of {} lines", block.len());
         return Err(record.bad(
@@ -52,14 +43,10 @@ fn item(file: &Path, block: &[(usize, &str)]) -> Result<Record, InputsError> {
         let without_letter: String = block[i].1.chars().skip(2).collect();
         Value::String(normal(&without_letter))
     });
-    record
-        .fields
-        .insert("label".to_owned(), Value::String(block[0].1.trim().to_owned()));
+    record.fields.insert("label".to_owned(), Value::String(block[0].1.trim().to_owned()));
     record.fields.insert("context".to_owned(), text(1));
     record.fields.insert("question".to_owned(), text(2));
-    record
-        .fields
-        .insert("options".to_owned(), Value::Array(options.collect()));
+    record.fields.insert("options".to_owned(), Value::Array(options.collect()));
     Ok(record)
 }
 

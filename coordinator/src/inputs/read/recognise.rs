@@ -12,39 +12,26 @@ pub fn recognise(data: &Path) -> Result<&'static str, InputsError> {
     let files = if data.is_dir() {
         let found = data_files(data, None)?;
         // Splits that are evaluated on first: the training split may be missing, large or in another form.
-        let preferred = ["test", "validation", "train"]
-            .iter()
-            .find_map(|s| found.splits.get(s).cloned());
+        let preferred = ["test", "validation", "train"].iter().find_map(|s| found.splits.get(s).cloned());
         preferred.into_iter().flatten().chain(found.others).collect()
     } else {
         vec![data.to_owned()]
     };
     let mut seen: BTreeMap<&'static str, &PathBuf> = BTreeMap::new();
     for file in &files {
-        let of = catalog::tasks()
-            .iter()
-            .filter(|t| t.kind == TaskKind::MultipleChoice && items::is_of(t, file));
+        let of =
+            catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice && items::is_of(t, file));
         for task in of {
             seen.entry(&task.name).or_insert(file);
         }
     }
     match seen.len() {
         1 => Ok(seen.into_keys().next().expect("one was counted")),
-        0 => Err(InputsError::data(
-            data,
-            format!("{} data files of none of them", files.len()),
-            schemas(),
-        )),
+        0 => Err(InputsError::data(data, format!("{} data files of none of them", files.len()), schemas())),
         _ => {
-            let list: Vec<String> = seen
-                .iter()
-                .map(|(task, file)| format!("{task} in {}", file.display()))
-                .collect();
-            Err(InputsError::data(
-                data,
-                list.join(", "),
-                "one dataset: name one with --task NAME=FILE",
-            ))
+            let list: Vec<String> =
+                seen.iter().map(|(task, file)| format!("{task} in {}", file.display())).collect();
+            Err(InputsError::data(data, list.join(", "), "one dataset: name one with --task NAME=FILE"))
         }
     }
 }
@@ -52,19 +39,11 @@ pub fn recognise(data: &Path) -> Result<&'static str, InputsError> {
 /// The five schemas with the fields that tell them, for messages.
 fn schemas() -> String {
     let one = |task: &crate::inputs::task::Task| {
-        let fields: Vec<&str> = task
-            .fields
-            .iter()
-            .filter(|f| !f.optional)
-            .map(|f| f.path.as_str())
-            .collect();
+        let fields: Vec<&str> = task.fields.iter().filter(|f| !f.optional).map(|f| f.path.as_str()).collect();
         format!("{} ({})", task.name, fields.join(", "))
     };
-    let list: Vec<String> = catalog::tasks()
-        .iter()
-        .filter(|t| t.kind == TaskKind::MultipleChoice)
-        .map(one)
-        .collect();
+    let list: Vec<String> =
+        catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice).map(one).collect();
     format!("one of {}", list.join("; "))
 }
 
@@ -96,10 +75,7 @@ mod tests {
     #[test]
     fn a_folder_of_several_sets_is_refused_with_each_ones_file() {
         let error = recognise(&golden().join("native")).unwrap_err().to_string();
-        assert!(
-            error.contains("commonsense_qa in ") && error.contains("expected one dataset"),
-            "{error}"
-        );
+        assert!(error.contains("commonsense_qa in ") && error.contains("expected one dataset"), "{error}");
     }
 
     #[test]

@@ -56,9 +56,7 @@ pub const EXTENSIONS: &[&str] = &["jsonl", "ndjson", "json", "csv", "parquet"];
 
 /// Lower-case extension of a file.
 pub fn extension(file: &Path) -> String {
-    file.extension()
-        .map(|e| e.to_string_lossy().to_lowercase())
-        .unwrap_or_default()
+    file.extension().map(|e| e.to_string_lossy().to_lowercase()).unwrap_or_default()
 }
 
 /// Every record of a file, in order.
@@ -67,11 +65,7 @@ pub fn read_records(file: &Path) -> Result<Vec<Record>, InputsError> {
         "jsonl" | "ndjson" => json_lines(file, &read_text_file(file)?),
         "json" => {
             let text = read_text_file(file)?;
-            if text.trim_start().starts_with('[') {
-                json_array(file, &text)
-            } else {
-                json_lines(file, &text)
-            }
+            if text.trim_start().starts_with('[') { json_array(file, &text) } else { json_lines(file, &text) }
         }
         "csv" => csv_rows(file),
         "parquet" => columns::read_parquet(file),
@@ -88,11 +82,7 @@ pub fn read_text_file(file: &Path) -> Result<String, InputsError> {
     let bytes = std::fs::read(file).map_err(|e| InputsError::io(file, e))?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        InputsError::data(
-            file,
-            format!("bytes that are not UTF-8 at byte {at}"),
-            "UTF-8 text",
-        )
+        InputsError::data(file, format!("bytes that are not UTF-8 at byte {at}"), "UTF-8 text")
     })?;
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
@@ -110,12 +100,7 @@ fn record(file: &Path, place: Place, value: Value) -> Result<Record, InputsError
             });
         }
     };
-    Ok(Record {
-        file: file.to_owned(),
-        place,
-        fields,
-        untyped: false,
-    })
+    Ok(Record { file: file.to_owned(), place, fields, untyped: false })
 }
 
 fn json_lines(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
@@ -140,21 +125,14 @@ fn json_lines(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
 fn json_array(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
     let rows: Vec<Value> = serde_json::from_str(text)
         .map_err(|e| InputsError::data(file, format!("no JSON ({e})"), "a JSON array of objects"))?;
-    rows.into_iter()
-        .enumerate()
-        .map(|(i, value)| record(file, Place::Row(i + 1), value))
-        .collect()
+    rows.into_iter().enumerate().map(|(i, value)| record(file, Place::Row(i + 1), value)).collect()
 }
 
 fn csv_rows(file: &Path) -> Result<Vec<Record>, InputsError> {
     let text = read_text_file(file)?;
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let broken = |e: csv::Error| {
-        InputsError::data(
-            file,
-            format!("no CSV ({e})"),
-            "comma-separated values under a row of names",
-        )
+        InputsError::data(file, format!("no CSV ({e})"), "comma-separated values under a row of names")
     };
     let names = reader.headers().map_err(broken)?.clone();
     let mut records = Vec::new();
@@ -163,26 +141,15 @@ fn csv_rows(file: &Path) -> Result<Vec<Record>, InputsError> {
         let row = row.map_err(broken)?;
         // The reader's own count of lines lags behind where lines end with a carriage return.
         let start = row.position().map_or(counted, |p| p.byte() as usize);
-        let blank = text[start..]
-            .bytes()
-            .take_while(|b| matches!(b, b'\r' | b'\n'))
-            .count();
-        line += text[counted..start + blank]
-            .bytes()
-            .filter(|b| *b == b'\n')
-            .count();
+        let blank = text[start..].bytes().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        line += text[counted..start + blank].bytes().filter(|b| *b == b'\n').count();
         counted = start + blank;
         let fields = names
             .iter()
             .zip(row.iter())
             .map(|(name, value)| (name.to_owned(), Value::String(value.to_owned())))
             .collect();
-        records.push(Record {
-            file: file.to_owned(),
-            place: Place::Line(line),
-            fields,
-            untyped: true,
-        });
+        records.push(Record { file: file.to_owned(), place: Place::Line(line), fields, untyped: true });
     }
     Ok(records)
 }

@@ -57,10 +57,7 @@ impl Reader {
     /// How many of the required fields this record has under this reader's paths, and whether that is all of them.
     pub fn fit(&self, record: &Record, fields: &[Field]) -> (usize, bool) {
         let required: Vec<_> = fields.iter().filter(|f| !f.optional).collect();
-        let has = required
-            .iter()
-            .filter(|f| find(&record.fields, self.source(f)).is_some())
-            .count();
+        let has = required.iter().filter(|f| find(&record.fields, self.source(f)).is_some()).count();
         (has, has == required.len())
     }
 
@@ -74,20 +71,13 @@ impl Reader {
                 None if field.optional => {}
                 None => {
                     let columns: Vec<&str> = record.fields.keys().map(String::as_str).collect();
-                    let found = match record
-                        .fields
-                        .get(source.split(['.', '[']).next().unwrap_or(source))
-                    {
+                    let found = match record.fields.get(source.split(['.', '[']).next().unwrap_or(source)) {
                         Some(_) => "nothing there".to_owned(),
                         None => format!("columns {}", columns.join(", ")),
                     };
                     return Err(record.bad(source, found, field.kind.expected()));
                 }
-                Some(value) => put(
-                    &mut document,
-                    &field.path,
-                    checked(record, source, field.kind, value)?,
-                ),
+                Some(value) => put(&mut document, &field.path, checked(record, source, field.kind, value)?),
             }
         }
         Ok(document)
@@ -148,16 +138,10 @@ fn checked(record: &Record, source: &str, kind: Kind, value: Value) -> Result<Va
         // An empty cell of a table without types is a missing value: an answer that is withheld.
         (Kind::Integer, Value::String(text)) if record.untyped => match text.trim() {
             "" => Ok(Value::from(-1)),
-            digits => digits
-                .parse::<i64>()
-                .map(Value::from)
-                .map_err(|_| bad(&Value::String(text.clone()))),
+            digits => digits.parse::<i64>().map(Value::from).map_err(|_| bad(&Value::String(text.clone()))),
         },
         (Kind::Texts, Value::Array(items)) => {
-            items
-                .iter()
-                .find(|i| !i.is_string())
-                .map_or(Ok(()), |i| Err(bad(i)))?;
+            items.iter().find(|i| !i.is_string()).map_or(Ok(()), |i| Err(bad(i)))?;
             Ok(Value::Array(items))
         }
         (_, other) => Err(bad(&other)),
@@ -171,23 +155,12 @@ mod tests {
     use serde_json::json;
 
     fn record(value: Value) -> Record {
-        let Value::Object(fields) = value else {
-            panic!("an object")
-        };
-        Record {
-            file: "data.jsonl".into(),
-            place: Place::Line(3),
-            fields,
-            untyped: false,
-        }
+        let Value::Object(fields) = value else { panic!("an object") };
+        Record { file: "data.jsonl".into(), place: Place::Line(3), fields, untyped: false }
     }
 
     fn fields() -> Vec<Field> {
-        let field = |path: &str, kind, optional| Field {
-            path: path.to_owned(),
-            kind,
-            optional,
-        };
+        let field = |path: &str, kind, optional| Field { path: path.to_owned(), kind, optional };
         vec![
             field("question", Kind::Text, false),
             field("choices.text", Kind::Texts, false),
@@ -196,16 +169,9 @@ mod tests {
     }
 
     fn nested() -> Reader {
-        let from = [
-            ("question", "question.stem"),
-            ("choices.text", "question.choices[].text"),
-        ];
+        let from = [("question", "question.stem"), ("choices.text", "question.choices[].text")];
         let from = from.map(|(to, from)| (to.to_owned(), from.to_owned())).into();
-        Reader {
-            name: "released".to_owned(),
-            from,
-            blocks: false,
-        }
+        Reader { name: "released".to_owned(), from, blocks: false }
     }
 
     #[test]
@@ -222,9 +188,7 @@ mod tests {
 
     #[test]
     fn a_missing_column_is_named_with_file_line_and_what_there_is() {
-        let error = nested()
-            .document(&record(json!({"stem": "why?", "id": 1})), &fields())
-            .unwrap_err();
+        let error = nested().document(&record(json!({"stem": "why?", "id": 1})), &fields()).unwrap_err();
         assert_eq!(
             error.to_string(),
             "data.jsonl: line 3: question.stem: found columns id, stem, expected text"
@@ -235,9 +199,6 @@ mod tests {
     fn a_value_of_the_wrong_kind_is_named() {
         let record = record(json!({"question": {"stem": ["x"], "choices": []}}));
         let error = nested().document(&record, &fields()).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "data.jsonl: line 3: question.stem: found a list, expected text"
-        );
+        assert_eq!(error.to_string(), "data.jsonl: line 3: question.stem: found a list, expected text");
     }
 }

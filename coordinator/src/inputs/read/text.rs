@@ -101,10 +101,7 @@ mod tests {
     #[test]
     fn a_record_is_a_row_as_it_is() {
         let (_folder, files) = written("a.jsonl", "{\"text\": \"one\\n\"}\n\n{\"text\": \"\"}\n");
-        assert_eq!(
-            read_texts(&files, "text").unwrap(),
-            Texts::Rows(vec!["one\n".into(), String::new()])
-        );
+        assert_eq!(read_texts(&files, "text").unwrap(), Texts::Rows(vec!["one\n".into(), String::new()]));
     }
 
     #[test]

@@ -29,19 +29,13 @@ pub(super) fn shares(
             title: format!("{title}, of {}; more is better", view.model.id),
             scale: Scale::Linear,
             values: &|setting| {
-                view.rows(setting, column)
-                    .iter()
-                    .map(|row| row.and_then(|r| r.estimate))
-                    .collect()
+                view.rows(setting, column).iter().map(|row| row.and_then(|r| r.estimate)).collect()
             },
             reference: reference(column),
             mark: &|v| numbers::mark("acc", v),
             tick: &|v| format!("{:.0}", v * 100.0),
         };
-        Some(Figure {
-            svg: panel.draw(view)?,
-            title,
-        })
+        Some(Figure { svg: panel.draw(view)?, title })
     };
     view.columns(family).iter().filter_map(panel).collect()
 }

@@ -43,11 +43,7 @@ impl Axis {
     pub fn from_zero(values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let greatest = values.fold(0.0, f64::max);
         let top = if greatest > 0.0 { greatest * 1.02 } else { 1.0 };
-        Self {
-            scale: Scale::Linear,
-            values: (0.0, top),
-            places,
-        }
+        Self { scale: Scale::Linear, values: (0.0, top), places }
     }
 
     /// The same axis, its greatest value the next tick above: room for labels.
@@ -70,27 +66,17 @@ impl Axis {
             (low, high) = (1.0, 10.0);
         }
         let air = (high / low).powf(0.09).max(1.12);
-        Self {
-            scale: Scale::Log,
-            values: (low / air, high * air),
-            places,
-        }
+        Self { scale: Scale::Log, values: (low / air, high * air), places }
     }
 }
 
 fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
     let rough = (high - low) / 5.0;
     let decade = 10f64.powf(rough.log10().floor());
-    let step = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .map(|s| s * decade)
-        .into_iter()
-        .find(|s| *s >= rough * 0.99);
+    let step = [1.0, 2.0, 2.5, 5.0, 10.0].map(|s| s * decade).into_iter().find(|s| *s >= rough * 0.99);
     let step = step.unwrap_or(decade * 10.0);
     let first = (low / step).ceil() as i64;
-    (first..)
-        .map(|i| i as f64 * step)
-        .take_while(|t| *t <= high + step * 1e-9)
-        .collect()
+    (first..).map(|i| i as f64 * step).take_while(|t| *t <= high + step * 1e-9).collect()
 }
 
 fn log_ticks(low: f64, high: f64) -> Vec<f64> {
@@ -115,10 +101,7 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
     if of(&fine, 1).len() < 3 {
         return linear_ticks(low, high);
     }
-    let fits = candidates
-        .iter()
-        .map(|(steps, every)| of(steps, *every))
-        .find(|ticks| ticks.len() <= 7);
+    let fits = candidates.iter().map(|(steps, every)| of(steps, *every)).find(|ticks| ticks.len() <= 7);
     fits.unwrap_or_else(|| of(&[1.0], 3))
 }
 
@@ -128,20 +111,11 @@ mod tests {
 
     #[test]
     fn ticks_are_round_few_and_inside() {
-        for (low, high) in [
-            (9.0, 130_000.0),
-            (9.0, 30.0),
-            (9.7, 11.2),
-            (5.0, 1e9),
-            (0.9, 1e14),
-        ] {
+        for (low, high) in [(9.0, 130_000.0), (9.0, 30.0), (9.7, 11.2), (5.0, 1e9), (0.9, 1e14)] {
             let axis = Axis::log([low, high].into_iter(), (0.0, 1.0));
             let ticks = axis.ticks();
             assert!((2..=8).contains(&ticks.len()), "{low} to {high}: {ticks:?}");
-            assert!(
-                ticks.iter().all(|t| (axis.values.0..=axis.values.1).contains(t)),
-                "{ticks:?}"
-            );
+            assert!(ticks.iter().all(|t| (axis.values.0..=axis.values.1).contains(t)), "{ticks:?}");
         }
         assert_eq!(linear_ticks(0.0, 0.8).len(), 5, "{:?}", linear_ticks(0.0, 0.8));
     }

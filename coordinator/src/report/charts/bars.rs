@@ -40,15 +40,8 @@ pub fn draw(id: &str, title: &str, groups: &[Group]) -> Option<String> {
     let name = bars().map(|b| text_width("tick", &b.name)).fold(0.0, f64::max) + 8.0;
     let text = bars().map(|b| text_width("value", &b.text)).fold(0.0, f64::max) + 8.0;
     let ends = bars().flat_map(|b| [b.value, b.interval.map(|i| i.1)]).flatten();
-    let axis = Axis::from_zero(
-        ends.chain(groups.iter().filter_map(|g| g.reference)),
-        (name, WIDTH - text),
-    );
-    let height = groups
-        .iter()
-        .map(|g| head(g) + g.bars.len() as f64 * STEP + 6.0)
-        .sum::<f64>()
-        + 4.0;
+    let axis = Axis::from_zero(ends.chain(groups.iter().filter_map(|g| g.reference)), (name, WIDTH - text));
+    let height = groups.iter().map(|g| head(g) + g.bars.len() as f64 * STEP + 6.0).sum::<f64>() + 4.0;
     let mut drawing = Drawing::new(height);
     let (mut y, mut words) = (2.0, Vec::new());
     for group in groups {
@@ -64,23 +57,14 @@ pub fn draw(id: &str, title: &str, groups: &[Group]) -> Option<String> {
             let kind = if bar.structured { "bar hatched" } else { "bar" };
             drawing.rect(
                 &format!("{kind} {}", bar.class),
-                Area {
-                    x: name,
-                    y,
-                    w: (end - name).max(0.8),
-                    h: BAR,
-                },
+                Area { x: name, y, w: (end - name).max(0.8), h: BAR },
             );
             let mut right = end;
             if let Some((low, high)) = bar.interval {
                 let middle = y + BAR / 2.0;
                 drawing.line("over", (axis.place(low), middle), (axis.place(high), middle));
                 for at in [low, high] {
-                    drawing.line(
-                        "over",
-                        (axis.place(at), middle - 2.5),
-                        (axis.place(at), middle + 2.5),
-                    );
+                    drawing.line("over", (axis.place(at), middle - 2.5), (axis.place(at), middle + 2.5));
                 }
                 right = right.max(axis.place(high));
             }

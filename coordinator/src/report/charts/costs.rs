@@ -11,59 +11,37 @@ pub fn draw(view: &View, costs: &Costs) -> Vec<Figure> {
     let time = bars(view, |variant| {
         let stages =
             of(costs, view, variant).filter(|s| matches!(s.cost.stage.as_str(), "calibrate" | "prune"));
-        let seconds: Option<f64> = stages
-            .map(|s| Some(s.cost.seconds))
-            .sum::<Option<f64>>()
-            .filter(|s| *s > 0.0);
+        let seconds: Option<f64> =
+            stages.map(|s| Some(s.cost.seconds)).sum::<Option<f64>>().filter(|s| *s > 0.0);
         seconds.map(|s| (s, numbers::seconds(s)))
     });
     let memory = bars(view, |variant| {
         let peak = of(costs, view, variant).map(peak_mib).fold(0.0, f64::max);
         (peak > 0.0).then(|| (peak, format!("{} MiB", numbers::significant(peak, 4))))
     });
-    [
-        ("Pruning time, calibration included", time),
-        ("Peak memory while pruning", memory),
-    ]
-    .into_iter()
-    .filter_map(|(title, bars)| {
-        let id = slug(&["costs", &view.model.id, title]);
-        let groups = [Group {
-            heading: String::new(),
-            reference: None,
-            bars,
-        }];
-        let svg = draw_bars(&id, &format!("{title} of {}", view.model.id), &groups)?;
-        Some(Figure {
-            title: title.to_owned(),
-            svg,
+    [("Pruning time, calibration included", time), ("Peak memory while pruning", memory)]
+        .into_iter()
+        .filter_map(|(title, bars)| {
+            let id = slug(&["costs", &view.model.id, title]);
+            let groups = [Group { heading: String::new(), reference: None, bars }];
+            let svg = draw_bars(&id, &format!("{title} of {}", view.model.id), &groups)?;
+            Some(Figure { title: title.to_owned(), svg })
         })
-    })
-    .collect()
+        .collect()
 }
 
 /// The device's peak where it tells, else the process's.
 pub fn peak_mib(stage: &NamedCost) -> f64 {
-    stage
-        .cost
-        .peak_device_mib
-        .or(stage.cost.peak_alloc_mib)
-        .unwrap_or(stage.cost.rss_mib)
+    stage.cost.peak_device_mib.or(stage.cost.peak_alloc_mib).unwrap_or(stage.cost.rss_mib)
 }
 
 fn of<'c>(costs: &'c Costs, view: &View, variant: usize) -> impl Iterator<Item = &'c NamedCost> {
     let key = view.table.variants[variant].key.to_string();
-    costs
-        .stages
-        .iter()
-        .filter(move |s| s.task.is_none() && s.cost.key == key)
+    costs.stages.iter().filter(move |s| s.task.is_none() && s.cost.key == key)
 }
 
 fn bars(view: &View, value: impl Fn(usize) -> Option<(f64, String)>) -> Vec<Bar> {
-    let pruned = view
-        .settings
-        .iter()
-        .flat_map(|s| s.variants.iter().map(move |&v| (s, v)));
+    let pruned = view.settings.iter().flat_map(|s| s.variants.iter().map(move |&v| (s, v)));
     pruned
         .map(|(setting, variant)| {
             let found = value(variant);

@@ -44,9 +44,7 @@ impl Point<'_> {
     /// The mean over seeds, only of all of them.
     fn mean(&self) -> Option<f64> {
         let values: Option<Vec<f64>> = self.values.iter().map(|v| v.map(|e| e.value)).collect();
-        values
-            .filter(|v| !v.is_empty())
-            .map(|v| v.iter().sum::<f64>() / v.len() as f64)
+        values.filter(|v| !v.is_empty()).map(|v| v.iter().sum::<f64>() / v.len() as f64)
     }
 }
 
@@ -58,10 +56,7 @@ impl Panel<'_> {
             return None;
         }
         let ends = |e: &Estimate| [Some(e.value), e.low, e.high].into_iter().flatten();
-        let numbers = all
-            .iter()
-            .flat_map(ends)
-            .chain(self.reference.iter().map(|(v, _)| *v));
+        let numbers = all.iter().flat_map(ends).chain(self.reference.iter().map(|(v, _)| *v));
         let y = match self.scale {
             Scale::Linear => Axis::from_zero(numbers, (BOTTOM, TOP)).to_next_tick(),
             Scale::Log => Axis::log(numbers, (BOTTOM, TOP)),
@@ -104,12 +99,7 @@ impl Panel<'_> {
 
     /// Draws curves, marks and their labels; gives the same in words.
     fn curves(&self, drawing: &mut Drawing, view: &View, x: &Axis, y: &Axis) -> String {
-        let bounds = Area {
-            x: LEFT + 1.0,
-            y: 0.0,
-            w: WIDTH - LEFT - 1.0,
-            h: BOTTOM - 1.0,
-        };
+        let bounds = Area { x: LEFT + 1.0, y: 0.0, w: WIDTH - LEFT - 1.0, h: BOTTOM - 1.0 };
         let recipes = view.recipes();
         let mut words = Vec::new();
         let mut labels: Vec<((f64, f64), String, String)> = Vec::new();
@@ -131,13 +121,8 @@ impl Panel<'_> {
             let mut points: Vec<Point> = own.map(point).collect();
             points.sort_by(|a, b| a.setting.target.total_cmp(&b.setting.target));
             let method = points[0].setting.method;
-            let nth = recipes[..n]
-                .iter()
-                .filter(|r| method_of(view, r) == method)
-                .count();
-            let line = dense
-                .iter()
-                .chain(points.iter().filter(|p| !p.setting.structured));
+            let nth = recipes[..n].iter().filter(|r| method_of(view, r) == method).count();
+            let line = dense.iter().chain(points.iter().filter(|p| !p.setting.structured));
             // A missing number breaks the line.
             let places: Vec<Option<(f64, f64)>> = line.map(|p| p.mean().map(|m| (p.x, y.place(m)))).collect();
             for run in places.split(Option::is_none).filter(|run| run.len() > 1) {
@@ -145,11 +130,7 @@ impl Panel<'_> {
                 drawing.path(&format!("curve {} dash{}", colour(method), nth % 3), &run);
             }
             for point in &points {
-                let kind = if point.setting.structured {
-                    Shape::Diamond
-                } else {
-                    shape(nth)
-                };
+                let kind = if point.setting.structured { Shape::Diamond } else { shape(nth) };
                 self.point(drawing, point, kind, y, &mut labels);
                 words.push(self.say(point));
             }
@@ -162,10 +143,7 @@ impl Panel<'_> {
             drawing.label(&class, at, &text, bounds);
         }
         if let Some((value, name)) = &self.reference {
-            let at = (
-                RIGHT - super::svg::text_width("tick", name) / 2.0,
-                y.place(*value),
-            );
+            let at = (RIGHT - super::svg::text_width("tick", name) / 2.0, y.place(*value));
             drawing.label("tick", at, name, bounds);
             words.push(name.clone());
         }
@@ -213,8 +191,5 @@ impl Panel<'_> {
 }
 
 fn method_of<'v>(view: &'v View, recipe: &str) -> &'v str {
-    view.settings
-        .iter()
-        .find(|s| s.recipe == recipe)
-        .map_or("", |s| s.method)
+    view.settings.iter().find(|s| s.recipe == recipe).map_or("", |s| s.method)
 }

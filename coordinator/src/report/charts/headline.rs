@@ -17,16 +17,8 @@ pub fn draw(view: &View) -> Vec<Figure> {
         id: slug(&["answer", &view.model.id, &title]),
         title: format!("{title}, of {}; more is better", view.model.id),
         scale: Scale::Linear,
-        values: &|setting| {
-            setting
-                .variants
-                .iter()
-                .map(|&v| view.mean_accuracy(v, &columns))
-                .collect()
-        },
-        reference: view
-            .mean_chance(&columns)
-            .map(|c| (c, format!("chance {}", numbers::mark("acc", c)))),
+        values: &|setting| setting.variants.iter().map(|&v| view.mean_accuracy(v, &columns)).collect(),
+        reference: view.mean_chance(&columns).map(|c| (c, format!("chance {}", numbers::mark("acc", c)))),
         mark: &|v| numbers::mark("acc", v),
         tick: &|v| format!("{:.0}", v * 100.0),
     };

@@ -49,47 +49,21 @@ pub struct Chart {
 
 /// Every chart of results, in page order. The charts of [`costs`] draw from what was measured about the doing instead.
 pub const CHARTS: &[Chart] = &[
-    Chart {
-        name: "headline",
-        section: Section::Answer,
-        draw: headline::draw,
-    },
-    Chart {
-        name: "perplexity",
-        section: Section::Perplexity,
-        draw: perplexity::draw,
-    },
-    Chart {
-        name: "accuracy",
-        section: Section::Accuracy,
-        draw: accuracy::draw,
-    },
-    Chart {
-        name: "f1",
-        section: Section::F1,
-        draw: f1::draw,
-    },
-    Chart {
-        name: "structured",
-        section: Section::Structured,
-        draw: structured::draw,
-    },
+    Chart { name: "headline", section: Section::Answer, draw: headline::draw },
+    Chart { name: "perplexity", section: Section::Perplexity, draw: perplexity::draw },
+    Chart { name: "accuracy", section: Section::Accuracy, draw: accuracy::draw },
+    Chart { name: "f1", section: Section::F1, draw: f1::draw },
+    Chart { name: "structured", section: Section::Structured, draw: structured::draw },
 ];
 
 /// The figures of a section.
 pub fn figures(view: &View, section: Section) -> Vec<Figure> {
-    CHARTS
-        .iter()
-        .filter(|c| c.section == section)
-        .flat_map(|c| (c.draw)(view))
-        .collect()
+    CHARTS.iter().filter(|c| c.section == section).flat_map(|c| (c.draw)(view)).collect()
 }
 
 /// An element's id from words: unique where the words are.
 pub(crate) fn slug(words: &[&str]) -> String {
     let joined = words.join(" ").to_lowercase();
-    let parts = joined
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|p| !p.is_empty());
+    let parts = joined.split(|c: char| !c.is_ascii_alphanumeric()).filter(|p| !p.is_empty());
     parts.collect::<Vec<_>>().join("-")
 }

@@ -10,11 +10,8 @@ pub fn draw(view: &View) -> Vec<Figure> {
     let mut figures = Vec::new();
     for pair in view.structured_pairs() {
         let what = format!("{} at {}", pair[0].recipe, numbers::percent(pair[0].target));
-        let accuracies: Vec<Column> = view
-            .columns(Family::Accuracy)
-            .into_iter()
-            .filter(|c| c.metric == "acc")
-            .collect();
+        let accuracies: Vec<Column> =
+            view.columns(Family::Accuracy).into_iter().filter(|c| c.metric == "acc").collect();
         let panels = [
             (accuracies, format!("{what}: accuracy, %")),
             (view.columns(Family::Perplexity), format!("{what}: perplexity")),
@@ -42,11 +39,7 @@ fn group(view: &View, column: &Column, pair: &[&Setting]) -> Group {
             _ => None,
         };
         Bar {
-            name: if setting.target == 0.0 {
-                setting.recipe.clone()
-            } else {
-                setting.sparsity_label()
-            },
+            name: if setting.target == 0.0 { setting.recipe.clone() } else { setting.sparsity_label() },
             value,
             interval: interval.filter(|_| value.is_some()),
             text: value.map_or("missing".to_owned(), |v| numbers::value(&column.metric, v)),
@@ -55,16 +48,8 @@ fn group(view: &View, column: &Column, pair: &[&Setting]) -> Group {
         }
     });
     let heading = match view.table.tasks[column.task].chance {
-        Some(chance) => format!(
-            "{} (chance {})",
-            view.heading(column),
-            numbers::mark("acc", chance)
-        ),
+        Some(chance) => format!("{} (chance {})", view.heading(column), numbers::mark("acc", chance)),
         None => view.heading(column),
     };
-    Group {
-        heading,
-        reference: view.table.tasks[column.task].chance,
-        bars: bars.collect(),
-    }
+    Group { heading, reference: view.table.tasks[column.task].chance, bars: bars.collect() }
 }

@@ -25,12 +25,7 @@ pub struct Area {
 impl Area {
     /// Around a centre.
     pub fn around(x: f64, y: f64, w: f64, h: f64) -> Self {
-        Self {
-            x: x - w / 2.0,
-            y: y - h / 2.0,
-            w,
-            h,
-        }
+        Self { x: x - w / 2.0, y: y - h / 2.0, w, h }
     }
 
     fn meets(&self, other: &Self) -> bool {
@@ -59,20 +54,13 @@ pub enum Anchor {
 
 /// How wide `text` is at the size that figures use, at most; the classes `value` and `heading` are bold.
 pub fn text_width(class: &str, text: &str) -> f64 {
-    let bold = if class.starts_with("value") || class.starts_with("heading") {
-        1.12
-    } else {
-        1.0
-    };
+    let bold = if class.starts_with("value") || class.starts_with("heading") { 1.12 } else { 1.0 };
     text.chars().map(|c| if matches!(c, '.' | ',' | ':' | ' ' | 'i' | 'l') { 4.6 } else { 7.7 } * bold).sum()
 }
 
 /// The text with what XML reads as its own escaped.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// A drawing under construction.
@@ -87,12 +75,7 @@ pub struct Drawing {
 impl Drawing {
     /// An empty drawing.
     pub fn new(height: f64) -> Self {
-        Self {
-            height,
-            body: String::new(),
-            taken: Vec::new(),
-            crossed: Vec::new(),
-        }
+        Self { height, body: String::new(), taken: Vec::new(), crossed: Vec::new() }
     }
 
     /// A line; `class` gives its stroke.
@@ -106,17 +89,11 @@ impl Drawing {
     /// A line through points, in whose way texts would rather not stand.
     pub fn path(&mut self, class: &str, points: &[(f64, f64)]) {
         let listed: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        self.push(format_args!(
-            r#"<polyline class="{class}" points="{}"/>"#,
-            listed.join(" ")
-        ));
+        self.push(format_args!(r#"<polyline class="{class}" points="{}"/>"#, listed.join(" ")));
         for pair in points.windows(2) {
             for step in 0..=24 {
                 let t = f64::from(step) / 24.0;
-                let at = (
-                    pair[0].0 + (pair[1].0 - pair[0].0) * t,
-                    pair[0].1 + (pair[1].1 - pair[0].1) * t,
-                );
+                let at = (pair[0].0 + (pair[1].0 - pair[0].0) * t, pair[0].1 + (pair[1].1 - pair[0].1) * t);
                 self.crossed.push(Area::around(at.0, at.1, 2.0, 2.0));
             }
         }
@@ -133,9 +110,9 @@ impl Drawing {
     /// A mark of a curve's point; texts keep off it.
     pub fn mark(&mut self, class: &str, shape: Shape, (x, y): (f64, f64)) {
         match shape {
-            Shape::Circle => self.push(format_args!(
-                r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3.6"/>"#
-            )),
+            Shape::Circle => {
+                self.push(format_args!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="3.6"/>"#))
+            }
             Shape::Square => self.push(format_args!(
                 r#"<rect class="{class}" x="{:.1}" y="{:.1}" width="6.6" height="6.6"/>"#,
                 x - 3.3,
@@ -147,19 +124,16 @@ impl Drawing {
                 self.line(class, (x - 3.6, y - 3.6), (x + 3.6, y + 3.6));
                 self.line(class, (x - 3.6, y + 3.6), (x + 3.6, y - 3.6));
             }
-            Shape::Dot => self.push(format_args!(
-                r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="2"/>"#
-            )),
+            Shape::Dot => {
+                self.push(format_args!(r#"<circle class="{class}" cx="{x:.1}" cy="{y:.1}" r="2"/>"#))
+            }
         }
         self.taken.push(Area::around(x, y, 9.0, 9.0));
     }
 
     fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
         let listed: Vec<String> = points.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
-        self.push(format_args!(
-            r#"<polygon class="{class}" points="{}"/>"#,
-            listed.join(" ")
-        ));
+        self.push(format_args!(r#"<polygon class="{class}" points="{}"/>"#, listed.join(" ")));
     }
 
     /// A vertical interval with caps, in whose way texts would rather not stand.
@@ -168,12 +142,7 @@ impl Drawing {
         for y in [top, bottom] {
             self.line(class, (x - 2.5, y), (x + 2.5, y));
         }
-        self.crossed.push(Area {
-            x: x - 3.0,
-            y: top,
-            w: 6.0,
-            h: bottom - top,
-        });
+        self.crossed.push(Area { x: x - 3.0, y: top, w: 6.0, h: bottom - top });
     }
 
     /// A text at a place that is the drawing's own to keep free.
@@ -240,12 +209,7 @@ impl Drawing {
             Anchor::Middle => x - w / 2.0,
             Anchor::End => x - w,
         };
-        Area {
-            x: left,
-            y: y - TEXT_HEIGHT + 2.5,
-            w,
-            h: TEXT_HEIGHT,
-        }
+        Area { x: left, y: y - TEXT_HEIGHT + 2.5, w, h: TEXT_HEIGHT }
     }
 
     fn write(&mut self, class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) {
@@ -289,8 +253,5 @@ pub fn swatch(mark: &str, curve: &str, kind: Shape) -> String {
         drawing.path(curve, &[(1.0, 7.0), (33.0, 7.0)]);
     }
     drawing.mark(mark, kind, (17.0, 7.0));
-    format!(
-        "<svg viewBox=\"0 0 34 14\" aria-hidden=\"true\">{}</svg>",
-        drawing.body.trim().replace('\n', "")
-    )
+    format!("<svg viewBox=\"0 0 34 14\" aria-hidden=\"true\">{}</svg>", drawing.body.trim().replace('\n', ""))
 }

@@ -15,16 +15,11 @@ pub(super) fn of(recipe: &RecipeDecl, point: &Point, seed: Option<u64>) -> Strin
     parts.extend(shown(recipe.methods.len() > 1, point.method.name.to_owned()));
     parts.extend(shown(recipe.sparsity.len() > 1, word(recipe, point.sparsity)));
     for (name, value) in &point.params {
-        parts.extend(shown(
-            recipe.params.get(name).is_some_and(|v| v.len() > 1),
-            param(name, value),
-        ));
+        parts.extend(shown(recipe.params.get(name).is_some_and(|v| v.len() > 1), param(name, value)));
     }
     let calibrated = point.reads_windows() && point.calibration != DEFAULT_CALIBRATION;
     parts.extend(
-        calibrated
-            .then(|| shown(recipe.calibrations.len() > 1, point.calibration.clone()))
-            .flatten(),
+        calibrated.then(|| shown(recipe.calibrations.len() > 1, point.calibration.clone())).flatten(),
     );
     parts.extend(seed.and_then(|seed| shown(recipe.seeds.len() > 1, format!("s{seed}"))));
     parts.join("-")

@@ -15,16 +15,12 @@ pub(super) fn of(recipe: &RecipeDecl, sparsity: Option<Pattern>, arch: &Arch) ->
     for block in 0..arch.blocks {
         let pattern = match &recipe.allocation {
             Allocation::Uniform => sparsity,
-            Allocation::PerBlock(ratios) => ratios
-                .get(block)
-                .filter(|ratio| **ratio > 0.0)
-                .map(|ratio| Pattern::Ratio(*ratio)),
+            Allocation::PerBlock(ratios) => {
+                ratios.get(block).filter(|ratio| **ratio > 0.0).map(|ratio| Pattern::Ratio(*ratio))
+            }
         };
         let Some(pattern) = pattern else { continue };
-        let kept = arch
-            .linears(block)
-            .into_iter()
-            .filter(|linear| !excluded.is_match(&linear.name));
+        let kept = arch.linears(block).into_iter().filter(|linear| !excluded.is_match(&linear.name));
         targets.extend(kept.map(|linear| (linear.name, pattern)));
     }
     targets
@@ -44,11 +40,7 @@ pub(super) fn share(targets: &BTreeMap<String, Pattern>, arch: &Arch) -> f64 {
     }
     let pruned = linears
         .iter()
-        .filter_map(|l| {
-            targets
-                .get(&l.name)
-                .map(|p| p.target_sparsity() * (l.out * l.inp) as f64)
-        })
+        .filter_map(|l| targets.get(&l.name).map(|p| p.target_sparsity() * (l.out * l.inp) as f64))
         .sum::<f64>();
     pruned / arch.prunable() as f64
 }
@@ -57,16 +49,8 @@ pub(super) fn share(targets: &BTreeMap<String, Pattern>, arch: &Arch) -> f64 {
 pub(super) fn check(file: &SweepFile, models: &[ExpandModel]) -> Vec<Complaint> {
     let mut complaints = Vec::new();
     for (i, model) in models.iter().enumerate() {
-        if let Some(twin) = models[..i]
-            .iter()
-            .find(|m| m.digest == model.digest && m.dtype == model.dtype)
-        {
-            let at = file
-                .models
-                .iter()
-                .find(|m| m.id == model.id)
-                .map(|m| m.at)
-                .unwrap_or_default();
+        if let Some(twin) = models[..i].iter().find(|m| m.digest == model.digest && m.dtype == model.dtype) {
+            let at = file.models.iter().find(|m| m.id == model.id).map(|m| m.at).unwrap_or_default();
             let found = format!("{} with the same weights as {}", model.id, twin.id);
             complaints.push(Complaint::new(at, "models", found, "each model once"));
         }
@@ -121,24 +105,12 @@ fn blocks(recipe: &RecipeDecl, model: &ExpandModel, field: &str) -> Option<Compl
     let (found, expected) = (ratios.len(), model.arch.blocks);
     (found != expected).then(|| {
         let found = format!("{found} ratios");
-        Complaint::new(
-            recipe.at,
-            field,
-            found,
-            format!("{expected}, one for each block of {}", model.id),
-        )
+        Complaint::new(recipe.at, field, found, format!("{expected}, one for each block of {}", model.id))
     })
 }
 
 fn nothing_left(recipe: &RecipeDecl, model: &ExpandModel, field: &str) -> Option<Complaint> {
-    let everything = of(
-        &RecipeDecl {
-            allocation: Allocation::Uniform,
-            ..recipe.clone()
-        },
-        ANY,
-        &model.arch,
-    );
+    let everything = of(&RecipeDecl { allocation: Allocation::Uniform, ..recipe.clone() }, ANY, &model.arch);
     everything.is_empty().then(|| {
         let found = format!("globs that match every linear of {}", model.id);
         Complaint::new(recipe.at, field, found, "something left to prune")
@@ -154,13 +126,8 @@ fn width(recipe: &RecipeDecl, pattern: Pattern, model: &ExpandModel, field: &str
     };
     let targets = of(recipe, Some(pattern), &model.arch);
     let linears = (0..model.arch.blocks).flat_map(|i| model.arch.linears(i));
-    let odd = linears
-        .into_iter()
-        .find(|l| targets.contains_key(&l.name) && l.inp % m as usize != 0)?;
-    let found = format!(
-        "{pattern} on {} of {}, whose rows have {} weights",
-        odd.name, model.id, odd.inp
-    );
+    let odd = linears.into_iter().find(|l| targets.contains_key(&l.name) && l.inp % m as usize != 0)?;
+    let found = format!("{pattern} on {} of {}, whose rows have {} weights", odd.name, model.id, odd.inp);
     let expected = format!("rows that groups of {m} divide: exclude it or take another sparsity");
     Some(Complaint::new(recipe.at, field, found, expected))
 }

@@ -10,18 +10,10 @@ use espalier_proto::sweep::VariantEntry;
 use std::path::Path;
 
 fn model(id: &str, golden: &str) -> ExpandModel {
-    let path = format!(
-        "{}/../tests/goldens/families/{golden}/config.json",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    let path = format!("{}/../tests/goldens/families/{golden}/config.json", env!("CARGO_MANIFEST_DIR"));
     let config = std::fs::read_to_string(path).unwrap();
     let arch = families::arch(&config).unwrap();
-    ExpandModel {
-        id: id.into(),
-        digest: ModelDigest(Digest::of(id.as_bytes())),
-        arch,
-        dtype: Dtype::Float32,
-    }
+    ExpandModel { id: id.into(), digest: ModelDigest(Digest::of(id.as_bytes())), arch, dtype: Dtype::Float32 }
 }
 
 fn grid(recipes: &str) -> Result<Vec<VariantEntry>, String> {
@@ -34,21 +26,13 @@ fn grid(recipes: &str) -> Result<Vec<VariantEntry>, String> {
     let windows = |name: &str, seed: u64, model: &ExpandModel| {
         let drawn = name != "fixed";
         let of = format!("{name} {} {}", if drawn { seed } else { 0 }, model.id);
-        Ok::<_, SpecError>(CalibrationInputs {
-            digest: InputsDigest(Digest::of(of.as_bytes())),
-            drawn,
-        })
+        Ok::<_, SpecError>(CalibrationInputs { digest: InputsDigest(Digest::of(of.as_bytes())), drawn })
     };
     expand(&file, &models, Backend::Cpu, windows).map_err(|e| e.to_string())
 }
 
 fn names(recipes: &str, model: &str) -> Vec<String> {
-    grid(recipes)
-        .unwrap()
-        .into_iter()
-        .filter(|v| v.model == model)
-        .map(|v| v.name)
-        .collect()
+    grid(recipes).unwrap().into_iter().filter(|v| v.model == model).map(|v| v.name).collect()
 }
 
 #[test]
@@ -90,10 +74,7 @@ fn what_differs_from_the_default_is_in_the_name_and_only_that_in_the_spec() {
     let grid = grid(recipes).unwrap();
     assert_eq!(grid[1].spec.params["use_variant"], ParamValue::Bool(true));
     assert!(grid[2].spec.params.is_empty());
-    assert_eq!(
-        (grid[3].seed, grid[3].calibration.as_deref()),
-        (None, Some("fixed"))
-    );
+    assert_eq!((grid[3].seed, grid[3].calibration.as_deref()), (None, Some("fixed")));
     assert!(grid[0].spec.calibration.is_none() && grid[0].spec.targets.is_empty());
 }
 
@@ -102,76 +83,38 @@ fn excluded_linears_stay_dense_and_lower_the_target() {
     let grid =
         grid("  - {method: magnitude, sparsity: 0.5, exclude: [\"model.layers.0.*\"], models: [a]}").unwrap();
     let variant = &grid[1];
-    assert!(
-        variant
-            .spec
-            .targets
-            .keys()
-            .all(|name| !name.starts_with("model.layers.0."))
-    );
+    assert!(variant.spec.targets.keys().all(|name| !name.starts_with("model.layers.0.")));
     let arch = model("a", "phi").arch;
     let expected = 0.5 * (arch.blocks as f64 - 1.0) / arch.blocks as f64;
-    assert!(
-        (variant.target_sparsity - expected).abs() < 1e-12,
-        "{}",
-        variant.target_sparsity
-    );
+    assert!((variant.target_sparsity - expected).abs() < 1e-12, "{}", variant.target_sparsity);
 }
 
 #[test]
 fn a_ratio_for_each_block_is_shown_as_mixed_and_a_zero_leaves_its_block_dense() {
     let blocks = model("a", "phi").arch.blocks;
-    let ratios = std::iter::once("0")
-        .chain(std::iter::repeat_n("0.4", blocks - 1))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let grid = grid(&format!(
-        "  - {{method: magnitude, allocation: {{per_block: [{ratios}]}}, models: [a]}}"
-    ))
-    .unwrap();
-    assert_eq!(
-        (grid[1].name.as_str(), grid[1].sparsity.as_str()),
-        ("magnitude-mixed", "mixed")
-    );
+    let ratios =
+        std::iter::once("0").chain(std::iter::repeat_n("0.4", blocks - 1)).collect::<Vec<_>>().join(", ");
+    let grid =
+        grid(&format!("  - {{method: magnitude, allocation: {{per_block: [{ratios}]}}, models: [a]}}"))
+            .unwrap();
+    assert_eq!((grid[1].name.as_str(), grid[1].sparsity.as_str()), ("magnitude-mixed", "mixed"));
     assert!(grid[1].spec.targets.values().all(|p| *p == Pattern::Ratio(0.4)));
-    assert!(
-        !grid[1]
-            .spec
-            .targets
-            .keys()
-            .any(|name| name.starts_with("model.layers.0."))
-    );
+    assert!(!grid[1].spec.targets.keys().any(|name| name.starts_with("model.layers.0.")));
 }
 
 #[test]
 fn what_a_model_cannot_do_is_refused_by_name() {
     let said = |recipe: &str, part: &str| {
         let error = grid(recipe).unwrap_err();
-        assert!(
-            error.contains(part) && error.starts_with("s.yaml:4:5: recipes[0]."),
-            "{recipe}: {error}"
-        );
+        assert!(error.contains(part) && error.starts_with("s.yaml:4:5: recipes[0]."), "{recipe}: {error}");
     };
     said(
         "  - {method: wanda, sparsity: 0.5, exclude: [\"*.q_prj\"]}",
         "exclude: found *.q_prj, expected a glob",
     );
-    said(
-        "  - {method: wanda, sparsity: 0.5, exclude: [\"*\"]}",
-        "found globs that match every linear of a",
-    );
-    said(
-        "  - {method: wanda, sparsity: {prune: 3, of: 7}}",
-        "found prune 3 of 7 on model.layers.0.",
-    );
-    said(
-        "  - {method: wanda, allocation: {per_block: [0.5]}}",
-        "per_block: found 1 ratios, expected",
-    );
+    said("  - {method: wanda, sparsity: 0.5, exclude: [\"*\"]}", "found globs that match every linear of a");
+    said("  - {method: wanda, sparsity: {prune: 3, of: 7}}", "found prune 3 of 7 on model.layers.0.");
+    said("  - {method: wanda, allocation: {per_block: [0.5]}}", "per_block: found 1 ratios, expected");
     let twins = "  - {method: wanda, sparsity: 0.5, exclude: [\"*.fc1\", \"*.gate_up_proj\"]}\n  - {method: wanda, sparsity: 0.5}";
-    assert!(
-        grid(twins)
-            .unwrap_err()
-            .contains("two different variants shown as wanda-0.5-s0")
-    );
+    assert!(grid(twins).unwrap_err().contains("two different variants shown as wanda-0.5-s0"));
 }

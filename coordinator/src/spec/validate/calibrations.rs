@@ -36,9 +36,7 @@ pub fn read(reader: &mut Reader, top: &Fields<'_>, folder: &Path) -> BTreeMap<St
         let field = format!("calibrations.{}", key.word);
         if key.word == DEFAULT {
             let expected = "another name: the default one is written under calibration:";
-            reader
-                .complaints
-                .push(Complaint::new(key.at, "calibrations", DEFAULT, expected));
+            reader.complaints.push(Complaint::new(key.at, "calibrations", DEFAULT, expected));
         } else if let Some(decl) = one(reader, node, &field, folder) {
             all.insert(key.word.clone(), decl);
         }
@@ -63,17 +61,10 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<C
     let fields = reader.fields(node, field, &KEYS)?;
     let data = reader.required(&fields, "data", DATA).and_then(|n| {
         let text = reader.text(n, &fields.path_of("data"), DATA)?;
-        Some(if paths::is_path(text) {
-            paths::absolute(folder, text)
-        } else {
-            text.to_owned()
-        })
+        Some(if paths::is_path(text) { paths::absolute(folder, text) } else { text.to_owned() })
     });
     let mut text = |key: &str, expected| {
-        fields
-            .get(key)
-            .and_then(|n| reader.text(n, &fields.path_of(key), expected))
-            .map(str::to_owned)
+        fields.get(key).and_then(|n| reader.text(n, &fields.path_of(key), expected)).map(str::to_owned)
     };
     let split = text("split", "a split such as train");
     let field = text("field", "the name of the records' text field");
@@ -89,17 +80,7 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<C
         None => Some(NSAMPLES),
         Some(n) => reader.small(n, &fields.path_of("nsamples"), 1),
     };
-    let seqlen = fields
-        .get("seqlen")
-        .map(|n| reader.small(n, &fields.path_of("seqlen"), 2));
+    let seqlen = fields.get("seqlen").map(|n| reader.small(n, &fields.path_of("seqlen"), 2));
     let (data, nsamples) = (data?, nsamples?);
-    Some(CalibrationDecl {
-        data,
-        split,
-        field,
-        sampler,
-        nsamples,
-        seqlen: seqlen.flatten(),
-        at: node.at,
-    })
+    Some(CalibrationDecl { data, split, field, sampler, nsamples, seqlen: seqlen.flatten(), at: node.at })
 }

@@ -13,25 +13,15 @@ const SOURCES: &str = "hf://org/name[@revision], org/name, s3://bucket/prefix or
 /// Every model; complains about two of one id.
 pub fn read(reader: &mut Reader, node: &Node, folder: &Path) -> Vec<ModelDecl> {
     let mut models: Vec<ModelDecl> = Vec::new();
-    let items = reader
-        .list(node, "models", "a list of models")
-        .unwrap_or_default();
+    let items = reader.list(node, "models", "a list of models").unwrap_or_default();
     for (i, item) in items.iter().enumerate() {
         let field = format!("models[{i}]");
         let Some(model) = one(reader, item, &field, folder) else {
             continue;
         };
         if let Some(first) = models.iter().find(|m| m.id == model.id) {
-            let found = format!(
-                "a second model called {}, the first at line {}",
-                model.id, first.at.line
-            );
-            reader.complaints.push(Complaint::new(
-                item.at,
-                &field,
-                found,
-                "unique ids: write ID=SOURCE",
-            ));
+            let found = format!("a second model called {}, the first at line {}", model.id, first.at.line);
+            reader.complaints.push(Complaint::new(item.at, &field, found, "unique ids: write ID=SOURCE"));
             continue;
         }
         models.push(model);
@@ -49,9 +39,7 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<M
         return reader.complain(node, field, EXPECTED);
     }
     let fields = reader.fields(node, field, &["id", "source", "add_bos"])?;
-    let add_bos = fields
-        .get("add_bos")
-        .and_then(|n| bos(reader, n, &fields.path_of("add_bos")));
+    let add_bos = fields.get("add_bos").and_then(|n| bos(reader, n, &fields.path_of("add_bos")));
     let source = reader.required(&fields, "source", SOURCES)?;
     let field = fields.path_of("source");
     let text = reader.text(source, &field, SOURCES)?;
@@ -70,21 +58,14 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<M
             }
         }
     };
-    Some(ModelDecl {
-        id,
-        source,
-        add_bos: add_bos.flatten(),
-        at: node.at,
-    })
+    Some(ModelDecl { id, source, add_bos: add_bos.flatten(), at: node.at })
 }
 
 const ID: &str = "an id of letters, digits, '.', '_' and '-'";
 
 fn is_id(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
 }
 
 /// `ID=SOURCE` or `SOURCE`; the error says what was expected.
@@ -96,38 +77,17 @@ pub fn short(text: &str, at: Pos, folder: &Path) -> Result<ModelDecl, String> {
     };
     let source = pin_source(source, folder)?;
     let id = id.map_or_else(|| id_of(&source), str::to_owned);
-    Ok(ModelDecl {
-        id,
-        source,
-        add_bos: None,
-        at,
-    })
+    Ok(ModelDecl { id, source, add_bos: None, at })
 }
 
 /// The last part of the source's path, without a revision.
 fn id_of(source: &str) -> String {
     let last = source.trim_end_matches('/').rsplit('/').next().unwrap_or(source);
-    let name = if source.starts_with('/') {
-        last
-    } else {
-        last.split('@').next().unwrap_or(last)
-    };
-    let id: String = name
-        .chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "._-".contains(c) {
-                c
-            } else {
-                '-'
-            }
-        })
-        .collect();
+    let name = if source.starts_with('/') { last } else { last.split('@').next().unwrap_or(last) };
+    let id: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' }).collect();
     let id = id.trim_start_matches(['.', '_', '-']);
-    if id.is_empty() {
-        "model".to_owned()
-    } else {
-        id.to_owned()
-    }
+    if id.is_empty() { "model".to_owned() } else { id.to_owned() }
 }
 
 fn pin_source(text: &str, folder: &Path) -> Result<String, String> {

@@ -10,27 +10,13 @@ use espalier_proto::methods::{DENSE, METHODS, Param, method};
 use espalier_proto::recipe::{ParamValue, Pattern};
 use std::collections::BTreeMap;
 
-const KEYS: [&str; 8] = [
-    "name",
-    "method",
-    "sparsity",
-    "seed",
-    "calibration",
-    "exclude",
-    "allocation",
-    "models",
-];
+const KEYS: [&str; 8] =
+    ["name", "method", "sparsity", "seed", "calibration", "exclude", "allocation", "models"];
 
 /// Every recipe; none at all leaves the dense variants.
 pub fn read(reader: &mut Reader, node: &Node) -> Vec<RecipeDecl> {
-    let items = reader
-        .list(node, "recipes", "a list of recipes")
-        .unwrap_or_default();
-    items
-        .iter()
-        .enumerate()
-        .filter_map(|(i, item)| one(reader, item, &format!("recipes[{i}]")))
-        .collect()
+    let items = reader.list(node, "recipes", "a list of recipes").unwrap_or_default();
+    items.iter().enumerate().filter_map(|(i, item)| one(reader, item, &format!("recipes[{i}]"))).collect()
 }
 
 fn one(reader: &mut Reader, node: &Node, field: &str) -> Option<RecipeDecl> {
@@ -41,20 +27,15 @@ fn one(reader: &mut Reader, node: &Node, field: &str) -> Option<RecipeDecl> {
         None => Some(Allocation::Uniform),
         Some(n) => allocation(reader, n, &fields.path_of("allocation")),
     };
-    let name = fields
-        .get("name")
-        .and_then(|n| name(reader, n, &fields.path_of("name")));
+    let name = fields.get("name").and_then(|n| name(reader, n, &fields.path_of("name")));
     let methods = methods(reader, &fields);
     let sparsity = sparsities(reader, &fields, methods.as_deref(), allocation.as_ref());
     let seeds = match fields.get("seed") {
         None => vec![0],
         Some(n) => seeds(reader, n, &fields.path_of("seed")),
     };
-    let mut texts = |key: &str, expected| {
-        fields
-            .get(key)
-            .map(|n| reader.texts(n, &fields.path_of(key), expected))
-    };
+    let mut texts =
+        |key: &str, expected| fields.get(key).map(|n| reader.texts(n, &fields.path_of(key), expected));
     let calibrations =
         texts("calibration", "a name of calibrations:").unwrap_or_else(|| vec![DEFAULT.to_owned()]);
     let exclude = texts("exclude", "globs on names of linears, such as \"*.down_proj\"").unwrap_or_default();
@@ -78,16 +59,12 @@ fn one(reader: &mut Reader, node: &Node, field: &str) -> Option<RecipeDecl> {
 fn name(reader: &mut Reader, node: &Node, field: &str) -> Option<String> {
     let expected = "letters, digits, '.', ':', '_' and '-'";
     let text = reader.text(node, field, expected)?;
-    let fits = text
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || ".:_-".contains(c));
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || ".:_-".contains(c));
     match fits && text != DENSE {
         true => Some(text.to_owned()),
-        false if fits => reader.complain(
-            node,
-            field,
-            "another name: dense is the variant that prunes nothing",
-        ),
+        false if fits => {
+            reader.complain(node, field, "another name: dense is the variant that prunes nothing")
+        }
         false => reader.complain(node, field, expected),
     }
 }
@@ -98,10 +75,8 @@ fn methods(reader: &mut Reader, fields: &Fields<'_>) -> Option<Vec<String>> {
     let expected = format!("one of {}", words.join(", "));
     let node = reader.required(fields, "method", &expected)?;
     let items = reader.axis(node, &fields.path_of("method"), &expected);
-    let read: Vec<String> = items
-        .iter()
-        .filter_map(|(n, path)| reader.word(n, path, &words).map(str::to_owned))
-        .collect();
+    let read: Vec<String> =
+        items.iter().filter_map(|(n, path)| reader.word(n, path, &words).map(str::to_owned)).collect();
     (read.len() == items.len() && !read.is_empty()).then_some(read)
 }
 
@@ -132,19 +107,13 @@ fn sparsities(
             .unwrap_or_default();
     }
     let items = reader.axis(node, &field, "a list of sparsities");
-    items
-        .into_iter()
-        .filter_map(|(n, path)| sparsity::read(reader, n, &path))
-        .collect()
+    items.into_iter().filter_map(|(n, path)| sparsity::read(reader, n, &path)).collect()
 }
 
 fn seeds(reader: &mut Reader, node: &Node, field: &str) -> Vec<u64> {
     // CPython's generator takes any size; 2^53 is where other tools stop reading whole numbers.
     let items = reader.axis(node, field, "a list of seeds");
-    items
-        .into_iter()
-        .filter_map(|(n, path)| reader.integer(n, &path, 0..=(1 << 53)))
-        .collect()
+    items.into_iter().filter_map(|(n, path)| reader.integer(n, &path, 0..=(1 << 53))).collect()
 }
 
 fn allocation(reader: &mut Reader, node: &Node, field: &str) -> Option<Allocation> {
@@ -154,9 +123,7 @@ fn allocation(reader: &mut Reader, node: &Node, field: &str) -> Option<Allocatio
         Value::Map(entries) if entries.len() == 1 && entries[0].0.word == "per_block" => {}
         Value::Map(entries) if entries.len() == 1 => {
             let found = entries[0].0.word.clone();
-            reader
-                .complaints
-                .push(Complaint::new(node.at, field, found, expected));
+            reader.complaints.push(Complaint::new(node.at, field, found, expected));
             return None;
         }
         _ => return reader.complain(node, field, expected),
@@ -172,11 +139,7 @@ fn allocation(reader: &mut Reader, node: &Node, field: &str) -> Option<Allocatio
             _ => f64::NAN,
         };
         if !(0.0..1.0).contains(&ratio) {
-            return reader.complain(
-                item,
-                &format!("{field}[{i}]"),
-                "a ratio from 0 up to, not including, 1",
-            );
+            return reader.complain(item, &format!("{field}[{i}]"), "a ratio from 0 up to, not including, 1");
         }
         ratios.push(ratio);
     }
@@ -188,12 +151,7 @@ fn globs(reader: &mut Reader, fields: &Fields<'_>, exclude: &[String]) {
     for glob in exclude {
         if let Err(error) = globset::Glob::new(glob) {
             let expected = format!("a glob ({})", error.kind());
-            reader.complaints.push(Complaint::new(
-                node.at,
-                &fields.path_of("exclude"),
-                glob,
-                expected,
-            ));
+            reader.complaints.push(Complaint::new(node.at, &fields.path_of("exclude"), glob, expected));
         }
     }
 }
@@ -201,31 +159,21 @@ fn globs(reader: &mut Reader, fields: &Fields<'_>, exclude: &[String]) {
 fn params(reader: &mut Reader, fields: &Fields<'_>, methods: &[String]) -> BTreeMap<String, Vec<ParamValue>> {
     let mut read = BTreeMap::new();
     for (key, node) in fields.keys() {
-        let owner = METHODS
-            .iter()
-            .find(|m| m.params.iter().any(|p| p.name == key.word));
+        let owner = METHODS.iter().find(|m| m.params.iter().any(|p| p.name == key.word));
         let Some(owner) = owner else { continue };
         let field = fields.path_of(&key.word);
-        let param = methods
-            .iter()
-            .filter_map(|m| method(m))
-            .flat_map(|m| m.params)
-            .find(|p| p.name == key.word);
+        let param =
+            methods.iter().filter_map(|m| method(m)).flat_map(|m| m.params).find(|p| p.name == key.word);
         let Some(param) = param else {
             if !methods.is_empty() {
                 let found = format!("a parameter of {}", owner.name);
                 let expected = format!("parameters of {}", methods.join(", "));
-                reader
-                    .complaints
-                    .push(Complaint::new(key.at, &field, found, expected));
+                reader.complaints.push(Complaint::new(key.at, &field, found, expected));
             }
             continue;
         };
         let items = reader.axis(node, &field, "a value");
-        let values = items
-            .into_iter()
-            .filter_map(|(n, path)| value(reader, n, &path, param))
-            .collect();
+        let values = items.into_iter().filter_map(|(n, path)| value(reader, n, &path, param)).collect();
         read.insert(key.word.clone(), values);
     }
     read

@@ -52,9 +52,7 @@ pub fn ratio(ratio: f64) -> Result<Option<Pattern>, String> {
 
 /// `2:4`; the error says what was expected instead.
 pub fn n_of_m(text: &str) -> Result<Pattern, String> {
-    let numbers = text
-        .split_once(':')
-        .map(|(n, m)| (n.trim().parse::<u32>(), m.trim().parse::<u32>()));
+    let numbers = text.split_once(':').map(|(n, m)| (n.trim().parse::<u32>(), m.trim().parse::<u32>()));
     match numbers {
         Some((Ok(n), Ok(m))) if n > 0 && n < m => {
             if n * 2 == m {
@@ -84,15 +82,10 @@ fn in_words(reader: &mut Reader, node: &Node, field: &str) -> Option<Option<Patt
     let (n, m) = (n?, m?);
     if n >= m {
         let expected = format!("fewer than of: {m}");
-        reader
-            .complaints
-            .push(Complaint::new(prune.at, &fields.path_of("prune"), n, expected));
+        reader.complaints.push(Complaint::new(prune.at, &fields.path_of("prune"), n, expected));
         return None;
     }
-    Some(Some(Pattern::NOfM {
-        prune: n as u32,
-        of: m as u32,
-    }))
+    Some(Some(Pattern::NOfM { prune: n as u32, of: m as u32 }))
 }
 
 #[cfg(test)]
@@ -113,10 +106,7 @@ mod tests {
         assert_eq!(of("0.0"), Ok(None));
         assert_eq!(of("\"2:4\""), Ok(Some(Pattern::NOfM { prune: 2, of: 4 })));
         assert_eq!(of("4:8"), Ok(Some(Pattern::NOfM { prune: 4, of: 8 })));
-        assert_eq!(
-            of("{prune: 1, of: 4}"),
-            Ok(Some(Pattern::NOfM { prune: 1, of: 4 }))
-        );
+        assert_eq!(of("{prune: 1, of: 4}"), Ok(Some(Pattern::NOfM { prune: 1, of: 4 })));
     }
 
     #[test]

@@ -51,9 +51,7 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
         Some("cuda") => BackendChoice::Cuda,
         _ => BackendChoice::Auto,
     };
-    let threads = top
-        .get("threads")
-        .and_then(|n| reader.integer(n, "threads", 1..=1024));
+    let threads = top.get("threads").and_then(|n| reader.integer(n, "threads", 1..=1024));
     let device_kind = top
         .get("device_kind")
         .and_then(|n| reader.text(n, "device_kind", "any or a fingerprint"))
@@ -67,20 +65,13 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
         Some("checkpoint") => DtypeChoice::Checkpoint,
         _ => DtypeChoice::Auto,
     };
-    let models = part(reader, &top, "models", "a list of models", |r, n| {
-        models::read(r, n, folder)
-    });
+    let models = part(reader, &top, "models", "a list of models", |r, n| models::read(r, n, folder));
     let mut calibrations = super::calibrations::read(reader, &top, folder);
     if top.get("calibration").is_none() {
         calibrations.insert(DEFAULT.to_owned(), unsaid(root.at));
     }
-    let recipes = top
-        .get("recipes")
-        .map(|n| recipes::read(reader, n))
-        .unwrap_or_default();
-    let tasks = part(reader, &top, "tasks", "a list of tasks", |r, n| {
-        tasks::read(r, n, folder)
-    });
+    let recipes = top.get("recipes").map(|n| recipes::read(reader, n)).unwrap_or_default();
+    let tasks = part(reader, &top, "tasks", "a list of tasks", |r, n| tasks::read(r, n, folder));
     // What is not done yet is refused, never silently something else.
     if let Some(node) = top.get("checkpoints")
         && matches!(reader.word(node, "checkpoints", &["compact", "dense", "none"]), Some("dense" | "none"))
@@ -97,23 +88,11 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
     if reader.complaints.is_empty() {
         let names: Vec<&str> = calibrations.keys().map(String::as_str).collect();
         for (i, recipe) in recipes.iter().enumerate() {
-            check_models(
-                reader,
-                root,
-                &format!("recipes[{i}]"),
-                recipe.models.as_deref(),
-                &models,
-            );
+            check_models(reader, root, &format!("recipes[{i}]"), recipe.models.as_deref(), &models);
             check_calibrations(reader, root, recipe, i, &names);
         }
         for (i, task) in tasks.iter().enumerate() {
-            check_models(
-                reader,
-                root,
-                &format!("tasks[{i}]"),
-                task.models.as_deref(),
-                &models,
-            );
+            check_models(reader, root, &format!("tasks[{i}]"), task.models.as_deref(), &models);
         }
     }
     Some(SweepFile {
@@ -158,10 +137,7 @@ fn part<T>(
     expected: &str,
     read: impl FnOnce(&mut Reader, &Node) -> Vec<T>,
 ) -> Vec<T> {
-    reader
-        .required(top, key, expected)
-        .map(|n| read(reader, n))
-        .unwrap_or_default()
+    reader.required(top, key, expected).map(|n| read(reader, n)).unwrap_or_default()
 }
 
 fn limits(reader: &mut Reader, top: &Fields<'_>) -> Limits {
@@ -172,15 +148,11 @@ fn limits(reader: &mut Reader, top: &Fields<'_>) -> Limits {
     let Some(fields) = reader.fields(node, "limits", &["attempts", "max_failed_cells"]) else {
         return limits;
     };
-    if let Some(n) = fields
-        .get("attempts")
-        .and_then(|n| reader.small(n, "limits.attempts", 1))
-    {
+    if let Some(n) = fields.get("attempts").and_then(|n| reader.small(n, "limits.attempts", 1)) {
         limits.attempts = n;
     }
-    if let Some(n) = fields
-        .get("max_failed_cells")
-        .and_then(|n| reader.small(n, "limits.max_failed_cells", 0))
+    if let Some(n) =
+        fields.get("max_failed_cells").and_then(|n| reader.small(n, "limits.max_failed_cells", 0))
     {
         limits.max_failed_cells = n;
     }
@@ -195,30 +167,18 @@ fn check_models(
     models: &[ModelDecl],
 ) {
     let ids: Vec<&str> = models.iter().map(|m| m.id.as_str()).collect();
-    for id in named
-        .unwrap_or_default()
-        .iter()
-        .filter(|id| !ids.contains(&id.as_str()))
-    {
+    for id in named.unwrap_or_default().iter().filter(|id| !ids.contains(&id.as_str())) {
         let field = format!("{field}.models");
         let expected = format!("{}{}", one_of(&ids), did_you_mean(id, &ids));
-        reader
-            .complaints
-            .push(Complaint::new(place(root, &field), &field, id, expected));
+        reader.complaints.push(Complaint::new(place(root, &field), &field, id, expected));
     }
 }
 
 fn check_calibrations(reader: &mut Reader, root: &Node, recipe: &RecipeDecl, index: usize, known: &[&str]) {
-    for name in recipe
-        .calibrations
-        .iter()
-        .filter(|n| !known.contains(&n.as_str()))
-    {
+    for name in recipe.calibrations.iter().filter(|n| !known.contains(&n.as_str())) {
         let field = format!("recipes[{index}].calibration");
         let at = place(root, &field);
-        reader
-            .complaints
-            .push(Complaint::new(at, &field, name, expected_names(name, known)));
+        reader.complaints.push(Complaint::new(at, &field, name, expected_names(name, known)));
     }
 }
 

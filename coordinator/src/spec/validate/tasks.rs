@@ -8,16 +8,7 @@ use crate::spec::yaml::{self, Node, Value};
 use espalier_proto::catalog::{self, CatalogFile};
 use std::path::Path;
 
-const KEYS: [&str; 8] = [
-    "task",
-    "style",
-    "seqlen",
-    "limit",
-    "data",
-    "num_fewshot",
-    "fewshot_seed",
-    "models",
-];
+const KEYS: [&str; 8] = ["task", "style", "seqlen", "limit", "data", "num_fewshot", "fewshot_seed", "models"];
 
 /// Prompt styles that tasks may have.
 pub const STYLES: [&str; 3] = ["letters", "cloze", "lm_eval"];
@@ -57,27 +48,16 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<T
     let task = reader
         .required(&fields, "task", "a task's name or a task file")
         .and_then(|n| name(reader, n, &fields.path_of("task"), folder));
-    let style = fields
-        .get("style")
-        .and_then(|n| reader.word(n, &fields.path_of("style"), &STYLES));
-    let seqlen = fields
-        .get("seqlen")
-        .and_then(|n| reader.small(n, &fields.path_of("seqlen"), 2));
-    let limit = fields
-        .get("limit")
-        .and_then(|n| reader.integer(n, &fields.path_of("limit"), 1..=u64::MAX));
-    let data = fields
-        .get("data")
-        .and_then(|n| reader.text(n, &fields.path_of("data"), "a file or a folder"));
-    let num_fewshot = fields
-        .get("num_fewshot")
-        .and_then(|n| reader.small(n, &fields.path_of("num_fewshot"), 0));
+    let style = fields.get("style").and_then(|n| reader.word(n, &fields.path_of("style"), &STYLES));
+    let seqlen = fields.get("seqlen").and_then(|n| reader.small(n, &fields.path_of("seqlen"), 2));
+    let limit = fields.get("limit").and_then(|n| reader.integer(n, &fields.path_of("limit"), 1..=u64::MAX));
+    let data = fields.get("data").and_then(|n| reader.text(n, &fields.path_of("data"), "a file or a folder"));
+    let num_fewshot =
+        fields.get("num_fewshot").and_then(|n| reader.small(n, &fields.path_of("num_fewshot"), 0));
     let fewshot_seed = fields
         .get("fewshot_seed")
         .and_then(|n| reader.integer(n, &fields.path_of("fewshot_seed"), 0..=1 << 53));
-    let models = fields
-        .get("models")
-        .map(|n| reader.texts(n, &fields.path_of("models"), "ids of models:"));
+    let models = fields.get("models").map(|n| reader.texts(n, &fields.path_of("models"), "ids of models:"));
     Some(TaskDecl {
         style: style.map(str::to_owned),
         seqlen,
@@ -101,9 +81,7 @@ fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<
             let words: Vec<&str> = catalog::TASKS.iter().map(|task| task.name).collect();
             let near = did_you_mean(text, &words);
             let expected = format!("{} or a task file written ./file.yaml{near}", one_of(&words));
-            reader
-                .complaints
-                .push(Complaint::new(node.at, field, text, expected));
+            reader.complaints.push(Complaint::new(node.at, field, text, expected));
             None
         }
     }
@@ -112,9 +90,7 @@ fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<
 /// The catalog's spelling of a task's name.
 pub fn canonical(text: &str) -> Option<&'static str> {
     let lower = text.to_ascii_lowercase();
-    let task = catalog::TASKS
-        .iter()
-        .find(|task| task.name == lower || aliases(task).contains(&lower))?;
+    let task = catalog::TASKS.iter().find(|task| task.name == lower || aliases(task).contains(&lower))?;
     Some(task.name)
 }
 
@@ -126,15 +102,9 @@ pub fn aliases(task: &CatalogFile) -> Vec<String> {
     let Value::Map(entries) = root.value else {
         return Vec::new();
     };
-    let listed = entries
-        .into_iter()
-        .find(|(key, _)| key.word == "aliases")
-        .map(|(_, node)| node.value);
+    let listed = entries.into_iter().find(|(key, _)| key.word == "aliases").map(|(_, node)| node.value);
     let Some(Value::List(items)) = listed else {
         return Vec::new();
     };
-    items
-        .into_iter()
-        .map(|item| item.describe().to_ascii_lowercase())
-        .collect()
+    items.into_iter().map(|item| item.describe().to_ascii_lowercase()).collect()
 }
