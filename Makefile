@@ -40,6 +40,7 @@ $(PYTHON): tests/goldens/make/requirements.txt
 test-python: libtorch $(PYTHON) ## against the references: transformers, lm-evaluation-harness, scikit-learn
 	$(CARGO) build --quiet --workspace --bins
 	$(PYTHON) tests/goldens/make/make.py --check
+	$(PYTHON) examples/demo/check.py
 	$(PYTHON) tests/python/run.py target/debug
 
 cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz

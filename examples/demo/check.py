@@ -20,3 +20,7 @@ def check(data: Path) -> None:
         if sentence in train:
             raise SystemExit(f"held-out sentence is in the training text: {sentence!r}")
     print(f"{len(held)} held-out items and sentences, none in {len(train)} characters of training text")
+
+
+if __name__ == "__main__":
+    check(Path(__file__).parent / "data")

@@ -137,10 +137,11 @@ def encode_pair(tokenizer, context, continuation):
 
 @torch.no_grad()
 def choice_scores(model, tokenizer, context, continuations):
-    """Log-likelihood of each continuation, one full forward each."""
-    scores = []
+    """Log-likelihood of each continuation, one full forward each; too long texts lose their left end."""
+    scores, longest = [], model.config.max_position_embeddings + 1
     for continuation in continuations:
         whole, split = encode_pair(tokenizer, context, continuation)
+        split, whole = split - max(0, len(whole) - longest), whole[-longest:]
         ids = torch.tensor([whole])
         logprobs = model(ids[:, :-1], use_cache=False).logits.float().log_softmax(-1)[0]
         scores.append(sum(logprobs[i - 1, whole[i]].item() for i in range(split, len(whole))))
@@ -174,7 +175,8 @@ def score_items(model, tokenizer, path, prompt):
     return hits / len(items), hits_norm / len(items), lls
 
 
-def results(path):
-    """results.csv by (variant's method, sparsity, task, metric)."""
+def results(path, by_model=False):
+    """results.csv by ([model,] method, sparsity, task, style, metric)."""
+    keys = ["model"] * by_model + ["method", "sparsity", "task", "style", "metric"]
     with open(path, newline="", encoding="utf-8") as file:
-        return {(r["method"], r["sparsity"], r["task"], r["style"], r["metric"]): r for r in csv.DictReader(file)}
+        return {tuple(row[key] for key in keys): row for row in csv.DictReader(file)}

@@ -110,6 +110,20 @@ def check_perplexity(folder, work):
     check(f"{folder.name}: perplexity", abs(ours - value) <= 1e-4 * value, f"{ours} and {value}")
 
 
+def check_demo(work):
+    """The demo shows the real thing: dense models know every set, and 80 % of Wanda takes most of that away."""
+    bucket = work / "demo-bucket"
+    espalier("run", ROOT / "examples/demo.yaml", "--bucket", bucket)
+    cells = ref.results(bucket / "sweeps/demo/report/results.csv", by_model=True)
+    chance = {"commonsense_qa": 0.2, "cosmos_qa": 0.25, "logiqa": 0.25, "reclor": 0.25, "ekar": 0.25}
+    for model in ("phi-demo", "phi3-demo"):
+        for task, guess in chance.items():
+            dense, pruned = (cells[model, method, sparsity, task, "cloze", "acc"] for method, sparsity in [("dense", "0"), ("wanda", "0.8")])
+            check(f"{model} {task}: dense is above chance + 10 points", float(dense["ci_low"]) > guess + 0.1, dense["ci_low"])
+            left = (float(pruned["value"]) - guess) / (float(dense["value"]) - guess)
+            check(f"{model} {task}: at 80 % most of the margin is gone", left < 0.5, f"{left:.2f} of it is left")
+
+
 def main():
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -118,6 +132,7 @@ def main():
             check_pruning(model, work)
             check_scores(model, work)
             check_perplexity(model, work)
+        check_demo(work)
     # The form that a reader of test logs looks for.
     print(f"{'FAILED: ' + ', '.join(failures) if failures else 'all equal'}")
     sys.exit(1 if failures else 0)
