@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda check goldens
+.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda bench check goldens
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,9 @@ test-python: libtorch $(PYTHON) ## against the references: transformers, lm-eval
 
 cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz
 	scripts/cuda-suite.sh
+
+bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
+	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture
 
 DEVICE ?= cuda:0
 test-cuda: cuda-suite ## the golden tests on DEVICE (default cuda:0)
