@@ -50,6 +50,8 @@ pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
     };
     let committed = records::committed(&bucket, &prepared.sweep).await?;
     let summary = summary::plan(&prepared, &committed, &plan.sweep.only(), plan.gflops);
+    let only = plan.sweep.only();
+    super::run::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
     match output {
         Output::Json => print::json(&summary),
         Output::Text => print::text(&text(&summary, bucket.url())),

@@ -90,10 +90,12 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
         Some(backend) => backend,
         None => command.work.backend(file.backend)?,
     };
+    fits(&command.work.devices, backend)?;
     let options = resolve_options(backend, command.sweep.limit);
     sources_are_here(&file, &options.hub)?;
     let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
     let only = chosen(&sweep, &command.sweep.only());
+    not_empty(only.as_ref().map(|cells| cells.len()))?;
     let run = LocalRun {
         sweep: &sweep,
         bucket: &bucket,
@@ -112,6 +114,34 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
         Output::Json => print::json(&as_json(&sweep, &outcome, &report)),
     }
     Ok(exit(&outcome))
+}
+
+/// Refuses devices of another kind than the sweep's.
+fn fits(devices: &Devices, backend: Backend) -> Result<(), Failure> {
+    let wrong = match (devices, backend) {
+        (Devices::Cuda(_), Backend::Cpu) => "cuda",
+        (Devices::Cpu(_), Backend::Cuda) => "cpu",
+        (Devices::All | Devices::Cpu(_), Backend::Cpu) | (Devices::All | Devices::Cuda(_), Backend::Cuda) => {
+            return Ok(());
+        }
+    };
+    let message = format!(
+        "--devices: found {wrong}, expected devices of the sweep's backend, {}; a sweep keeps the backend of its first \
+         submission unless --update",
+        backend.as_str()
+    );
+    Err(Failure::Usage { message })
+}
+
+/// Refuses a choice that chooses nothing: more likely a slip than a wish.
+pub fn not_empty(chosen: Option<usize>) -> Result<(), Failure> {
+    match chosen {
+        Some(0) => Err(Failure::Usage {
+            message: "--only: found a choice of no cell, expected values as `espalier plan` shows them"
+                .to_owned(),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// `auto` stays what the sweep's first submission made of it.

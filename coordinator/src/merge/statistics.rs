@@ -117,8 +117,9 @@ pub fn perplexity(window_nll: &[f64]) -> Option<Estimate> {
     })
 }
 
-/// The mean of independent estimates (the tasks of one kind), with a normal interval where every standard error is known.
-/// `None` without estimates.
+/// The mean of independent estimates (the tasks of one kind). Its interval recovers each estimate's variance from that
+/// estimate's own limits (Zou and Donner's MOVER), so that it never leaves the range of what is averaged, and of one
+/// estimate it is that estimate's. `None` without estimates.
 pub fn mean(estimates: &[Estimate]) -> Option<Estimate> {
     let n = estimates.len() as f64;
     if estimates.is_empty() {
@@ -127,7 +128,12 @@ pub fn mean(estimates: &[Estimate]) -> Option<Estimate> {
     let value = estimates.iter().map(|e| e.value).sum::<f64>() / n;
     let variances: Option<f64> = estimates.iter().map(|e| e.stderr.map(|s| s * s)).sum();
     let stderr = variances.map(|v| v.sqrt() / n);
-    Some(Estimate { value, low: stderr.map(|s| value - Z * s), high: stderr.map(|s| value + Z * s), stderr })
+    let reach = |end: fn(&Estimate) -> Option<f64>| {
+        let squares: Option<f64> = estimates.iter().map(|e| end(e).map(|x| (x - e.value).powi(2))).sum();
+        squares.map(|s| s.sqrt() / n)
+    };
+    let (low, high) = (reach(|e| e.low).map(|r| value - r), reach(|e| e.high).map(|r| value + r));
+    Some(Estimate { value, low, high, stderr })
 }
 
 /// Counts of as many items as `items` has, drawn from it with replacement.
@@ -220,6 +226,16 @@ mod tests {
         assert!((got.low.unwrap() - (2.0f64 - 1.959_964 / 3f64.sqrt()).exp()).abs() < 1e-5, "{got:?}");
         assert!((got.stderr.unwrap() - 7.389_056 / 3f64.sqrt()).abs() < 1e-5, "{got:?}");
         assert_eq!(perplexity(&[1.0]).unwrap().low, None);
+    }
+
+    #[test]
+    fn the_mean_of_one_accuracy_keeps_its_interval_and_no_mean_leaves_zero_to_one() {
+        let all_right = accuracy(&[vec![10, 0], vec![0, 10]]).unwrap();
+        let alone = mean(&[all_right]).unwrap();
+        assert!((alone.low.unwrap() - all_right.low.unwrap()).abs() < 1e-15, "{alone:?}");
+        assert_eq!(alone.high, Some(1.0));
+        let both = mean(&[all_right, accuracy(&[vec![9, 1], vec![0, 10]]).unwrap()]).unwrap();
+        assert!(both.low.unwrap() > 0.0 && both.high.unwrap() < 1.0, "{both:?}");
     }
 
     #[test]

@@ -123,8 +123,8 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
     };
     format!(
         "With {recipe}, mean accuracy over {over} stays within {} points of dense ({} %) up to {} sparsity ({} %){tail}.{guess}",
-        // Rounded up: "within" must be true of the number that is shown.
-        format_args!("{:.1}", (worst * 10.0 - 1e-9).ceil() / 10.0),
+        // Rounded up: "within" must be true of the number that is shown. Adding zero turns minus zero into zero.
+        format_args!("{:.1}", (worst * 10.0 - 1e-9).ceil() / 10.0 + 0.0),
         value("acc", dense),
         percent(last.target),
         value("acc", *a)

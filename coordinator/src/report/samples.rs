@@ -96,7 +96,7 @@ impl<'a> Columns<'a> {
             return Ok(Sample::Window {
                 task,
                 style: &self.task.style,
-                item: self.text("item", row)?,
+                item: self.index("item", row)?,
                 ll,
                 tokens,
             });
@@ -151,6 +151,14 @@ impl<'a> Columns<'a> {
         match column.as_string_opt::<i32>() {
             Some(texts) => Ok(texts.value(row).to_owned()),
             None => Err(self.other(name, column.data_type(), "text")),
+        }
+    }
+
+    /// A window's item: its index, or an id as items have it.
+    fn index(&self, name: &str, row: usize) -> Result<String, SamplesError> {
+        match self.column(name)?.data_type() {
+            DataType::Utf8 => self.text(name, row),
+            _ => self.whole(name, row).map(|n| n.to_string()),
         }
     }
 
