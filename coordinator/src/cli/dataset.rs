@@ -1,55 +1,58 @@
-//! `eval --dataset DIR`: which of the reasoning sets a folder holds, told by what its records look like.
+//! `eval --dataset DIR|org/name`: which of the reasoning sets a folder or a hub's dataset holds, told by what its records look like.
 
 use crate::exit::Failure;
 use crate::inputs::catalog;
 use crate::inputs::items::is_of;
+use crate::inputs::sources::HubCache;
+use crate::spec::paths;
 use espalier_proto::sweep::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// The folder as a `--task` would say it: `NAME=DIR`. None or several sets: an error that lists what was found.
-pub fn recognise(folder: &Path) -> Result<String, Failure> {
-    let mut files = Vec::new();
-    walk(folder, &mut files, 3).map_err(|source| Failure::NotFound {
-        message: format!("--dataset: {} cannot be read: {source}", folder.display()),
-    })?;
+/// What `--dataset` names as a `--task` would say it: `NAME=DATA`. None or several sets: an error that lists what was found.
+pub fn recognise(said: &str, hub: &HubCache) -> Result<String, Failure> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let data = paths::data(&here, said);
+    let (folder, files) = if data.starts_with('/') {
+        let folder = PathBuf::from(&data);
+        let mut files = Vec::new();
+        walk(&folder, &mut files, 3).map_err(|source| Failure::NotFound {
+            message: format!("--dataset: {} cannot be read: {source}", folder.display()),
+        })?;
+        (folder, files)
+    } else {
+        let (located, files) = hub.named_dataset(&data, None)?;
+        (located.folder, files.splits.into_values().flatten().chain(files.others).collect())
+    };
+    one_set(said, &folder, files).map(|name| format!("{name}={data}"))
+}
+
+/// The set that these files hold.
+fn one_set(said: &str, folder: &Path, mut files: Vec<PathBuf>) -> Result<&'static str, Failure> {
     files.sort();
     let sets = || catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice);
-    let mut found: BTreeMap<&str, &Path> = BTreeMap::new();
+    let mut found: BTreeMap<&'static str, &Path> = BTreeMap::new();
     for file in &files {
         for set in sets().filter(|set| is_of(set, file)) {
             found.entry(&set.name).or_insert(file);
         }
     }
     let shown = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
-    match found.len() {
-        1 => {
-            let name = found.keys().next().copied().unwrap_or_default();
-            Ok(format!("{name}={}", folder.display()))
-        }
+    let message = match found.len() {
+        1 => return Ok(found.into_keys().next().expect("one was counted")),
         0 => {
             let names: Vec<&str> = sets().map(|t| t.name.as_str()).collect();
             let files: Vec<String> = files.iter().map(|f| shown(f)).collect();
             let files = if files.is_empty() { "no data file".to_owned() } else { files.join(", ") };
-            let folder = folder.display();
-            let names = names.join(", ");
-            Err(Failure::NotFound {
-                message: format!(
-                    "--dataset {folder}: found {files}, expected a file as one of {names} has it"
-                ),
-            })
+            format!("--dataset {said}: found {files}, expected a file as one of {} has it", names.join(", "))
         }
         _ => {
             let each: Vec<String> =
                 found.iter().map(|(name, file)| format!("{name} ({})", shown(file))).collect();
-            let message = format!(
-                "--dataset {}: found several sets: {}; say which: --task NAME=FILE",
-                folder.display(),
-                each.join(", ")
-            );
-            Err(Failure::NotFound { message })
+            format!("--dataset {said}: found several sets: {}; say which: --task NAME=FILE", each.join(", "))
         }
-    }
+    };
+    Err(Failure::NotFound { message })
 }
 
 fn walk(folder: &Path, files: &mut Vec<PathBuf>, depth: usize) -> std::io::Result<()> {
@@ -74,13 +77,17 @@ mod tests {
         PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/demo/data"))
     }
 
+    fn in_folder(folder: &Path) -> Result<String, Failure> {
+        recognise(folder.to_str().unwrap(), &HubCache::at(Path::new("/nowhere")))
+    }
+
     #[test]
     fn each_of_the_five_sets_is_recognised_by_its_records() {
         let sets = ["commonsense_qa.jsonl", "cosmos_qa.csv", "logiqa.txt", "reclor.json", "ekar.jsonl"];
         for file in sets {
             let folder = tempfile::tempdir().unwrap();
             std::fs::copy(demo().join(file), folder.path().join(file)).unwrap();
-            let said = recognise(folder.path()).unwrap();
+            let said = in_folder(folder.path()).unwrap();
             let name = file.split('.').next().unwrap();
             assert_eq!(said, format!("{name}={}", folder.path().display()));
         }
@@ -88,14 +95,37 @@ mod tests {
 
     #[test]
     fn none_and_several_are_errors_that_list_what_is_there() {
-        let several = recognise(&demo()).unwrap_err().to_string();
+        let several = in_folder(&demo()).unwrap_err().to_string();
         assert!(
             several.contains("reclor (reclor.json)") && several.contains("--task NAME=FILE"),
             "{several}"
         );
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.json"), "[{\"x\": 1}]").unwrap();
-        let none = recognise(folder.path()).unwrap_err().to_string();
+        let none = in_folder(folder.path()).unwrap_err().to_string();
         assert!(none.contains("found a.json, expected a file as one of commonsense_qa"), "{none}");
+    }
+
+    #[test]
+    fn a_set_in_any_form_is_recognised_where_the_hub_has_it() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens/scoring/data");
+        let mut seen = 0;
+        for form in ["hf", "native"] {
+            for entry in std::fs::read_dir(golden.join(form)).unwrap() {
+                let file = entry.unwrap().path();
+                let root = tempfile::tempdir().unwrap();
+                let snapshot = root.path().join("datasets--org--set/snapshots/abc/data");
+                std::fs::create_dir_all(root.path().join("datasets--org--set/refs")).unwrap();
+                std::fs::create_dir_all(&snapshot).unwrap();
+                std::fs::write(root.path().join("datasets--org--set/refs/main"), "abc").unwrap();
+                let ending = file.extension().unwrap().to_string_lossy().into_owned();
+                std::fs::copy(&file, snapshot.join(format!("test-00000-of-00001.{ending}"))).unwrap();
+                let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+                let said = recognise("org/set", &HubCache::at(root.path())).unwrap();
+                assert_eq!(said, format!("{name}=org/set"), "{}", file.display());
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 15);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::dataset::recognise;
 use super::one::{self, One};
-use super::run::WorkArgs;
+use super::run::{WorkArgs, hub};
 use super::{BucketArg, Output, bars::say, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::catalog;
@@ -19,18 +19,21 @@ use std::path::PathBuf;
 
 /// Evaluate one model: no sweep file
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  espalier eval --model ./pruned --dataset ./logiqa\n  \
-                  espalier eval --model microsoft/phi-2 --task wikitext2 --task reclor=val.json --style cloze --json out.json")]
+#[command(
+    after_help = "Examples:\n  espalier eval --model ./pruned --dataset ./logiqa\n  espalier eval --model ./pruned --dataset EleutherAI/logiqa\n  \
+                  espalier eval --model microsoft/phi-2 --task wikitext2 --task reclor=val.json --style cloze --json out.json"
+)]
 pub struct Eval {
     /// A folder, or org/name in the Hugging Face cache
     #[arg(long)]
     pub model: String,
-    /// A task of the catalog or a task file, with a data file or folder if it is not the task's own; may be repeated
-    #[arg(long, value_name = "NAME[=FILE]")]
+    /// A task of the catalog or a task file, with its data if that is not the task's own: a file, a folder, or org/name or
+    /// hf://org/name[@revision] in the Hugging Face cache; may be repeated
+    #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
-    /// A folder with one of the five reasoning sets, recognised by what its records look like
-    #[arg(long, value_name = "DIR", conflicts_with = "task")]
-    pub dataset: Option<PathBuf>,
+    /// A folder, or org/name in the Hugging Face cache, with one of the five reasoning sets: recognised by its records
+    #[arg(long, value_name = "DIR|ORG/NAME", conflicts_with = "task")]
+    pub dataset: Option<String>,
     /// Tokens of a window, of perplexity [default: 2048, or the model's limit if that is less]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
     pub seqlen: Option<u32>,
@@ -90,13 +93,13 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
 
 fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
-        Some(folder) => vec![one::task(&recognise(folder)?)?],
+        Some(said) => vec![one::task(&recognise(said, &hub())?)?],
         None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,
     };
     if tasks.is_empty() {
         let names: Vec<&str> = catalog::tasks().iter().map(|t| t.name.as_str()).collect();
         let message = format!(
-            "--task or --dataset: found neither, expected --task with one of {}, or --dataset DIR",
+            "--task or --dataset: found neither, expected --task with one of {}, or --dataset DIR|ORG/NAME",
             names.join(", ")
         );
         return Err(Failure::Usage { message });

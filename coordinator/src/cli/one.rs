@@ -69,7 +69,7 @@ pub fn model(text: &str) -> Result<ModelDecl, Failure> {
         .map_err(|expected| Failure::Usage { message: format!("--model: found {text}, expected {expected}") })
 }
 
-/// `--task NAME[=FILE]`, `FILE.yaml=DATA`.
+/// `--task NAME[=DATA]`, `FILE.yaml=DATA`; data is a file, a folder or a dataset of the hub.
 pub fn task(text: &str) -> Result<TaskDecl, Failure> {
     let here = std::env::current_dir().unwrap_or_default();
     let (name, data) = text.split_once('=').map_or((text, None), |(name, data)| (name, Some(data)));
@@ -89,7 +89,7 @@ pub fn task(text: &str) -> Result<TaskDecl, Failure> {
         style: None,
         seqlen: None,
         limit: None,
-        data: data.map(|d| paths::absolute(&here, d)),
+        data: data.map(|d| paths::data(&here, d)),
         num_fewshot: 0,
         fewshot_seed: validate::FEWSHOT_SEED,
         models: None,

@@ -37,8 +37,8 @@ pub struct Prune {
     /// Share of weights to prune, 0 to 1; with N:M it may be left out
     #[arg(long, value_name = "RATIO")]
     pub sparsity_ratio: Option<f64>,
-    /// What the method is calibrated on: a dataset's name or a file
-    #[arg(long, default_value = "wikitext2", value_name = "NAME|FILE")]
+    /// What the method is calibrated on: wikitext2, a file, or org/name in the Hugging Face cache
+    #[arg(long, default_value = "wikitext2", value_name = "NAME|FILE|ORG/NAME")]
     pub calibration: String,
     /// Calibration windows
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..))]
@@ -55,8 +55,8 @@ pub struct Prune {
     /// CPU threads of a worker
     #[arg(long, default_value_t = validate::THREADS, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: u32,
-    /// Also measure a task on the pruned model, such as wikitext2 or wikitext2=FILE; may be repeated
-    #[arg(long, value_name = "NAME[=FILE]")]
+    /// Also measure a task on the pruned model, such as wikitext2 or reclor=val.json, as `eval --task` has it; may be repeated
+    #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
     /// Write a log and the metrics to this folder
     #[arg(long, value_name = "DIR")]
@@ -144,13 +144,11 @@ const TYPES: &str = "unstructured or N:M with M = 2N, such as 2:4 or 4:8 (others
 
 fn sweep(command: &Prune, model: ModelDecl, pattern: Option<Pattern>, tasks: Vec<TaskDecl>) -> One {
     let here = std::env::current_dir().unwrap_or_default();
-    let is_file =
-        paths::is_path(&command.calibration) || std::path::Path::new(&command.calibration).is_file();
+    let is_file = std::path::Path::new(&command.calibration).is_file();
     let calibration = CalibrationDecl {
-        data: if is_file {
-            paths::absolute(&here, &command.calibration)
-        } else {
-            command.calibration.clone()
+        data: match is_file {
+            true => paths::absolute(&here, &command.calibration),
+            false => validate::calibrations::source(&here, &command.calibration),
         },
         split: None,
         field: None,

@@ -68,17 +68,17 @@ impl WorkArgs {
     }
 }
 
+/// The Hugging Face cache of this machine.
+pub fn hub() -> HubCache {
+    HubCache::from_env(|name| std::env::var(name).ok())
+}
+
 /// How sweeps are resolved on this machine.
 pub fn resolve_options(backend: Backend, limit: Option<u64>) -> ResolveOptions {
     let get = |name: &str| std::env::var(name).ok();
     let cache =
         get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
-    ResolveOptions {
-        backend,
-        hub: HubCache::from_env(get),
-        digests: cache.map(|c| c.join("espalier/digests")),
-        limit,
-    }
+    ResolveOptions { backend, hub: hub(), digests: cache.map(|c| c.join("espalier/digests")), limit }
 }
 
 /// Runs the command.

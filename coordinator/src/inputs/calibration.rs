@@ -152,6 +152,8 @@ pub(super) fn files(
             return Ok(only.files);
         }
         data_files(Path::new(&decl.data), None)?
+    } else if decl.data.contains('/') {
+        hub.named_dataset(&decl.data, None)?.1
     } else {
         let Some(task) = catalog::task(&decl.data).filter(|t| !t.text.is_empty()) else {
             let texts: Vec<&str> =
@@ -159,7 +161,7 @@ pub(super) fn files(
             return Err(declared(
                 "data",
                 decl.data.clone(),
-                format!("{} or a file written ./file", texts.join(", ")),
+                format!("{}, a file written ./file, or org/name on the hub", texts.join(", ")),
             ));
         };
         hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?.1

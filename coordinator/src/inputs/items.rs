@@ -32,6 +32,10 @@ pub struct SplitFiles {
 /// alone that file.
 pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec<SplitFiles>, InputsError> {
     let (folder, files) = match data {
+        Some(data) if !data.starts_with('/') => {
+            let (located, files) = hub.named_dataset(data, task.config.as_deref())?;
+            (located.folder, files)
+        }
         Some(data) => match lone_file(data)? {
             Some(only) => return Ok(vec![only]),
             None => (PathBuf::from(data), data_files(Path::new(data), task.config.as_deref())?),

@@ -10,6 +10,8 @@ pub mod error;
 #[cfg(test)]
 mod goldens;
 pub mod grid;
+#[cfg(test)]
+mod hub_tests;
 pub mod items;
 pub mod model;
 mod mt19937;

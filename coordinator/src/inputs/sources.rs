@@ -4,10 +4,10 @@ use super::error::InputsError;
 use super::read::files::{DataFiles, data_files};
 use std::path::{Path, PathBuf};
 
-/// The Hugging Face cache of this machine.
+/// The Hugging Face cache of this machine: folders that are looked into in order.
 #[derive(Clone, Debug)]
 pub struct HubCache {
-    root: PathBuf,
+    roots: Vec<PathBuf>,
 }
 
 /// A source found.
@@ -32,12 +32,23 @@ impl HubCache {
             .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")))
             .unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"));
-        Self { root }
+        Self { roots: vec![root] }
     }
 
     /// A cache in a known place.
     pub fn at(root: &Path) -> Self {
-        Self { root: root.to_owned() }
+        Self { roots: vec![root.to_owned()] }
+    }
+
+    /// The same, with another folder that is looked into first.
+    pub fn with_first(mut self, root: &Path) -> Self {
+        self.roots.insert(0, root.to_owned());
+        self
+    }
+
+    /// Its folders, for messages.
+    fn shown(&self) -> String {
+        self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" or ")
     }
 
     /// A model's source: a folder (an absolute path), `hf://org/name[@revision]` or `org/name[@revision]`.
@@ -66,7 +77,7 @@ impl HubCache {
         let missing = || InputsError::NotCached {
             kind: "model",
             name: source.trim_start_matches("hf://").to_owned(),
-            cache: self.root.display().to_string(),
+            cache: self.shown(),
             command: match revision {
                 None => format!("hf download {name}"),
                 Some(revision) => format!("hf download {name} --revision {revision}"),
@@ -79,7 +90,7 @@ impl HubCache {
         Ok(Located { folder, pinned: format!("hf://{name}@{sha}") })
     }
 
-    /// A dataset's data files under the first of its names that is there. `revision`: where its data is if not at main.
+    /// A catalog task's data files under the first of its names that is there. `revision`: where its data is if not at main.
     pub fn dataset(
         &self,
         names: &[String],
@@ -87,38 +98,129 @@ impl HubCache {
         revision: Option<&str>,
     ) -> Result<(Located, DataFiles), InputsError> {
         for name in names {
-            for revision in ["main", CONVERTED] {
-                let Some((folder, sha)) = self.snapshot("datasets", name, revision) else {
-                    continue;
-                };
-                // A snapshot may hold nothing but a loading script.
-                let files = data_files(&folder, config)?;
-                if !files.splits.is_empty() {
-                    return Ok((Located { folder, pinned: format!("hf://datasets/{name}@{sha}") }, files));
-                }
+            if let Some(found) = self.data_of(name, config, &["main", CONVERTED])? {
+                return Ok(found);
             }
         }
         let name = names.first().cloned().unwrap_or_default();
-        let at = revision.map(|r| format!(" --revision {r}")).unwrap_or_default();
-        Err(InputsError::NotCached {
+        Err(self.no_dataset(&name, &name, revision))
+    }
+
+    /// The data files of a dataset that the user names: `org/name[@revision]`, `hf://org/name[/configuration][@revision]`.
+    /// Without a revision: main, or its conversion to Parquet where main has a loading script only. `config`: one that is taken
+    /// where it is there.
+    pub fn named_dataset(
+        &self,
+        source: &str,
+        config: Option<&str>,
+    ) -> Result<(Located, DataFiles), InputsError> {
+        let said = source.strip_prefix("hf://").unwrap_or(source);
+        let (path, revision) = said.split_once('@').map_or((said, None), |(n, r)| (n, Some(r)));
+        let path = path.strip_prefix("datasets/").unwrap_or(path);
+        let parts: Vec<&str> = path.split('/').collect();
+        let known = !said.contains("://") && parts.iter().all(|part| !part.is_empty());
+        let (name, own) = match parts[..] {
+            [name] if known => (name.to_owned(), None),
+            [org, name] if known => (format!("{org}/{name}"), None),
+            [org, name, own] if known => (format!("{org}/{name}"), Some(own)),
+            _ => {
+                let expected =
+                    "a file, a folder, or a dataset: org/name or hf://org/name[/configuration][@revision]";
+                return Err(InputsError::data(Path::new(source), "no such source", expected));
+            }
+        };
+        let revisions = revision.map_or(vec!["main", CONVERTED], |revision| vec![revision]);
+        let Some((located, files)) = self.data_of(&name, own.or(config), &revisions)? else {
+            let here = !source.starts_with("hf://");
+            let shown =
+                if here { format!("{said}, no file or folder here either,") } else { said.to_owned() };
+            return Err(self.no_dataset(&name, &shown, revision));
+        };
+        if let Some(own) = own
+            && !files
+                .splits
+                .values()
+                .flatten()
+                .chain(&files.others)
+                .all(|f| is_under(f, &located.folder, own))
+        {
+            let list: Vec<String> = files.configurations(&located.folder).into_iter().collect();
+            return Err(InputsError::data(
+                &located.folder,
+                format!("no configuration {own}"),
+                format!("one of {}", list.join(", ")),
+            ));
+        }
+        Ok((located, files))
+    }
+
+    /// Data of a dataset at the first of these revisions that holds any.
+    fn data_of(
+        &self,
+        name: &str,
+        config: Option<&str>,
+        revisions: &[&str],
+    ) -> Result<Option<(Located, DataFiles)>, InputsError> {
+        let mut unnamed = None;
+        for revision in revisions {
+            let Some((folder, sha)) = self.snapshot("datasets", name, revision) else {
+                continue;
+            };
+            let files = data_files(&folder, config)?;
+            let several = files.configurations(&folder);
+            if files.mixes(&folder) {
+                let list: Vec<&str> = several.iter().map(String::as_str).collect();
+                return Err(InputsError::data(
+                    &folder,
+                    format!("configurations {}", list.join(", ")),
+                    format!("one of them: hf://{name}/CONFIGURATION"),
+                ));
+            }
+            let located = Located { folder, pinned: format!("hf://datasets/{name}@{sha}") };
+            // A snapshot may hold nothing but a loading script.
+            match files.is_empty() {
+                false if !files.splits.is_empty() => return Ok(Some((located, files))),
+                false => drop(unnamed.get_or_insert((located, files))),
+                true => {}
+            }
+        }
+        Ok(unnamed)
+    }
+
+    fn no_dataset(&self, name: &str, shown: &str, revision: Option<&str>) -> InputsError {
+        // Of a dataset whose main is here without data the conversion is what lacks.
+        let script = revision.is_none() && self.snapshot("datasets", name, "main").is_some();
+        let at = revision.or(script.then_some(CONVERTED));
+        let at = at.map(|r| format!(" --revision {r}")).unwrap_or_default();
+        InputsError::NotCached {
             kind: "dataset",
-            cache: self.root.display().to_string(),
-            command: format!("hf download {name} --repo-type dataset{at}"),
-            name,
-        })
+            name: shown.to_owned(),
+            cache: self.shown(),
+            command: format!("hf download --repo-type dataset {name}{at}"),
+        }
     }
 
     /// The snapshot of a repository at a branch, tag, reference or commit.
     fn snapshot(&self, kind: &str, name: &str, revision: &str) -> Option<(PathBuf, String)> {
-        let repository = self.root.join(format!("{kind}--{}", name.replace('/', "--")));
-        let refs = repository.join("refs");
-        // A reference that is not a branch lies under its full name: refs/refs/convert/parquet.
-        let short = revision.strip_prefix("refs/").unwrap_or(revision);
-        let named = [revision, short].iter().find_map(|r| std::fs::read_to_string(refs.join(r)).ok());
-        let sha = named.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());
-        let folder = repository.join("snapshots").join(&sha);
-        folder.is_dir().then_some((folder, sha))
+        self.roots.iter().find_map(|root| snapshot_in(root, kind, name, revision))
     }
+}
+
+fn snapshot_in(root: &Path, kind: &str, name: &str, revision: &str) -> Option<(PathBuf, String)> {
+    let repository = root.join(format!("{kind}--{}", name.replace('/', "--")));
+    let refs = repository.join("refs");
+    // A reference that is not a branch lies under its full name: refs/refs/convert/parquet.
+    let short = revision.strip_prefix("refs/").unwrap_or(revision);
+    let named = [revision, short].iter().find_map(|r| std::fs::read_to_string(refs.join(r)).ok());
+    let sha = named.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());
+    let folder = repository.join("snapshots").join(&sha);
+    folder.is_dir().then_some((folder, sha))
+}
+
+/// True if the file lies under a folder of this name.
+fn is_under(file: &Path, folder: &Path, name: &str) -> bool {
+    let inner = file.strip_prefix(folder).unwrap_or(file);
+    inner.parent().is_some_and(|parent| parent.iter().any(|part| part == name))
 }
 
 #[cfg(test)]
@@ -135,7 +237,7 @@ mod tests {
     fn the_cache_is_where_hugging_faces_tools_look() {
         let root = |pairs: &[(&str, &str)]| {
             let get = |key: &str| pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned());
-            HubCache::from_env(get).root.to_string_lossy().into_owned()
+            HubCache::from_env(get).shown()
         };
         assert_eq!(root(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), "/c");
         assert_eq!(root(&[("HF_HOME", "/h"), ("HOME", "/root")]), "/h/hub");
@@ -166,7 +268,7 @@ mod tests {
         assert_eq!(
             error.to_string(),
             "dataset allenai/cosmos_qa is not in the Hugging Face cache /nowhere/hub; get it there with: hf download \
-             allenai/cosmos_qa --repo-type dataset --revision refs/convert/parquet"
+             --repo-type dataset allenai/cosmos_qa --revision refs/convert/parquet"
         );
     }
 

@@ -29,6 +29,27 @@ pub fn absolute(folder: &Path, text: &str) -> String {
     clean.to_string_lossy().into_owned()
 }
 
+/// Where data is, as a sweep file or a command line says it: a path, made absolute, or a dataset of the hub, as written.
+/// A bare `a/b` is a path where something of that name is there, else the hub's dataset `a/b`.
+pub fn data(folder: &Path, text: &str) -> String {
+    if text.contains("://") {
+        return text.to_owned();
+    }
+    let path = absolute(folder, text);
+    let on_hub = !is_path(text) && is_hub(text) && !Path::new(&path).exists();
+    if on_hub { text.to_owned() } else { path }
+}
+
+/// True for `org/name` and `org/name@revision`.
+pub fn is_hub(text: &str) -> bool {
+    let name = text.split_once('@').map_or(text, |(name, _)| name);
+    let plain = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    matches!(name.split('/').collect::<Vec<_>>()[..], [org, name] if plain(org) && plain(name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +63,19 @@ mod tests {
             assert!(!is_path(name), "{name}");
         }
         assert_eq!(absolute(Path::new("/sweeps/x"), "../data/./a.txt"), "/sweeps/data/a.txt");
+    }
+
+    #[test]
+    fn data_is_a_path_where_there_is_one_and_else_a_dataset_of_the_hub() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder.path().join("org/here")).unwrap();
+        let at = |text: &str| folder.path().join(text).to_string_lossy().into_owned();
+        for name in ["org/name", "org/name@refs/convert/parquet", "hf://org/name", "hf://name", "s3://b/x"] {
+            assert_eq!(data(folder.path(), name), name);
+        }
+        for path in ["org/here", "org/a.jsonl", "file", "a/b/c", "~x/y"] {
+            assert_eq!(data(folder.path(), path), at(path));
+        }
+        assert_eq!(data(folder.path(), "./org/name"), at("org/name"));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::records::{EXTENSIONS, extension};
 use crate::inputs::error::InputsError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Extensions of plain text.
@@ -34,6 +34,20 @@ impl DataFiles {
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.splits.keys().copied().collect();
         if names.is_empty() { "no file that names a split".to_owned() } else { names.join(", ") }
+    }
+
+    /// Folders of `root` that hold files of one split each on their own: a dataset's configurations.
+    pub fn configurations(&self, root: &Path) -> BTreeSet<String> {
+        self.splits.values().flatten().map(|file| configuration(file, root)).collect()
+    }
+
+    /// True if some split's files are of several configurations: together they are no dataset.
+    pub fn mixes(&self, root: &Path) -> bool {
+        let several = |files: &Vec<PathBuf>| {
+            let of: BTreeSet<String> = files.iter().map(|file| configuration(file, root)).collect();
+            of.len() > 1
+        };
+        self.splits.values().any(several)
     }
 }
 
@@ -77,6 +91,13 @@ pub fn data_files(folder: &Path, config: Option<&str>) -> Result<DataFiles, Inpu
         files.retain(|f| Some(rank(f)) == best);
     }
     Ok(found)
+}
+
+/// The folders between `root` and a file that name no split.
+fn configuration(file: &Path, root: &Path) -> String {
+    let inner = file.strip_prefix(root).ok().and_then(Path::parent).unwrap_or(Path::new(""));
+    let parts = inner.iter().map(|part| part.to_string_lossy());
+    parts.filter(|part| split_of(part).is_none()).collect::<Vec<_>>().join("/")
 }
 
 fn rank(file: &Path) -> usize {

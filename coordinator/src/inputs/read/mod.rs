@@ -3,7 +3,6 @@
 mod columns;
 pub mod files;
 pub mod logiqa;
-pub mod recognise;
 pub mod records;
 pub mod schema;
 pub mod text;

@@ -15,7 +15,7 @@ pub const DEFAULT: &str = "default";
 const NSAMPLES: u32 = 128;
 
 const KEYS: [&str; 6] = ["data", "split", "field", "sampler", "nsamples", "seqlen"];
-const DATA: &str = "a dataset's name such as wikitext2, or a file written ./file";
+const DATA: &str = "a dataset's name such as wikitext2, a file written ./file, or org/name on the hub";
 
 /// Both keys of the file together.
 pub fn read(reader: &mut Reader, top: &Fields<'_>, folder: &Path) -> BTreeMap<String, CalibrationDecl> {
@@ -57,11 +57,16 @@ pub fn unsaid(at: Pos) -> CalibrationDecl {
     }
 }
 
+/// `data:`: a word is a name of the catalog; anything else is a path, or a dataset of the hub.
+pub fn source(folder: &Path, text: &str) -> String {
+    if paths::is_path(text) || text.contains('/') { paths::data(folder, text) } else { text.to_owned() }
+}
+
 fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<CalibrationDecl> {
     let fields = reader.fields(node, field, &KEYS)?;
     let data = reader.required(&fields, "data", DATA).and_then(|n| {
         let text = reader.text(n, &fields.path_of("data"), DATA)?;
-        Some(if paths::is_path(text) { paths::absolute(folder, text) } else { text.to_owned() })
+        Some(source(folder, text))
     });
     let mut text = |key: &str, expected| {
         fields.get(key).and_then(|n| reader.text(n, &fields.path_of(key), expected)).map(str::to_owned)

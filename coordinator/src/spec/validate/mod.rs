@@ -1,4 +1,5 @@
-//! Tree → [`SweepFile`]: one file a part of the sweep file. Every complaint is kept; nothing outside the file is looked at.
+//! Tree → [`SweepFile`]: one file a part of the sweep file. Every complaint is kept; nothing outside the file is looked at, but whether a bare
+//! `a/b` is a path that is there.
 
 pub mod calibrations;
 pub mod models;

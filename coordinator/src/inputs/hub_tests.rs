@@ -1,0 +1,90 @@
+//! Datasets of the hub's cache: which is read, at which revision, of which split, and what is said where there is none.
+
+use super::resolve_tests::{Case, golden};
+
+#[test]
+fn datasets_of_the_hub_are_read_from_its_cache_under_their_own_name_or_the_tasks() {
+    let case = Case::new();
+    let put = |path: &str, golden_file: &str, change: &dyn Fn(String) -> String| {
+        let path = case.folder.path().join("hub").join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        match golden_file {
+            "" => std::fs::write(path, change(String::new())).unwrap(),
+            parquet if parquet.ends_with(".parquet") => drop(std::fs::copy(golden(parquet), path).unwrap()),
+            text => std::fs::write(path, change(std::fs::read_to_string(golden(text)).unwrap())).unwrap(),
+        }
+    };
+    let text = |text: &'static str| move |_: String| text.to_owned();
+    let same = |text: String| text;
+    // A set as exported, its test split without answers: validation is read.
+    put("datasets--me--mine/refs/main", "", &text("a1"));
+    let withheld = |text: String| text.replace("\"answerKey\": \"", "\"answerKey\": \"\", \"was\": \"");
+    put("datasets--me--mine/snapshots/a1/data/test.jsonl", "data/hf/ekar.jsonl", &withheld);
+    put("datasets--me--mine/snapshots/a1/data/validation.jsonl", "data/hf/ekar.jsonl", &same);
+    // The catalog's own, its main only a script: its conversion is read.
+    put("datasets--EleutherAI--logiqa/refs/main", "", &text("b1"));
+    put("datasets--EleutherAI--logiqa/snapshots/b1/logiqa.py", "", &text("code"));
+    let lacks = |case: &Case| case.error("recipes: [{method: magnitude, sparsity: 0.5}]\ntasks: [logiqa]\n");
+    let before = lacks(&case);
+    put("datasets--EleutherAI--logiqa/refs/refs/convert/parquet", "", &text("b2"));
+    put(
+        "datasets--EleutherAI--logiqa/snapshots/b2/logiqa/test/0000.parquet",
+        "data/hf/logiqa.parquet",
+        &same,
+    );
+    // A text to calibrate on and to measure, pinned.
+    put("datasets--me--text/snapshots/c1/train.txt", "data/rows.txt", &same);
+    put("datasets--me--text/snapshots/c1/test.txt", "data/rows.txt", &same);
+    let got = case
+        .prepare(
+            "recipes: [{method: wanda, sparsity: 0.5}]\ncalibration: {data: me/text@c1, nsamples: 2, seqlen: 32}\n\
+             tasks: [{task: ekar, data: me/mine}, logiqa, {task: wikitext2, data: hf://me/text@c1, seqlen: 32}]\n",
+        )
+        .unwrap();
+    let splits: Vec<(&str, &str)> =
+        got.sweep.tasks.iter().map(|t| (t.label.as_str(), t.split.as_str())).collect();
+    assert_eq!(splits, [("ekar", "validation"), ("logiqa", "test"), ("wikitext2@32", "test")]);
+    // The same cells as from the files themselves.
+    let local = case
+        .prepare(&format!(
+            "recipes: [{{method: magnitude, sparsity: 0.5}}]\ntasks: [{{task: ekar, data: {}}}]\n",
+            golden("data/hf/ekar.jsonl").display()
+        ))
+        .unwrap();
+    assert_eq!(local.sweep.cells[0].inputs, got.sweep.cells[0].inputs);
+    assert!(
+        before.ends_with("--repo-type dataset EleutherAI/logiqa --revision refs/convert/parquet"),
+        "{before}"
+    );
+    let pinned = case.error(
+        "recipes: [{method: magnitude, sparsity: 0.5}]\ntasks: [{task: wikitext2, data: me/text@c2}]\n",
+    );
+    assert_eq!(
+        pinned,
+        "dataset me/text@c2, no file or folder here either, is not in the Hugging Face cache hub; get it there with: hf \
+         download --repo-type dataset me/text --revision c2"
+    );
+}
+
+#[test]
+fn a_dataset_of_several_configurations_is_read_only_where_one_is_named() {
+    let case = Case::new();
+    for name in ["en", "zh"] {
+        let folder = case.folder.path().join("hub/datasets--me--two/snapshots/a1").join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::copy(golden("data/hf/ekar.jsonl"), folder.join("test.jsonl")).unwrap();
+    }
+    let ekar = |source: &str| {
+        format!(
+            "recipes: [{{method: magnitude, sparsity: 0.5}}]\ntasks: [{{task: ekar, data: \"{source}\"}}]\n"
+        )
+    };
+    let said = case.error(&ekar("me/two@a1"));
+    assert!(
+        said.ends_with("found configurations en, zh, expected one of them: hf://me/two/CONFIGURATION"),
+        "{said}"
+    );
+    assert_eq!(case.prepare(&ekar("hf://me/two/zh@a1")).unwrap().sweep.tasks[0].split, "test");
+    let said = case.error(&ekar("hf://me/two/fr@a1"));
+    assert!(said.contains("en, zh"), "{said}");
+}
