@@ -35,6 +35,20 @@ pub enum Event {
     Submit(Box<Submission>),
     /// Nothing more of the sweep is to be run.
     Cancel(Name),
+    /// Nothing new of the sweep is to be given out until it is resumed; begun cells are finished. Submitting again does not
+    /// resume it.
+    Pause(Name),
+    /// The end of a pause.
+    Resume(Name),
+    /// The failures of these keys are forgotten, so that they are tried again; a sweep that too many failures stopped goes on.
+    Retry {
+        /// The sweep.
+        sweep: Name,
+        /// Variant or cell keys; empty for every quarantined one of the sweep.
+        keys: Vec<Digest>,
+    },
+    /// Another instance has the sweep now: it is no longer known here. Cells that other sweeps want stay wanted.
+    Forget(Name),
     /// A worker called.
     Sync(Box<Sync>),
     /// A worker's call is no longer open, though it was not answered.
@@ -66,6 +80,8 @@ pub enum Event {
 pub struct Submission {
     /// The sweep.
     pub sweep: Name,
+    /// Higher comes first; sweeps of one priority share fairly. 0 unless said.
+    pub priority: i32,
     /// When to give up.
     pub limits: Limits,
     /// Variants with the cells wanted of them, in the order of tables.

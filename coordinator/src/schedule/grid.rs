@@ -14,7 +14,10 @@ impl Schedule {
             limits: submission.limits,
             cells: BTreeSet::new(),
             alone: BTreeSet::new(),
+            priority: submission.priority,
+            paused: self.sweeps.get(&submission.sweep).is_some_and(|s| s.paused),
             halted: false,
+            doomed: false,
             told: false,
         };
         for plan in submission.variants {
@@ -63,7 +66,7 @@ impl Schedule {
     }
 
     /// Takes from running attempts what nobody wants any more, except cells already begun.
-    fn trim_running(&mut self) {
+    pub(super) fn trim_running(&mut self) {
         let running: Vec<AttemptId> = self.attempts.keys().cloned().collect();
         for id in running {
             let attempt = &self.attempts[&id];
@@ -79,12 +82,12 @@ impl Schedule {
 
     /// A sweep that goes on wants this cell.
     pub(super) fn wanted(&self, cell: CellKey) -> bool {
-        self.sweeps.values().any(|s| !s.halted && s.cells.contains(&cell))
+        self.sweeps.values().any(|s| s.goes_on() && s.cells.contains(&cell))
     }
 
     /// A sweep that goes on wants this variant's record by itself, and it is not there.
     pub(super) fn wanted_alone(&self, key: VariantKey) -> bool {
-        !self.variants[&key].done && self.sweeps.values().any(|s| !s.halted && s.alone.contains(&key))
+        !self.variants[&key].done && self.sweeps.values().any(|s| s.goes_on() && s.alone.contains(&key))
     }
 
     /// Cells of a variant that are wanted, not done and not given up, in order.
@@ -109,7 +112,7 @@ impl Schedule {
     }
 
     /// Gives cells that came in late to the attempt that is already preparing their variant.
-    fn extend_running(&mut self) {
+    pub(super) fn extend_running(&mut self) {
         let running: Vec<AttemptId> = self.attempts.keys().cloned().collect();
         for id in running {
             let attempt = &self.attempts[&id];
@@ -192,6 +195,7 @@ impl Schedule {
             });
             let whole = !alone_open && fates.iter().all(Option::is_some);
             if !whole && failed >= sweep.limits.max_failed_cells.max(1) as usize && !sweep.halted {
+                self.sweeps.get_mut(&name).expect("names were just read").doomed = true;
                 self.halt(&name);
             }
             let halted = self.sweeps[&name].halted;

@@ -6,12 +6,15 @@
 //!
 //! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
+//! * [`control`]: pause, resume, retry, forget. * [`explain`]: why a cell is not running.
 //! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. * [`invariants`]: what is always true.
 
 mod adopt;
 mod blame;
 pub mod command;
+mod control;
 pub mod event;
+mod explain;
 mod grid;
 mod invariants;
 mod lease;
@@ -31,6 +34,7 @@ pub use event::{
     CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Report, Submission, Sync, VariantPlan,
     WorkerFacts, WorkerId,
 };
+pub use explain::{Explanation, Wait};
 pub use place::Misfit;
 pub use state::{Schedule, Timing};
 pub use view::{AttemptView, SweepView, View};

@@ -4,9 +4,10 @@
 use super::blame::NODE_FAULTS;
 use super::event::{Millis, WorkerFacts, WorkerId};
 use super::state::{Schedule, Trouble, Worker};
-use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
+use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::recipe::Backend;
-use std::collections::BTreeSet;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a worker cannot run a variant.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -70,17 +71,51 @@ impl Schedule {
         )
     }
 
-    fn unfit(&self, worker: &Worker, variant: VariantKey) -> Option<Misfit> {
+    pub(super) fn unfit(&self, worker: &Worker, variant: VariantKey) -> Option<Misfit> {
         if worker.faults >= NODE_FAULTS {
             return Some(Misfit::Faulty { faults: worker.faults });
         }
         self.misfit(&worker.facts, variant)
     }
 
+    /// Running workers have had time to announce what they hold.
+    pub(super) fn reconciled(&self, now: Millis) -> bool {
+        self.started.is_some_and(|s| now >= s + self.timing.reconcile)
+    }
+
+    /// Work that runs for every sweep; an attempt that several want counts for each.
+    fn running_work(&self) -> BTreeMap<&Name, u64> {
+        let mut running: BTreeMap<&Name, u64> = BTreeMap::new();
+        for attempt in self.attempts.values() {
+            let variant = &self.variants[&attempt.variant];
+            let pruning = if variant.done { 0 } else { variant.cost };
+            let cost = pruning + attempt.cells.iter().map(|c| variant.cells[c].cost).sum::<u64>();
+            for (name, _) in self.sweeps.iter().filter(|(_, s)| {
+                s.alone.contains(&attempt.variant) || attempt.cells.iter().any(|c| s.cells.contains(c))
+            }) {
+                *running.entry(name).or_default() += cost.max(1);
+            }
+        }
+        running
+    }
+
+    /// The best claim that a sweep has on giving out these cells next: higher priority, then less work running.
+    fn claim(
+        &self,
+        key: VariantKey,
+        cells: &BTreeSet<CellKey>,
+        running: &BTreeMap<&Name, u64>,
+    ) -> (i32, Reverse<u64>) {
+        let wanting = self.sweeps.iter().filter(|(_, s)| {
+            s.goes_on() && (s.alone.contains(&key) || cells.iter().any(|c| s.cells.contains(c)))
+        });
+        let claims = wanting.map(|(name, s)| (s.priority, Reverse(running.get(name).copied().unwrap_or(0))));
+        claims.max().unwrap_or((i32::MIN, Reverse(u64::MAX)))
+    }
+
     /// Gives every idle worker whose call is open something to do, if there is anything for it.
     pub(super) fn place(&mut self, now: Millis) {
-        let settled = self.started.is_some_and(|s| now >= s + self.timing.reconcile);
-        if self.draining || !settled {
+        if self.draining || !self.reconciled(now) {
             return;
         }
         let idle: Vec<WorkerId> = self
@@ -112,6 +147,7 @@ impl Schedule {
 
     fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<(VariantKey, BTreeSet<CellKey>)> {
         let worker = &self.workers[id];
+        let running = self.running_work();
         let mut best = None;
         for (key, variant) in &self.variants {
             if !self.waits(now, *key)
@@ -132,7 +168,7 @@ impl Schedule {
                 || worker.facts.models.contains(&variant.needs.model);
             let pruning = if variant.done { 0 } else { variant.cost };
             let cost = pruning + cells.iter().map(|c| variant.cells[c].cost).sum::<u64>();
-            let rank = (has_model, cost, std::cmp::Reverse(variant.order));
+            let rank = (self.claim(*key, &cells, &running), has_model, cost, Reverse(variant.order));
             if best.as_ref().is_none_or(|(top, _, _)| rank > *top) {
                 best = Some((rank, *key, cells));
             }

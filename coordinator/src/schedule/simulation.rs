@@ -105,6 +105,7 @@ impl World {
         });
         let submission = Submission {
             sweep: "demo".parse().unwrap(),
+            priority: 0,
             limits: Limits { attempts: 3, max_failed_cells: 1000 },
             variants: plans.collect(),
             variants_done: BTreeSet::new(),

@@ -27,6 +27,8 @@ pub struct Schedule {
     pub(super) timing: Timing,
     /// Time of the first event.
     pub(super) started: Option<Millis>,
+    /// Time of the last event.
+    pub(super) now: Millis,
     /// Number of the last attempt of this epoch.
     pub(super) last_attempt: u64,
     pub(super) draining: bool,
@@ -48,10 +50,23 @@ pub(super) struct Sweep {
     pub(super) cells: BTreeSet<CellKey>,
     /// Variants whose own record is wanted.
     pub(super) alone: BTreeSet<VariantKey>,
+    /// Higher comes first.
+    pub(super) priority: i32,
+    /// Nothing new of it is given out.
+    pub(super) paused: bool,
     /// Stopped, by the user or by `limits.max_failed_cells`.
     pub(super) halted: bool,
+    /// Stopped by `limits.max_failed_cells`.
+    pub(super) doomed: bool,
     /// `SweepDone` was said.
     pub(super) told: bool,
+}
+
+impl Sweep {
+    /// What it wants is to be run now.
+    pub(super) fn goes_on(&self) -> bool {
+        !self.halted && !self.paused
+    }
 }
 
 /// A variant that some sweep wants.
@@ -160,6 +175,7 @@ impl Schedule {
             epoch,
             timing,
             started: None,
+            now: Millis(0),
             last_attempt: 0,
             draining: false,
             unsettled: false,

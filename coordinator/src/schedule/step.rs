@@ -10,10 +10,15 @@ impl Schedule {
     /// Takes in what happened at `now`. Time never goes back.
     pub fn step(&mut self, now: Millis, event: Event) -> Vec<Command> {
         self.started.get_or_insert(now);
+        self.now = now;
         let mut commands = Vec::new();
         match event {
             Event::Submit(submission) => self.submit(*submission),
             Event::Cancel(sweep) => self.halt(&sweep),
+            Event::Pause(sweep) => self.pause(&sweep),
+            Event::Resume(sweep) => self.resume(&sweep),
+            Event::Retry { sweep, keys } => self.retry(&sweep, &keys),
+            Event::Forget(sweep) => self.forget(&sweep),
             Event::Sync(sync) => self.on_sync(now, *sync, &mut commands),
             Event::CallClosed { worker, call } => self.on_call_closed(&worker, call),
             Event::WorkerLost(worker) => self.worker_lost(now, &worker, &mut commands),

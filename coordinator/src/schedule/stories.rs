@@ -262,3 +262,99 @@ fn a_cell_that_two_sweeps_want_is_run_once_and_stops_only_when_neither_does() {
     story.event(Event::Cancel("other".parse().unwrap()));
     assert_eq!(story.sync(1, vec![pruning(&order)]), Some(vec![]));
 }
+
+fn named(name: &str, first: u8, priority: i32) -> Submission {
+    let mut submission = grid(&[1]);
+    submission.sweep = name.parse().unwrap();
+    submission.priority = priority;
+    submission.variants = (0..3)
+        .map(|v| VariantPlan {
+            key: variant(first + v),
+            cells: vec![CellPlan { key: cell(first + v, 0), cost: 10 }],
+            ..submission.variants[0].clone()
+        })
+        .collect();
+    submission
+}
+
+#[test]
+fn the_higher_priority_comes_first_and_equal_ones_share() {
+    let mut story = Story::of(named("low", 0, 0));
+    for s in [named("a", 10, 5), named("b", 20, 5)] {
+        story.event(Event::Submit(Box::new(s)));
+    }
+    let given: Vec<_> = (1..=8).map(|w| story.given(w).variant).collect();
+    let of = |range: std::ops::Range<usize>, first: u8| {
+        given[range].iter().filter(|v| (first..first + 3).any(|n| variant(n) == **v)).count()
+    };
+    assert_eq!([of(0..2, 10), of(0..2, 20), of(2..4, 10), of(2..4, 20), of(6..8, 0)], [1, 1, 1, 1, 2]);
+}
+
+#[test]
+fn a_paused_sweep_finishes_what_has_begun_and_goes_on_when_resumed() {
+    let mut story = Story::of(grid(&[2, 1]));
+    let order = story.given(1);
+    story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]);
+    story.event(Event::Pause(sweep()));
+    assert_eq!(story.schedule.explain(cell(1, 0)), Explanation::Waiting { on: Wait::Paused });
+    let held = story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]).unwrap();
+    assert_eq!(held[0].cells, [cell(0, 0)]);
+    assert_eq!(story.sync(1, vec![evaluating(&order, &[cell(0, 0)], &[])]), Some(vec![]));
+    assert_eq!(story.sync(1, vec![]), None);
+    assert!(story.schedule.view().sweeps[&sweep()].paused && !story.schedule.view().sweeps[&sweep()].over);
+    let resumed = story.event(Event::Resume(sweep()));
+    assert_eq!(answer_to(&resumed, 1).unwrap()[0].variant, variant(1));
+}
+
+#[test]
+fn a_retried_key_is_tried_again_and_a_sweep_that_failures_stopped_goes_on() {
+    let mut submission = grid(&[1]);
+    submission.limits.max_failed_cells = 1;
+    let mut story = Story::of(submission);
+    let order = story.given(1);
+    let report = failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::BadCheckpoint);
+    story.sync(1, vec![report.clone()]);
+    assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Quarantined(FailureCode::BadCheckpoint));
+    story.event(Event::Retry { sweep: sweep(), keys: vec![] });
+    // The same failure, said again, is not a second one.
+    let again = story.sync(1, vec![report]).unwrap();
+    assert_ne!(again[0].attempt, order.attempt);
+    assert!(story.schedule.view().sweeps[&sweep()].failed.is_empty());
+}
+
+#[test]
+fn a_forgotten_sweep_leaves_what_another_wants() {
+    let mut story = Story::of(grid(&[2]));
+    let mut second = grid(&[1]);
+    second.sweep = "other".parse().unwrap();
+    story.event(Event::Submit(Box::new(second)));
+    let order = story.given(1);
+    story.event(Event::Forget(sweep()));
+    assert_eq!(story.sync(1, vec![pruning(&order)]).unwrap()[0].cells, [cell(0, 0)]);
+    assert!(!story.schedule.view().sweeps.contains_key(&sweep()));
+    assert_eq!(story.schedule.explain(cell(0, 1)), Explanation::Waiting { on: Wait::NotWanted });
+}
+
+#[test]
+fn it_is_explained_why_a_cell_is_not_running() {
+    let waits = |story: &Story, c| match story.schedule.explain(c) {
+        Explanation::Waiting { on } => on,
+        other => panic!("{other:?}"),
+    };
+    let mut story = Story::of(grid(&[1, 1]));
+    assert_eq!(waits(&story, cell(0, 0)), Wait::NoWorkerFits(vec![]));
+    let order = story.given(1);
+    let attempt = order.attempt.clone();
+    assert_eq!(waits(&story, cell(0, 0)), Wait::Preparing { attempt: attempt.clone() });
+    assert_eq!(waits(&story, cell(1, 0)), Wait::Busy);
+    story.sync(1, vec![evaluating(&order, &[], &[])]);
+    let worker = WorkerId("w1".into());
+    assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Running { attempt, worker });
+    let report =
+        failing(evaluating(&order, &[], &[]), cell(0, 0).0, FaultKind::StoreError, FailureCode::StoreError);
+    story.sync(1, vec![report]);
+    assert_eq!(waits(&story, cell(0, 0)), Wait::NotBefore(Millis(2_000)));
+    assert_eq!(waits(&story, cell(9, 9)), Wait::NotWanted);
+    story.event(Event::Cancel(sweep()));
+    assert_eq!(waits(&story, cell(1, 0)), Wait::Halted);
+}

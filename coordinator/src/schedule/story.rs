@@ -41,6 +41,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
     });
     Submission {
         sweep: sweep(),
+        priority: 0,
         limits: Limits { attempts: 3, max_failed_cells: 10 },
         variants: plans.collect(),
         variants_done: BTreeSet::new(),

@@ -28,6 +28,10 @@ pub struct SweepView {
     pub work: (u64, u64),
     /// Keys of variants and cells that were given up, with why.
     pub failed: BTreeMap<Digest, FailureCode>,
+    /// Higher comes first.
+    pub priority: i32,
+    /// Nothing new of it is given out.
+    pub paused: bool,
     /// Nothing is left to do.
     pub over: bool,
     /// It was stopped before its end.
@@ -69,6 +73,8 @@ impl Schedule {
         let sweep = &self.sweeps[name];
         let mut view = SweepView {
             cells: sweep.cells.len(),
+            priority: sweep.priority,
+            paused: sweep.paused,
             over: sweep.told,
             halted: sweep.halted,
             ..SweepView::default()

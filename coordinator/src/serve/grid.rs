@@ -144,6 +144,7 @@ pub fn submission(
     });
     Submission {
         sweep: sweep.name.clone(),
+        priority: 0,
         limits: sweep.limits,
         variants: plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect(),
         variants_done: committed.variants.keys().copied().collect(),

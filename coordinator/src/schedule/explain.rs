@@ -1,0 +1,111 @@
+//! Why a cell is not running. Read-only.
+
+use super::event::{Millis, WorkerId};
+use super::place::Misfit;
+use super::state::Schedule;
+use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
+use espalier_proto::records::FailureCode;
+
+/// How a cell stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// Its record is in the bucket.
+    Done,
+    /// A worker has it.
+    Running {
+        /// The attempt.
+        attempt: AttemptId,
+        /// Who.
+        worker: WorkerId,
+    },
+    /// It, or its variant, failed as often as the limits allow.
+    Quarantined(FailureCode),
+    /// It does not run yet, or not any more.
+    Waiting {
+        /// For what.
+        on: Wait,
+    },
+}
+
+/// What a cell waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// It failed without a fault of its own and is tried again after so long, from the schedule's last event on.
+    NotBefore(Millis),
+    /// Its variant is being prepared.
+    Preparing {
+        /// By this attempt.
+        attempt: AttemptId,
+    },
+    /// No worker that has called can run it; empty if none has called.
+    NoWorkerFits(Vec<(WorkerId, Misfit)>),
+    /// Every worker that fits has something else to do.
+    Busy,
+    /// Every sweep that wants it and goes on is paused.
+    Paused,
+    /// Every sweep that wants it was stopped.
+    Halted,
+    /// The coordinator has just started and waits for what running workers hold.
+    Reconciling,
+    /// Workers are told to finish and end.
+    Draining,
+    /// No sweep wants it.
+    NotWanted,
+}
+
+impl Schedule {
+    /// How a cell stands, and if it is not running, why.
+    pub fn explain(&self, cell: CellKey) -> Explanation {
+        let Some(home) = self.homes.get(&cell).copied() else {
+            return Explanation::Waiting { on: Wait::NotWanted };
+        };
+        match self.fate(cell) {
+            Some(Ok(())) => return Explanation::Done,
+            Some(Err(code)) => return Explanation::Quarantined(code),
+            None => {}
+        }
+        let variant = &self.variants[&home];
+        let holder = variant.attempts.iter().find(|a| self.attempts[*a].cells.contains(&cell));
+        if let Some(id) = holder {
+            let attempt = &self.attempts[id];
+            if attempt.begun.contains(&cell) || variant.done {
+                return Explanation::Running { attempt: id.clone(), worker: attempt.worker.clone() };
+            }
+            return Explanation::Waiting { on: Wait::Preparing { attempt: id.clone() } };
+        }
+        Explanation::Waiting { on: self.wait(home, cell) }
+    }
+
+    fn wait(&self, home: VariantKey, cell: CellKey) -> Wait {
+        let wanting: Vec<_> = self.sweeps.values().filter(|s| s.cells.contains(&cell)).collect();
+        if wanting.is_empty() {
+            return Wait::NotWanted;
+        }
+        if wanting.iter().all(|s| s.halted) {
+            return Wait::Halted;
+        }
+        if !wanting.iter().any(|s| s.goes_on()) {
+            return Wait::Paused;
+        }
+        if self.draining {
+            return Wait::Draining;
+        }
+        if !self.reconciled(self.now) {
+            return Wait::Reconciling;
+        }
+        let variant = &self.variants[&home];
+        let not_before = variant.trouble.not_before.max(variant.cells[&cell].trouble.not_before);
+        if not_before > self.now {
+            return Wait::NotBefore(Millis(not_before.0 - self.now.0));
+        }
+        let preparing = variant.attempts.first().filter(|_| !variant.done);
+        if let Some(attempt) = preparing {
+            return Wait::Preparing { attempt: attempt.clone() };
+        }
+        let misfits: Vec<_> = self.workers.iter().map(|(id, w)| (id, self.unfit(w, home))).collect();
+        if misfits.iter().any(|(_, m)| m.is_none()) {
+            return Wait::Busy;
+        }
+        Wait::NoWorkerFits(misfits.into_iter().filter_map(|(id, m)| Some((id.clone(), m?))).collect())
+    }
+}
