@@ -2,19 +2,19 @@
 
 use super::dataset::recognise;
 use super::one::{self, One};
-use super::run::{WorkArgs, hub};
+use super::run::WorkArgs;
 use super::{BucketArg, Output, bars::say, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::catalog;
 use crate::inputs::resolve::Prepared;
 use crate::merge::collect::{Found, collect};
-use crate::merge::table::Table;
+use crate::merge::table::{Table, Variant};
 use crate::report::{data, samples, terminal};
 use crate::spec::file::{DtypeChoice, TaskDecl};
 use crate::spec::validate::{STYLES, THREADS};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::layout;
-use espalier_proto::sweep::TaskKind;
+use espalier_proto::sweep::{TaskKind, VariantEntry};
 use std::path::PathBuf;
 
 /// Evaluate one model: no sweep file
@@ -70,11 +70,12 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     let (tasks, threads) = (tasks(command)?, command.threads);
     let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
-    let (prepared, outcome) = one::run(&file, &bucket, &command.work, |_| true, announce).await?;
+    let (prepared, outcome) = one::run(&file, &bucket, &command.work, as_given, announce).await?;
     let found = collect(&bucket, &prepared.sweep.name).await?;
     let mut table = Table::new(&found);
     // A single evaluation is no sweep of the user's.
     table.sweep = None;
+    table.variants.iter_mut().for_each(Variant::as_given);
     let json = data::results_json(&table);
     if let Some(path) = &command.json {
         folders::write(path, json.as_bytes())?;
@@ -85,15 +86,30 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
         say(&format!("items: {}", path.display()));
     }
     match output {
-        Output::Text => print::text(&terminal::table(&table)),
+        Output::Text => print::text(&format!("{}{}", given(&table), terminal::table(&table))),
         Output::Json => print::text(&json),
     }
     Ok(one::exit(&outcome))
 }
 
+/// Names the variant after its folder: nothing is pruned here, but the folder may hold a pruned model.
+fn as_given(variant: &mut VariantEntry) -> bool {
+    variant.name.clone_from(&variant.model);
+    true
+}
+
+/// What the weights themselves tell of the model.
+fn given(table: &Table) -> String {
+    let zeros = table.variants.iter().filter_map(|v| Some((&v.model, v.measured?)));
+    let line = |(model, share): (&String, f64)| {
+        format!("{model} as given: {:.2} % of its prunable weights are zero\n", share * 100.0)
+    };
+    zeros.map(line).collect()
+}
+
 fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
-        Some(said) => vec![one::task(&recognise(said, &hub())?)?],
+        Some(said) => vec![one::task(&recognise(said, &command.work.hub())?)?],
         None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,
     };
     if tasks.is_empty() {

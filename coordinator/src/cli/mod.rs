@@ -14,6 +14,7 @@ pub mod prepare;
 pub mod print;
 pub mod prune;
 pub mod prune_log;
+pub mod prune_tasks;
 pub mod report;
 pub mod run;
 pub mod schema;

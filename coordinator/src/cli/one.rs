@@ -97,19 +97,19 @@ pub fn task(text: &str) -> Result<TaskDecl, Failure> {
     })
 }
 
-/// Resolves the sweep, runs those of its variants that `keep` chooses, and says what came of it.
+/// Resolves the sweep, runs those of its variants that `keep` chooses (and may name), and says what came of it.
 pub async fn run(
     file: &SweepFile,
     bucket: &Bucket,
     work: &WorkArgs,
-    keep: impl Fn(&VariantEntry) -> bool,
+    keep: impl FnMut(&mut VariantEntry) -> bool,
     announce: impl FnOnce(&Prepared),
 ) -> Result<(Prepared, Outcome), Failure> {
-    let options = resolve_options(work.backend(file.backend)?, None);
+    let options = resolve_options(work, work.backend(file.backend)?, None);
     sources_are_here(file, &options.hub)?;
     let mut bars = Bars::new();
     let mut prepared = prepare(file, &options, &mut |what| bars.preparing(what))?;
-    prepared.sweep.variants.retain(&keep);
+    prepared.sweep.variants.retain_mut(keep);
     let kept: Vec<_> = prepared.sweep.variants.iter().map(|v| v.key).collect();
     prepared.sweep.cells.retain(|cell| kept.contains(&cell.variant));
     prepared.write(bucket).await?;

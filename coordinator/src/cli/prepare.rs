@@ -20,7 +20,7 @@ pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Resu
             known => known?,
         },
     };
-    let options = resolve_options(backend, None);
+    let options = resolve_options(work, backend, None);
     sources_are_here(file, &options.hub)?;
     let mut tell = |what: &str| tracing::info!("{what}");
     Ok(resolve(file, &options, &mut tell)?)

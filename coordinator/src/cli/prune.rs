@@ -1,6 +1,7 @@
 //! `espalier prune`: one model, one recipe, no sweep file; the command line of wanda's `main.py`.
 
 use super::one::{self, One};
+use super::prune_tasks::{self, Measured};
 use super::run::WorkArgs;
 use super::{BucketArg, Output, bars::say, export, folders, print, prune_log};
 use crate::exit::{Exit, Failure};
@@ -18,11 +19,11 @@ use espalier_proto::recipe::{ParamValue, Pattern};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// Prune one model: no sweep file
+/// Prune one model, with the flags of wanda's main.py: no sweep file
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier prune --model microsoft/phi-2 --sparsity-ratio 0.5 --save-model pruned/\n  \
-                  espalier prune --model ./phi-demo --sparsity-type 2:4 --calibration ./text.txt --save out/"
+                  espalier prune --model ./phi-demo --sparsity-type 2:4 --calibration ./text.txt --task wikitext2=./test.txt --save out/"
 )]
 pub struct Prune {
     /// A folder, or org/name in the Hugging Face cache
@@ -31,10 +32,10 @@ pub struct Prune {
     /// The method
     #[arg(long, default_value = "wanda", value_parser = clap::builder::PossibleValuesParser::new(METHODS.iter().map(|m| m.name)))]
     pub prune_method: String,
-    /// unstructured, or N:M such as 2:4
+    /// unstructured, or N:M such as 2:4: N of every M weights in a row become zero
     #[arg(long, default_value = "unstructured", value_name = "TYPE")]
     pub sparsity_type: String,
-    /// Share of weights to prune, 0 to 1; with N:M it may be left out
+    /// Share of weights to prune, 0 to 1; with N:M it may be left out, or is N/M
     #[arg(long, value_name = "RATIO")]
     pub sparsity_ratio: Option<f64>,
     /// What the method is calibrated on: wikitext2, a file, or org/name in the Hugging Face cache
@@ -55,9 +56,12 @@ pub struct Prune {
     /// CPU threads of a worker
     #[arg(long, default_value_t = validate::THREADS, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub threads: u32,
-    /// Also measure a task on the pruned model, such as wikitext2 or reclor=val.json, as `eval --task` has it; may be repeated
+    /// Also measure a task on the pruned model, beside WikiText-2's perplexity, such as wikitext2 or reclor=val.json, as `eval --task` has it; may be repeated
     #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
+    /// Also measure the five reasoning tasks, as many of them as the Hugging Face cache has
+    #[arg(long)]
+    pub eval_zero_shot: bool,
     /// Write a log and the metrics to this folder
     #[arg(long, value_name = "DIR")]
     pub save: Option<PathBuf>,
@@ -81,13 +85,12 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
     if let Some(folder) = &command.save {
         folders::can_be_written(folder)?;
     }
-    let mut tasks = command.task.iter().map(|t| one::task(t)).collect::<Result<Vec<TaskDecl>, _>>()?;
-    for task in tasks.iter_mut().filter(|t| t.task == "wikitext2") {
-        task.seqlen = command.seqlen;
-    }
+    let hub = command.work.hub();
+    let Measured { tasks, no_ppl_test } =
+        prune_tasks::tasks(&command.task, command.eval_zero_shot, command.seqlen, &hub)?;
     let file = sweep(command, one::model(&command.model)?, pattern, tasks).file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
-    let keep = |v: &espalier_proto::sweep::VariantEntry| (v.spec.method == DENSE) == pattern.is_none();
+    let keep = |v: &mut espalier_proto::sweep::VariantEntry| (v.spec.method == DENSE) == pattern.is_none();
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, keep, announce).await?;
     let Some(variant) = prepared.sweep.variants.first() else {
         return Ok(one::exit(&outcome));
@@ -96,7 +99,7 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
     let Some(record) = committed.variants.get(&variant.key) else {
         return Ok(one::exit(&outcome));
     };
-    let log = prune_log::PruneLog::new(command, &prepared, record, &committed);
+    let log = prune_log::PruneLog::new(command, &prepared, record, &committed).without_ppl_test(no_ppl_test);
     if let Some(folder) = &command.save {
         log.write(folder)?;
         say(&format!("log and metrics: {}", folder.display()));
@@ -129,18 +132,19 @@ fn pattern(command: &Prune) -> Result<Option<Pattern>, Failure> {
         return sparsity::ratio(ratio)
             .map_err(|expected| wrong("sparsity-ratio", &ratio.to_string(), expected));
     }
-    let pattern = sparsity::n_of_m(&command.sparsity_type)
-        .map_err(|_| wrong("sparsity-type", &command.sparsity_type, TYPES.to_owned()))?;
+    let pattern = sparsity::prune_n_of_m(&command.sparsity_type)
+        .ok_or_else(|| wrong("sparsity-type", &command.sparsity_type, TYPES.to_owned()))?;
     match command.sparsity_ratio {
         Some(ratio) if (ratio - pattern.target_sparsity()).abs() > 1e-9 => {
-            let expected = format!("nothing or {} beside {pattern}", pattern.target_sparsity());
+            let expected =
+                format!("nothing or {} beside {}", pattern.target_sparsity(), command.sparsity_type);
             Err(wrong("sparsity-ratio", &ratio.to_string(), expected))
         }
         _ => Ok(Some(pattern)),
     }
 }
 
-const TYPES: &str = "unstructured or N:M with M = 2N, such as 2:4 or 4:8 (others: in a sweep file, in words)";
+const TYPES: &str = "unstructured, or N:M with 0 < N < M such as 2:4: N of every M weights become zero";
 
 fn sweep(command: &Prune, model: ModelDecl, pattern: Option<Pattern>, tasks: Vec<TaskDecl>) -> One {
     let here = std::env::current_dir().unwrap_or_default();

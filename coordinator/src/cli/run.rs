@@ -51,9 +51,18 @@ pub struct WorkArgs {
     /// On what to work: all, cpu:WORKERS or cuda:INDEX,INDEX,…
     #[arg(long, value_name = "DEVICES", default_value = "all")]
     pub devices: Devices,
+    /// Look for models and datasets (org/name) in this folder before Hugging Face's own cache (HF_HUB_CACHE, HF_HOME)
+    #[arg(long, value_name = "DIR")]
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl WorkArgs {
+    /// The Hugging Face cache of this machine.
+    pub fn hub(&self) -> HubCache {
+        let hub = HubCache::from_env(|name| std::env::var(name).ok());
+        self.cache_dir.iter().fold(hub, |hub, folder| hub.with_first(folder))
+    }
+
     /// What `backend: auto` is on this machine: cuda where the worker sees a GPU.
     pub fn backend(&self, choice: BackendChoice) -> Result<Backend, Failure> {
         Ok(match (choice, &self.devices) {
@@ -68,17 +77,12 @@ impl WorkArgs {
     }
 }
 
-/// The Hugging Face cache of this machine.
-pub fn hub() -> HubCache {
-    HubCache::from_env(|name| std::env::var(name).ok())
-}
-
 /// How sweeps are resolved on this machine.
-pub fn resolve_options(backend: Backend, limit: Option<u64>) -> ResolveOptions {
+pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) -> ResolveOptions {
     let get = |name: &str| std::env::var(name).ok();
     let cache =
         get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
-    ResolveOptions { backend, hub: hub(), digests: cache.map(|c| c.join("espalier/digests")), limit }
+    ResolveOptions { backend, hub: work.hub(), digests: cache.map(|c| c.join("espalier/digests")), limit }
 }
 
 /// Runs the command.
@@ -91,7 +95,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
         None => command.work.backend(file.backend)?,
     };
     fits(&command.work.devices, backend)?;
-    let options = resolve_options(backend, command.sweep.limit);
+    let options = resolve_options(&command.work, backend, command.sweep.limit);
     sources_are_here(&file, &options.hub)?;
     let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
     let only = chosen(&sweep, &command.sweep.only());

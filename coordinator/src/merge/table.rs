@@ -74,6 +74,9 @@ impl Reason {
     }
 }
 
+/// The method of a model that `eval` measures as its folder has it.
+pub const AS_GIVEN: &str = "as given";
+
 /// One variant of the grid as tables show it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variant {
@@ -297,6 +300,15 @@ fn fill(row: &mut Row, outcome: &Outcome, task: &TaskEntry, vocab: Option<u64>) 
         Some(_) if task.limited => (Status::Limited, Some(Reason::Limit)),
         Some(_) => (Status::Ok, None),
     };
+}
+
+impl Variant {
+    /// The same for a model that is measured as its folder has it: by what it was pruned is not known, only what is zero.
+    pub fn as_given(&mut self) {
+        self.recipe.clone_from(&self.model);
+        self.method = AS_GIVEN.to_owned();
+        self.sparsity = String::new();
+    }
 }
 
 /// The name of the variant that nothing was pruned from.

@@ -2,7 +2,7 @@
 //!
 //! Floats are the shortest that read back to the same bits; what is missing is empty (null); never NaN.
 
-use crate::merge::table::{Row, Table};
+use crate::merge::table::{AS_GIVEN, Row, Table};
 use serde::Serialize;
 
 /// Names the form of results.json.
@@ -15,7 +15,7 @@ struct Line<'a> {
     model: &'a str,
     method: &'a str,
     sparsity: &'a str,
-    target_sparsity: f64,
+    target_sparsity: Option<f64>,
     measured_sparsity: Option<f64>,
     calibration: Option<&'a str>,
     seed: Option<u64>,
@@ -49,7 +49,7 @@ fn line<'a>(table: &'a Table, row: &'a Row) -> Line<'a> {
         model: &variant.model,
         method: &variant.method,
         sparsity: &variant.sparsity,
-        target_sparsity: variant.target,
+        target_sparsity: (variant.method != AS_GIVEN).then_some(variant.target),
         measured_sparsity: variant.measured,
         calibration: variant.calibration.as_deref(),
         seed: variant.seed,

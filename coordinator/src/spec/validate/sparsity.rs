@@ -43,7 +43,7 @@ pub fn ratio(ratio: f64) -> Result<Option<Pattern>, String> {
     Err(if halves >= 2.0 && halves.fract() == 0.0 && ratio < 10_000.0 {
         let n_m = format!("{halves}:{}", 2.0 * halves);
         format!("a ratio below 1; {ratio} looks like {n_m} rewritten by a YAML 1.1 tool: write \"{n_m}\"")
-    } else if ratio > 1.0 && ratio < 100.0 {
+    } else if (2.0..100.0).contains(&ratio) {
         format!("a ratio below 1 (did you mean {}?)", (ratio * 1e6).round() / 1e8)
     } else {
         EXPECTED.to_owned()
@@ -70,6 +70,13 @@ pub fn n_of_m(text: &str) -> Result<Pattern, String> {
             None => Err(EXPECTED.to_owned()),
         },
     }
+}
+
+/// `N:M` as wanda's command line means it, N of every M weights pruned, for any 0 < N < M.
+pub fn prune_n_of_m(text: &str) -> Option<Pattern> {
+    let (n, m) = text.split_once(':')?;
+    let (prune, of) = (n.trim().parse().ok()?, m.trim().parse().ok()?);
+    (0 < prune && prune < of && of <= 1024).then_some(Pattern::NOfM { prune, of })
 }
 
 fn in_words(reader: &mut Reader, node: &Node, field: &str) -> Option<Option<Pattern>> {
@@ -110,6 +117,15 @@ mod tests {
     }
 
     #[test]
+    fn on_the_command_line_n_of_every_m_is_pruned() {
+        assert_eq!(prune_n_of_m("1:4"), Some(Pattern::NOfM { prune: 1, of: 4 }));
+        assert_eq!(prune_n_of_m("3:8").unwrap().target_sparsity(), 0.375);
+        for wrong in ["4:4", "0:4", "4:2", "2:", "a:b", "2:2048", "0.5"] {
+            assert_eq!(prune_n_of_m(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_trap_is_named() {
         let said = |text: &str, part: &str| {
             let message = of(text).unwrap_err();
@@ -118,7 +134,8 @@ mod tests {
         said("124", "124 looks like 2:4 rewritten by a YAML 1.1 tool");
         said("248", "248 looks like 4:8 rewritten by a YAML 1.1 tool");
         said("20", "did you mean 0.2?");
-        said("1.5", "did you mean 0.015?");
+        said("2", "did you mean 0.02?");
+        said("1.5", "a ratio from 0 up to, not including, 1");
         said("1", "a ratio from 0 up to, not including, 1");
         said("-0.5", "a ratio from 0");
         said(".nan", "a ratio from 0");
