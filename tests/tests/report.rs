@@ -189,3 +189,24 @@ fn seeds_are_replicates_with_a_mean_and_every_one_of_them_is_in_the_tables() {
         3
     );
 }
+
+#[test]
+fn a_part_of_the_grid_is_shown_alone_and_a_report_with_holes_ends_with_4() {
+    use espalier_tests::sweeps::Place;
+    let place = Place::new("phi-nobos");
+    place.ends(&["run", "s.yaml", "--only", "task=wikitext2"], 0, &["2 of 2 cells done"]);
+    place.ends(&["report", "s"], 4, &["2 of 4 cells measured", "missing: not_run", "index.html"]);
+    let whole = place.results("s");
+    let only = ["report", "s", "--only", "method=wanda,task=wikitext2"];
+    let said = place.ends(&only, 0, &["1 of 1 cells measured", "a part: --to DIR"]);
+    assert!(!said.contains("dense") && !said.contains("commonsense_qa"), "{said}");
+    place.ends(&[&only[..], &["--to", "part"]].concat(), 0, &["part/index.html"]);
+    let part = std::fs::read_to_string(place.at("part/results.csv")).unwrap();
+    assert_eq!(part.lines().count(), 2, "{part}");
+    assert_eq!(place.results("s"), whole, "the bucket's report is of the whole sweep");
+    // The file changed: other cells, of which nothing is there.
+    place.ends(&["report", "s.yaml", "--limit", "3"], 4, &["0 of 4 cells measured"]);
+    place.ends(&["report", "s.yaml", "--set", "tasks=[wikitext2=x]"], 3, &["wikitext2=x"]);
+    place.ends(&["report", "s", "--limit", "3"], 2, &["expected the sweep's file"]);
+    place.ends(&["report", "s", "--only", "task=reclor"], 2, &["a choice of no cell"]);
+}

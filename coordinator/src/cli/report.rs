@@ -1,10 +1,14 @@
 //! `espalier report`: what a bucket holds of a sweep, finished or not, as tables and figures.
 
+use super::prepare::prepare;
+use super::run::{WorkArgs, not_empty};
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
-use crate::merge::collect::{CollectError, collect};
+use crate::merge::collect::{CollectError, Found, collect, collect_grid};
+use crate::plan::cells::part;
 use crate::report::terminal;
 use crate::report::write::{Report as Rendered, WriteError, write_report, write_to_folder};
+use crate::spec::only::Only;
 use crate::spec::parse::{Changes, load};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
@@ -14,36 +18,58 @@ use std::path::{Path, PathBuf};
 /// Write the report of a sweep, finished or not, and say where it is
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  espalier report phi-demo\n  espalier report sweep.yaml --to report/\n  \
+    after_help = "Exit code: 0 if every cell of it is measured, 4 if some are not; the report is written either way.\n\n\
+                        Examples:\n  espalier report phi-demo\n  espalier report sweep.yaml --to report/\n  \
+                        espalier report phi-demo --only model=phi-2,task=logiqa\n  \
                         espalier report phi-demo --bucket s3://results/pruning --output json"
 )]
 pub struct Report {
     /// The sweep's name, or its file
     #[arg(value_name = "SWEEP")]
     pub sweep: String,
+    /// Only these cells, such as `model=phi-2,sparsity=0.5`; such a part is shown, and written only with --to
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub only: Vec<Only>,
+    /// Of a sweep file: what the bucket holds of it with a value changed, as `plan` has it; may be repeated
+    #[arg(long, value_name = "PATH=VALUE")]
+    pub set: Vec<String>,
+    /// Of a sweep file: what the bucket holds of it with at most N windows or items of every task
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
     /// Where results are.
     #[command(flatten)]
     pub bucket: BucketArg,
     /// Write the files into this folder instead of the bucket
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
+    /// The machine, where a changed file is resolved.
+    #[command(flatten)]
+    pub work: WorkArgs,
 }
 
 /// Collects, merges, writes.
 pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
-    let name = sweep_name(&command.sweep)?;
     let bucket = Bucket::open(&command.bucket.bucket)?;
-    let found = collect(&bucket, &name).await?;
+    let (mut found, changed) = found(command, &bucket).await?;
+    let only = command.only.iter().fold(Only::default(), |all, one| all.and(one));
+    if !only.is_all() {
+        found.sweep = part(&found.sweep, &only);
+        not_empty(Some(found.sweep.cells.len()))?;
+    }
+    let name = found.sweep.name.clone();
     let rendered = Rendered::new(&found);
     let index = match &command.to {
-        Some(folder) => write_to_folder(folder, &rendered)?.display().to_string(),
-        None => write_report(&bucket, &name, &rendered).await?,
+        Some(folder) => Some(write_to_folder(folder, &rendered)?.display().to_string()),
+        // The sweep's report in the bucket is of all that was submitted.
+        None if changed || !only.is_all() => None,
+        None => Some(write_report(&bucket, &name, &rendered).await?),
     };
     let table = &rendered.table;
     match output {
         Output::Text => {
             print::text(&terminal::table(table));
-            print::text(&format!("{} of {} cells measured\n{index}\n", table.measured, table.cells));
+            let place = index.as_deref().unwrap_or("a part: --to DIR writes its report");
+            print::text(&format!("{} of {} cells measured\n{place}\n", table.measured, table.cells));
         }
         Output::Json => print::json(&json!({
             "sweep": name.as_str(),
@@ -53,18 +79,33 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
             "cells": table.cells,
         })),
     }
-    Ok(Exit::Whole)
+    Ok(if table.measured == table.cells { Exit::Whole } else { Exit::Holes })
 }
 
-/// The name as given, or as the sweep file says it.
-fn sweep_name(sweep: &str) -> Result<Name, Failure> {
-    let path = Path::new(sweep);
-    if path.extension().is_some_and(|e| e == "yaml" || e == "yml") {
-        return Ok(load(path, &Changes { set: Vec::new(), limit: None })?.name);
+/// What the bucket holds of the sweep, and whether the command changes what the sweep is.
+async fn found(command: &Report, bucket: &Bucket) -> Result<(Found, bool), Failure> {
+    let path = Path::new(&command.sweep);
+    let is_file = path.extension().is_some_and(|e| e == "yaml" || e == "yml");
+    let changed = !command.set.is_empty() || command.limit.is_some();
+    if is_file {
+        let file = load(path, &Changes { set: command.set.clone(), limit: command.limit })?;
+        if !changed {
+            return Ok((collect(bucket, &file.name).await?, false));
+        }
+        let prepared = prepare(&file, bucket, &command.work).await?;
+        return Ok((collect_grid(bucket, prepared.sweep).await?, true));
     }
-    sweep.parse().map_err(|_| Failure::Usage {
-        message: format!("{sweep:?} is neither a sweep's name ([a-z0-9-], 1 to 63 of them) nor a sweep file"),
-    })
+    if changed {
+        let message = format!("--set, --limit: found {}, expected the sweep's file to change", command.sweep);
+        return Err(Failure::Usage { message });
+    }
+    let name: Name = command.sweep.parse().map_err(|_| Failure::Usage {
+        message: format!(
+            "{:?} is neither a sweep's name ([a-z0-9-], 1 to 63 of them) nor a sweep file",
+            command.sweep
+        ),
+    })?;
+    Ok((collect(bucket, &name).await?, false))
 }
 
 impl From<CollectError> for Failure {

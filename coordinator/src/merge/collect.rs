@@ -95,6 +95,14 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
     Ok(found)
 }
 
+/// Reads what `bucket` holds of this grid, whether or not it was ever submitted; its name's log says what is given up.
+pub async fn collect_grid(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
+    let log = read_log(bucket, &sweep.name).await?;
+    let mut found = collect_of(bucket, sweep).await?;
+    fold(&log, &mut found);
+    Ok(found)
+}
+
 /// Reads what `bucket` holds of this grid, without a log: nothing is given up.
 async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
     let mut found = Found::empty(sweep);

@@ -49,3 +49,14 @@ pub fn chosen(sweep: &ResolvedSweep, only: &Only) -> Option<BTreeSet<CellKey>> {
     let cells = sweep.cells.iter().filter(|c| variants.contains(&c.variant) && only.has_task(&c.task));
     Some(cells.map(|c| c.key).collect())
 }
+
+/// The part of a grid that `--only` chooses: its cells with their variants, tasks and models.
+pub fn part(sweep: &ResolvedSweep, only: &Only) -> ResolvedSweep {
+    let mut part = sweep.clone();
+    let Some(cells) = chosen(sweep, only) else { return part };
+    part.cells.retain(|cell| cells.contains(&cell.key));
+    part.variants.retain(|variant| part.cells.iter().any(|cell| cell.variant == variant.key));
+    part.tasks.retain(|task| part.cells.iter().any(|cell| cell.task == task.label));
+    part.models.retain(|model| part.variants.iter().any(|variant| variant.model == model.id));
+    part
+}
