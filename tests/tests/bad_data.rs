@@ -38,7 +38,9 @@ fn an_answer_outside_its_choices_is_told_with_what_was_possible() {
         "\"answerKey\": \"B\", \"id\": \"cs00\"",
         "\"answerKey\": \"Z\", \"id\": \"cs00\"",
     );
-    place.plan_refuses(&["cs.jsonl: line 1: answerKey: found \"Z\", expected an answer among its choices"]);
+    place.plan_refuses(&[
+        "cs.jsonl: line 1: answerKey: found \"Z\", expected an answer among its 5 choices: A | B | C | D | E",
+    ]);
     place.replace("cs.jsonl", "\"answerKey\": \"Z\"", "\"answerKey\": 7");
     place.plan_refuses(&["cs.jsonl: line 1: answerKey: found \"7\""]);
 }
@@ -76,7 +78,7 @@ fn csv_and_parquet_that_lack_a_column_or_their_end_are_told() {
     place.write("cosmos.csv", &csv);
     place.ends(&["plan", "s.yaml"], 0, &["cosmos_qa"]);
     place.write("cosmos.csv", &csv.replacen("label", "lable", 1));
-    place.plan_refuses(&["cosmos.csv: line 2: label: found no answer, expected an answer of every item"]);
+    place.plan_refuses(&["cosmos.csv: line 2: label: found no answer in columns "]);
     place.replace("s.yaml", "./cosmos.csv", "./cosmos.parquet");
     let parquet = std::fs::read(data.join("hf/cosmos_qa.parquet")).unwrap();
     for cut in [0, 3, parquet.len() / 2, parquet.len() - 1] {

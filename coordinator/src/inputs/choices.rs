@@ -3,6 +3,7 @@
 use super::error::InputsError;
 use super::items::{Item, at};
 use super::pairs::{Room, encode_pair, item_rows};
+use super::read::schema::Kind;
 use super::render::Renderer;
 use super::task::{Style, Task};
 use super::tokenize::TextTokenizer;
@@ -63,15 +64,15 @@ fn rendered(
 ) -> Result<(u32, String, Vec<String>), InputsError> {
     let record = &item.record;
     let answer = asked.task.answer.as_deref();
-    let outside = |n: &str| {
+    let outside = || {
         let field = answer.unwrap_or("doc_to_target");
         let found = at(&item.document, field).map_or_else(|| "nothing".to_owned(), Value::to_string);
-        record.bad(field, found, format!("an answer among its {n}choices"))
+        record.bad(field, found, format!("an answer among {}", possible(asked.task, item)))
     };
     let got = match renderer.render(&item.document) {
         Ok(got) => got,
         // A template that looks an answer up fails where it is none of the labels.
-        Err(error) if error.field == "doc_to_target" && answer.is_some() => return Err(outside("")),
+        Err(error) if error.field == "doc_to_target" && answer.is_some() => return Err(outside()),
         Err(error) => {
             return Err(InputsError::Render {
                 file: record.file.display().to_string(),
@@ -93,9 +94,28 @@ fn rendered(
     }
     match got.gold {
         Some(gold) => Ok((gold as u32, got.context, got.choices)),
-        None => Err(outside(&format!("{} ", got.choices.len()))),
+        None => Err(outside()),
     }
 }
+
+/// An item's choices, for messages: their labels where it has some, else their texts.
+fn possible(task: &Task, item: &Item) -> String {
+    let lists = || task.fields.iter().filter(|f| f.kind == Kind::Texts).map(|f| f.path.as_str());
+    let path = lists().find(|path| path.ends_with("label")).or_else(|| lists().next());
+    let texts = path.and_then(|path| at(&item.document, path)).and_then(Value::as_array);
+    let Some(texts) = texts.filter(|texts| !texts.is_empty()) else {
+        return "its choices".to_owned();
+    };
+    let short = |text: &str| match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    };
+    let shown: Vec<String> = texts.iter().filter_map(Value::as_str).map(short).collect();
+    format!("its {} choices: {}", texts.len(), shown.join(" | "))
+}
+
+/// Characters of a choice that a message shows.
+const LONGEST: usize = 30;
 
 fn id_of(task: &Task, item: &Item, index: usize) -> String {
     match task.id.as_deref().and_then(|field| at(&item.document, field)) {

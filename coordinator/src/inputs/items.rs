@@ -101,7 +101,11 @@ pub fn task_items(task: &Task, candidates: &[SplitFiles]) -> Result<(String, Vec
             None => return Ok((candidate.split.clone(), items)),
             Some(item) => {
                 let field = task.answer.as_deref().unwrap_or("answer");
-                first_lack = Some(item.record.bad(field, "no answer", "an answer of every item"));
+                let found = match at(&item.document, field) {
+                    Some(_) => "no answer".to_owned(),
+                    None => format!("no answer in columns {}", item.record.columns()),
+                };
+                first_lack = Some(item.record.bad(field, found, "an answer of every item"));
             }
         }
     }

@@ -153,7 +153,7 @@ fn what_is_wrong_with_data_is_told_with_file_place_field_and_what_was_expected()
     let cases = [
         (
             task("reclor", "outside.jsonl"),
-            "outside.jsonl: line 1: label: found 7, expected an answer among its 4 choices",
+            "outside.jsonl: line 1: label: found 7, expected an answer among its 4 choices: The river was too high. | The bridge was sold. | It was a holiday. | Nobody liked the bridge.",
         ),
         (
             task("reclor", "column.jsonl"),
@@ -165,7 +165,7 @@ fn what_is_wrong_with_data_is_told_with_file_place_field_and_what_was_expected()
         ),
         (
             task("ekar", "letter.jsonl"),
-            "letter.jsonl: line 1: answerKey: found \"F\", expected an answer among its choices",
+            "letter.jsonl: line 1: answerKey: found \"F\", expected an answer among its 4 choices: A | B | C | D",
         ),
         (task("reclor", "gone.jsonl"), "gone.jsonl: cannot be read: No such file or directory (os error 2)"),
         (

@@ -39,6 +39,11 @@ pub struct Record {
 }
 
 impl Record {
+    /// The names of its fields, for messages.
+    pub fn columns(&self) -> String {
+        self.fields.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+    }
+
     /// A complaint about one of its fields.
     pub fn bad(&self, field: &str, found: impl Into<String>, expected: impl Into<String>) -> InputsError {
         InputsError::Value {

@@ -70,10 +70,9 @@ impl Reader {
             match found {
                 None if field.optional => {}
                 None => {
-                    let columns: Vec<&str> = record.fields.keys().map(String::as_str).collect();
                     let found = match record.fields.get(source.split(['.', '[']).next().unwrap_or(source)) {
                         Some(_) => "nothing there".to_owned(),
-                        None => format!("columns {}", columns.join(", ")),
+                        None => format!("columns {}", record.columns()),
                     };
                     return Err(record.bad(source, found, field.kind.expected()));
                 }

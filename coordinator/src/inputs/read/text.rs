@@ -53,14 +53,11 @@ fn text(record: &Record, field: &str) -> Result<String, InputsError> {
     match record.fields.get(field) {
         Some(Value::String(text)) => Ok(text.clone()),
         Some(other) => Err(record.bad(field, kind_of(other), "text")),
-        None => {
-            let names: Vec<&str> = record.fields.keys().map(String::as_str).collect();
-            Err(record.bad(
-                field,
-                format!("columns {}", names.join(", ")),
-                "a column of text (field: names another)",
-            ))
-        }
+        None => Err(record.bad(
+            field,
+            format!("columns {}", record.columns()),
+            "a column of text (field: names another)",
+        )),
     }
 }
 
