@@ -4,7 +4,6 @@
 
 use crate::cli::Output;
 use crate::serve::LocalError;
-use crate::serve::epoch::EpochError;
 use crate::serve::log::LogError;
 use std::error::Error;
 use std::io::Write;
@@ -22,7 +21,7 @@ pub enum Exit {
     BadInput = 3,
     /// The sweep finished, and some cells have no result.
     Holes = 4,
-    /// The bucket cannot be reached or used.
+    /// The bucket cannot be reached or used, or another run holds the sweep in it.
     Bucket = 5,
     /// The coordinator does not answer.
     Unreachable = 6,
@@ -123,10 +122,8 @@ impl Failure {
 
 fn local(error: &LocalError) -> Exit {
     match error {
-        LocalError::Epoch(EpochError::Bucket(_)) | LocalError::Records(_) | LocalError::Bucket(_) => {
-            Exit::Bucket
-        }
-        LocalError::Epoch(EpochError::Running { .. } | EpochError::Elsewhere { .. }) => Exit::Usage,
+        // Somebody else holds the sweep's name in the bucket: nothing is wrong with the command line.
+        LocalError::Epoch(_) | LocalError::Records(_) | LocalError::Bucket(_) => Exit::Bucket,
         LocalError::Log(error) => log(error),
         LocalError::TakenOver { .. } => Exit::Interrupted,
         LocalError::NoWorker { .. }
@@ -139,8 +136,7 @@ fn local(error: &LocalError) -> Exit {
 
 fn log(error: &LogError) -> Exit {
     match error {
-        LogError::Bucket(_) | LogError::Format { .. } => Exit::Bucket,
-        LogError::Owned { .. } => Exit::Usage,
+        LogError::Bucket(_) | LogError::Format { .. } | LogError::Owned { .. } => Exit::Bucket,
     }
 }
 
@@ -180,8 +176,16 @@ pub fn chain(error: &dyn Error) -> String {
         }
         cause = error.source();
     }
+    // Where object_store finds no credentials it asks the cloud's instance for its role.
+    if text.contains("169.254.169.254") || text.contains("169.254.170.2") {
+        text.push_str(NO_CREDENTIALS);
+    }
     text
 }
+
+const NO_CREDENTIALS: &str = "; no S3 credentials are set and this machine has no instance role: set AWS_ACCESS_KEY_ID, \
+                              AWS_SECRET_ACCESS_KEY and AWS_REGION, and AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true for http) \
+                              for a store that is not Amazon's";
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +206,15 @@ mod tests {
         for (exit, code) in codes {
             assert_eq!(exit as u8, code, "{exit:?}");
         }
+    }
+
+    #[test]
+    fn missing_s3_credentials_are_told_with_the_variables_that_give_them() {
+        // As object_store 0.13 says it.
+        let said = "Error performing PUT http://169.254.169.254/latest/api/token in 7 ms - 403 Forbidden";
+        let source = std::io::Error::other(said);
+        let text = chain(&Failure::Write { path: "s3://x".into(), source });
+        assert!(text.contains(said) && text.contains("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{text}");
     }
 
     #[test]

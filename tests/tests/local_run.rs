@@ -122,12 +122,16 @@ fn a_main_process_killed_with_9_leaves_no_worker_and_no_compute_process_and_the_
 #[test]
 fn an_interrupted_run_ends_with_130_leaves_nothing_running_and_keeps_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
-    let mut main = start(folder.path());
+    let mut command = command(folder.path(), "small");
+    let main = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until("a cell is in the bucket", || cells(folder.path()) >= 1);
     let processes = below(main.id());
     // SAFETY: the child has not been waited for, so its id is still its own.
     unsafe { libc::kill(main.id() as libc::pid_t, libc::SIGINT) };
-    assert_eq!(main.wait().unwrap().code(), Some(130));
+    let ended = main.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    // What was given back is nobody's failure.
+    assert!(!text(&ended).contains("WARN") && text(&ended).contains("interrupted: "), "{}", text(&ended));
     until("nothing is left", || !processes.iter().any(alive));
     assert!(cells(folder.path()) >= 1);
 }
@@ -159,7 +163,7 @@ fn a_second_run_beside_a_running_one_stops_and_says_who_is_at_it() {
     });
     let second = run(folder.path());
     let said = text(&second);
-    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert_eq!(second.status.code(), Some(5), "{said}");
     assert!(said.contains(&format!("process {}", main.id())) && said.contains("--take-over"), "{said}");
     main.kill().unwrap();
     main.wait().unwrap();

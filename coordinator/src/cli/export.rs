@@ -143,7 +143,7 @@ fn find<'s>(sweep: &'s ResolvedSweep, said: &str) -> Result<&'s VariantEntry, Fa
         }
         _ => {
             let all: Vec<String> = found.iter().map(full).collect();
-            Err(Failure::Usage {
+            Err(Failure::NotFound {
                 message: format!("{said} is several variants: say one of {}", all.join(", ")),
             })
         }

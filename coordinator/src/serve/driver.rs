@@ -14,7 +14,7 @@ use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{AttemptId, Name};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
-use espalier_proto::records::{FailureRecord, RECORD_FORMAT};
+use espalier_proto::records::{FailureCode, FailureRecord, RECORD_FORMAT};
 use espalier_proto::sweep::LogEvent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -289,7 +289,16 @@ impl Driver {
 
     fn keep_failure(&mut self, worker: &WorkerId, attempt: AttemptId, fault: Fault) {
         let fingerprint = self.known.get(worker).map(|(f, _)| f.clone()).unwrap_or_default();
-        tracing::warn!(key = %fault.key, %attempt, code = fault.code.as_str(), message = %fault.message, "attempt failed");
+        let (key, code, message) = (fault.key, fault.code.as_str(), &fault.message);
+        match fault.code {
+            // Asked to leave: nobody's failure.
+            FailureCode::Preempted => tracing::debug!(%key, %attempt, code, %message, "attempt given back"),
+            // No other attempt is made: what came of the run tells it.
+            FailureCode::NonFiniteWeights | FailureCode::NonFiniteScores => {
+                tracing::info!(%key, %attempt, code, %message, "attempt failed");
+            }
+            _ => tracing::warn!(%key, %attempt, code, %message, "attempt failed"),
+        }
         let record = FailureRecord {
             format: RECORD_FORMAT,
             key: fault.key,
