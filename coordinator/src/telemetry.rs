@@ -2,6 +2,7 @@
 //!
 //! In: the user's choice. Must never log a secret: no environment, no request header, no URL with credentials.
 
+use std::io::IsTerminal;
 use tracing_subscriber::EnvFilter;
 
 /// What is logged and how.
@@ -38,6 +39,7 @@ pub fn start(logs: &Logs) {
     let lines = tracing_subscriber::fmt()
         .log_internal_errors(false)
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     // Only a second call fails, and the first one's choice stands.
     let _ = match logs.log_format {

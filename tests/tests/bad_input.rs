@@ -140,3 +140,14 @@ fn a_record_that_is_no_record_is_told_and_not_read_as_a_result() {
     place.ends(&["run", "s.yaml"], 5, &["record.json", "cannot be read"]);
     place.ends(&["plan", "s.yaml"], 5, &["record.json", "cannot be read"]);
 }
+
+#[test]
+fn a_weight_that_is_nan_is_told_once_in_the_files_own_format_without_colours() {
+    let place = Place::new("phi-nobos");
+    place.poison("model.layers.1.mlp.fc1.weight");
+    place.replace("s.yaml", "backend: cpu", "backend: cpu\ndtype: bfloat16");
+    let said =
+        place.ends(&["run", "s.yaml"], 4, &["failed: model dense, model wanda-0.5-s0: non_finite_weights"]);
+    assert_eq!(said.matches("holds NaN or infinity as float32").count(), 1, "{said}");
+    assert!(!said.contains('\u{1b}') && !said.contains("bfloat16"), "{said}");
+}

@@ -147,7 +147,10 @@ fn complain(error: &CliError) {
     let mut text = format!("error: {error}");
     let mut cause = std::error::Error::source(error);
     while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
+        let next = error.to_string();
+        if !text.contains(&next) {
+            text.push_str(&format!(": {next}"));
+        }
         cause = error.source();
     }
     // Where even stderr cannot be written, the exit code tells.

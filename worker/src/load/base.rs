@@ -187,12 +187,22 @@ impl BaseModel {
     }
 
     fn check_finite_now(&self, name: &str, tensor: &Tensor, dtype: Dtype) -> Result<(), LoadError> {
-        // One pass without a temporary; NaN goes through to both ends.
-        let (least, most) = tensor.aminmax(None, false);
-        if least.double_value(&[]).is_finite() && most.double_value(&[]).is_finite() {
+        if is_finite(tensor) {
             return Ok(());
         }
+        // Said of the file's own format where the file holds it, whatever it was converted to; else the conversion overflowed.
+        let as_stored = self.with_view(name, |view| is_finite(&view))?;
+        let dtype = match &self.place(name).dtype {
+            StoredDtype::Known(stored) if !as_stored => *stored,
+            _ => dtype,
+        };
         let path = self.files.files[self.place(name).file].clone();
         Err(LoadError::NonFinite { path, tensor: name.to_owned(), kind: dtype.as_str() })
     }
+}
+
+/// One pass without a temporary; NaN goes through to both ends.
+fn is_finite(tensor: &Tensor) -> bool {
+    let (least, most) = tensor.aminmax(None, false);
+    least.double_value(&[]).is_finite() && most.double_value(&[]).is_finite()
 }
