@@ -86,8 +86,9 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         folders::can_be_written(folder)?;
     }
     let hub = command.work.hub();
-    let Measured { tasks, no_ppl_test } =
+    let Measured { tasks, no_ppl_test, left_out } =
         prune_tasks::tasks(&command.task, command.eval_zero_shot, command.seqlen, &hub)?;
+    left_out.iter().for_each(|line| say(line));
     let file = sweep(command, one::model(&command.model)?, pattern, tasks).file();
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let keep = |v: &mut espalier_proto::sweep::VariantEntry| (v.spec.method == DENSE) == pattern.is_none();

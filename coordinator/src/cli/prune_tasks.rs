@@ -1,7 +1,6 @@
 //! What `prune` measures on the pruned model: the perplexity that wanda's `main.py` always does, what `--task` names, and with
 //! `--eval-zero-shot` the reasoning sets. What is not on this machine is said, never left out silently.
 
-use super::bars::say;
 use super::one;
 use crate::exit::Failure;
 use crate::inputs::items::candidates;
@@ -20,6 +19,8 @@ pub struct Measured {
     pub tasks: Vec<TaskDecl>,
     /// Why `ppl_test` is not among them.
     pub no_ppl_test: Option<String>,
+    /// What is not measured, each with its reason, a line each.
+    pub left_out: Vec<String>,
 }
 
 /// The tasks of a call. `seqlen`: of the perplexity's windows.
@@ -40,20 +41,19 @@ pub fn tasks(
             Some(lack) => Some(format!("{lack}; or name a text with --task {PPL_TEST}=FILE")),
         },
     };
-    if let Some(why) = &no_ppl_test {
-        say(&format!("ppl_test is not measured: {why}"));
-    }
+    let mut left_out: Vec<String> =
+        no_ppl_test.iter().map(|why| format!("ppl_test is not measured: {why}")).collect();
     for task in tasks.iter_mut().filter(|t| t.task == PPL_TEST) {
         task.seqlen = seqlen;
     }
     if zero_shot {
-        add_zero_shot(&mut tasks, hub)?;
+        left_out.extend(add_zero_shot(&mut tasks, hub)?);
     }
-    Ok(Measured { tasks, no_ppl_test })
+    Ok(Measured { tasks, no_ppl_test, left_out })
 }
 
-/// Adds those of the reasoning sets that are on this machine; none at all is an error.
-fn add_zero_shot(tasks: &mut Vec<TaskDecl>, hub: &HubCache) -> Result<(), Failure> {
+/// Adds those of the reasoning sets that are on this machine and tells the others; none at all is an error.
+fn add_zero_shot(tasks: &mut Vec<TaskDecl>, hub: &HubCache) -> Result<Vec<String>, Failure> {
     let sets = catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice);
     let mut wanted = Vec::new();
     let mut any = false;
@@ -70,10 +70,7 @@ fn add_zero_shot(tasks: &mut Vec<TaskDecl>, hub: &HubCache) -> Result<(), Failur
     if !any {
         return Err(Failure::Wanted { wanted });
     }
-    for lack in &wanted {
-        say(&format!("--eval-zero-shot leaves one out: {lack}"));
-    }
-    Ok(())
+    Ok(wanted.iter().map(|lack| format!("--eval-zero-shot leaves one out: {lack}")).collect())
 }
 
 fn is_among(tasks: &[TaskDecl], name: &str) -> bool {

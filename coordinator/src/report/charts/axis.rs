@@ -56,6 +56,12 @@ impl Axis {
         self
     }
 
+    /// The same axis, ending at `most` at the latest: beyond it no value can be.
+    pub fn at_most(mut self, most: f64) -> Self {
+        self.values.1 = self.values.1.min(most);
+        self
+    }
+
     /// A logarithmic axis around all of `values`, with some air.
     pub fn log(values: impl Iterator<Item = f64>, places: (f64, f64)) -> Self {
         let (mut low, mut high) = (f64::INFINITY, 0.0f64);
@@ -108,6 +114,15 @@ fn log_ticks(low: f64, high: f64) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_of_shares_ends_at_one_with_one_as_its_last_tick() {
+        for greatest in [0.93, 0.985, 1.0] {
+            let axis = Axis::from_zero([greatest].into_iter(), (0.0, 1.0)).to_next_tick().at_most(1.0);
+            assert!(axis.values.1 <= 1.0 && axis.values.1 >= greatest, "{greatest}: {axis:?}");
+            assert_eq!(axis.ticks().last(), Some(&1.0), "{greatest}: {:?}", axis.ticks());
+        }
+    }
 
     #[test]
     fn ticks_are_round_few_and_inside() {

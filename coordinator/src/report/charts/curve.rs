@@ -21,7 +21,7 @@ pub struct Panel<'a> {
     pub id: String,
     /// For those who cannot see it: what it shows.
     pub title: String,
-    /// How values spread.
+    /// How values spread; on a linear axis stand shares of one.
     pub scale: Scale,
     /// The numbers.
     pub values: Values<'a>,
@@ -58,7 +58,7 @@ impl Panel<'_> {
         let ends = |e: &Estimate| [Some(e.value), e.low, e.high].into_iter().flatten();
         let numbers = all.iter().flat_map(ends).chain(self.reference.iter().map(|(v, _)| *v));
         let y = match self.scale {
-            Scale::Linear => Axis::from_zero(numbers, (BOTTOM, TOP)).to_next_tick(),
+            Scale::Linear => Axis::from_zero(numbers, (BOTTOM, TOP)).to_next_tick().at_most(1.0),
             Scale::Log => Axis::log(numbers, (BOTTOM, TOP)),
         };
         let widest = view.settings.iter().map(|s| s.target).fold(0.0, f64::max);
