@@ -4,6 +4,7 @@
 
 use crate::cli::Output;
 use crate::serve::LocalError;
+use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
 use std::error::Error;
 use std::io::Write;
@@ -54,6 +55,35 @@ pub enum Failure {
         /// Why.
         source: std::io::Error,
     },
+    /// A file of the user's could not be read.
+    #[error("{path} cannot be read")]
+    Read {
+        /// The file.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No coordinator answers.
+    #[error(
+        "no coordinator answers at {url}: {why}; say --coordinator URL, or start one: espalier coordinator"
+    )]
+    Unreachable {
+        /// Where it was looked for.
+        url: String,
+        /// Why not.
+        why: String,
+    },
+    /// A coordinator refused, or the connection to it failed.
+    #[error("{message}")]
+    Remote {
+        /// What it said.
+        message: String,
+        /// How the command ends.
+        exit: Exit,
+    },
+    /// A coordinator ended.
+    #[error(transparent)]
+    Daemon(#[from] crate::serve::daemon::DaemonError),
     /// The sweep file.
     #[error(transparent)]
     Spec(#[from] crate::spec::complaint::SpecError),
@@ -106,6 +136,10 @@ impl Failure {
     pub fn exit(&self) -> Exit {
         match self {
             Self::Usage { .. } => Exit::Usage,
+            Self::Read { .. } => Exit::BadInput,
+            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Remote { exit, .. } => *exit,
+            Self::Daemon(error) => daemon(error),
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
             Self::Inputs(crate::inputs::InputsError::Bucket(_)) | Self::Records(_) => Exit::Bucket,
@@ -131,6 +165,14 @@ fn local(error: &LocalError) -> Exit {
         | LocalError::Machine { .. }
         | LocalError::WorkersDie { .. }
         | LocalError::NoFit { .. } => Exit::BadNode,
+    }
+}
+
+fn daemon(error: &DaemonError) -> Exit {
+    match error {
+        DaemonError::Epoch(_) | DaemonError::Bucket(_) => Exit::Bucket,
+        DaemonError::Machine { .. } | DaemonError::Serve(_) => Exit::BadNode,
+        DaemonError::Superseded { .. } => Exit::Interrupted,
     }
 }
 

@@ -10,6 +10,7 @@ use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tokio::io::AsyncWriteExt;
 
 /// What can go wrong with a bucket.
 #[derive(Debug, thiserror::Error)]
@@ -199,6 +200,60 @@ impl Bucket {
             )?;
         paths.sort();
         Ok(paths)
+    }
+
+    /// Names of the folders in a folder, sorted.
+    pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, BucketError> {
+        let listed = self
+            .store
+            .list_with_delimiter(Some(folder))
+            .await
+            .map_err(|source| BucketError::Store { action: "listing", path: folder.to_string(), source })?;
+        let name = |path: &Path| path.filename().map(str::to_owned);
+        let mut names: Vec<String> = listed.common_prefixes.iter().filter_map(name).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Writes a file of any size, replacing what is there: only for paths named by content.
+    pub async fn put_file(&self, path: &Path, file: &std::path::Path) -> Result<(), BucketError> {
+        let failed = |source: std::io::Error| BucketError::Store {
+            action: "writing",
+            path: path.to_string(),
+            source: object_store::Error::Generic { store: "bucket", source: Box::new(source) },
+        };
+        let mut from = tokio::fs::File::open(file).await.map_err(failed)?;
+        let mut to = object_store::buffered::BufWriter::new(self.store.clone(), path.clone());
+        let copied = tokio::io::copy(&mut from, &mut to).await;
+        match copied {
+            Ok(_) => to.shutdown().await.map_err(failed),
+            Err(error) => {
+                // The error that stopped the copy is the one to tell.
+                let _ = to.abort().await;
+                Err(failed(error))
+            }
+        }
+    }
+
+    /// Reads an object piece by piece into `take`; `false` if it is absent.
+    pub async fn read_pieces(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<bool, BucketError> {
+        let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
+        let got = match self.store.get(path).await {
+            Ok(got) => got,
+            Err(object_store::Error::NotFound { .. }) => return Ok(false),
+            Err(source) => return Err(failed(source)),
+        };
+        let mut pieces = got.into_stream();
+        while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+            take(&piece).map_err(|source| {
+                failed(object_store::Error::Generic { store: "this machine", source: Box::new(source) })
+            })?;
+        }
+        Ok(true)
     }
 
     /// Removes an object; absent is as good.

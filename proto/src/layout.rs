@@ -1,6 +1,6 @@
 //! Every object path in the bucket, built and parsed here only.
 
-use crate::ids::{AttemptId, CellKey, Digest, InputsDigest, Name, VariantKey};
+use crate::ids::{AttemptId, CellKey, Digest, InputsDigest, ModelDigest, Name, VariantKey};
 use object_store::path::Path;
 
 /// The record of a variant.
@@ -26,6 +26,16 @@ pub fn cell_blob(key: CellKey, attempt: &AttemptId, name: &str) -> Path {
 /// Resolved inputs.
 pub fn inputs(digest: InputsDigest) -> Path {
     Path::from(format!("inputs/{digest}/inputs.json"))
+}
+
+/// The list of a mirrored model's files, written last: the model is there once this is.
+pub fn model_list(digest: ModelDigest) -> Path {
+    Path::from(format!("models/{digest}/files.json"))
+}
+
+/// A file of a mirrored model.
+pub fn model_file(digest: ModelDigest, name: &str) -> Path {
+    Path::from(format!("models/{digest}/files/{name}"))
 }
 
 /// Why an attempt at a key failed.

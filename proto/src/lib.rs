@@ -8,6 +8,7 @@
 //! * [`layout`], [`bucket`]: where things lie, and create-only writes.
 //! * [`arch`], [`families`]: every architectural choice of a decoder as data, read from config.json.
 //! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
+//! * [`mirror`]: models in the bucket, by content. * [`protocol`]: durations that both sides must agree on.
 //! * [`methods`]: the list of pruning methods.
 
 pub mod arch;
@@ -20,8 +21,10 @@ pub mod inputs;
 pub mod keys;
 pub mod layout;
 pub mod methods;
+pub mod mirror;
 pub mod model_files;
 pub mod model_folder;
+pub mod protocol;
 pub mod recipe;
 pub mod records;
 pub mod sweep;

@@ -200,6 +200,15 @@ pub enum LogEvent {
     },
     /// Nothing more of the sweep is to be run until it is submitted again.
     Cancel,
+    /// Nothing new of the sweep is to be begun until it is resumed or submitted again.
+    Pause,
+    /// What was paused goes on.
+    Resume,
+    /// The sweep's place among others; larger is first.
+    Priority {
+        /// 0 if nothing was ever said.
+        priority: i32,
+    },
     /// A shard or cell failed as often as the limits allow.
     Quarantine {
         /// Variant or cell key.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 pub mod binaries;
+pub mod cluster;
 pub mod sweeps;
 pub mod synthetic;
 

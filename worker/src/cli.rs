@@ -2,7 +2,7 @@
 
 use crate::compute::child::ChildOptions;
 use crate::compute::{protocol::DeviceInfo, serve};
-use crate::execute::{Executor, ShardError};
+use crate::execute::{Executor, ModelCache, ShardError};
 use crate::session::{self, SessionError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::io::Write as _;
@@ -46,6 +46,12 @@ struct Work {
     /// Where digests of model files are remembered [default: ~/.cache/espalier/digests].
     #[arg(long, value_name = "DIR", env = "ESPALIER_DIGEST_CACHE")]
     digest_cache: Option<PathBuf>,
+    /// Where models are kept that are not on this node; its workers share it [default: ~/.cache/espalier/models].
+    #[arg(long, value_name = "DIR", env = "ESPALIER_CACHE")]
+    cache: Option<PathBuf>,
+    /// How much the cache may hold, GiB; models that nobody uses go, oldest first [default: no end].
+    #[arg(long, value_name = "GIB", env = "ESPALIER_CACHE_LIMIT")]
+    cache_limit: Option<f64>,
     /// End when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -183,7 +189,8 @@ fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<Child
 }
 
 async fn examine(doctor: &Doctor) -> Result<(), CliError> {
-    let mut executor = Executor::new(child_options(&doctor.device, None)?, None).map_err(CliError::Device)?;
+    let mut executor = Executor::new(child_options(&doctor.device, None)?, None, model_cache(None, None))
+        .map_err(CliError::Device)?;
     let info = executor.describe().await.map_err(CliError::Device)?;
     show(&info, doctor.output);
     Ok(())
@@ -213,8 +220,9 @@ async fn work(work: &Work) -> Result<(), CliError> {
     let leave = leave_signal()?;
     let memory = work.memory_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64);
     let options = child_options(&work.device, memory)?;
-    let cache = work.digest_cache.clone().or_else(default_cache);
-    let mut executor = Executor::new(options, cache).map_err(CliError::Device)?;
+    let digests = work.digest_cache.clone().or_else(|| user_cache("digests"));
+    let models = model_cache(work.cache.clone(), work.cache_limit);
+    let mut executor = Executor::new(options, digests, models).map_err(CliError::Device)?;
     let device = executor.describe().await.map_err(CliError::Device)?;
     let memory = memory.unwrap_or(device.memory_bytes / 5 * 4);
     tracing::info!(
@@ -264,11 +272,18 @@ fn die_with_parent() -> Result<(), CliError> {
     Ok(())
 }
 
-/// `~/.cache/espalier/digests`, where there is a home.
-fn default_cache() -> Option<PathBuf> {
+/// `~/.cache/espalier/<name>`, where there is a home.
+fn user_cache(name: &str) -> Option<PathBuf> {
     let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))?;
-    Some(base.join("espalier/digests"))
+    Some(base.join("espalier").join(name))
+}
+
+/// The node's model cache: as told, else the user's, else one of this machine.
+fn model_cache(folder: Option<PathBuf>, limit_gib: Option<f64>) -> ModelCache {
+    let folder = folder.or_else(|| user_cache("models"));
+    let folder = folder.unwrap_or_else(|| std::env::temp_dir().join("espalier-models"));
+    ModelCache::new(folder, limit_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64))
 }
 
 /// This host's name, for people.

@@ -11,7 +11,7 @@ use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::Backend;
-use espalier_proto::{layout, methods};
+use espalier_proto::{layout, methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
@@ -19,7 +19,7 @@ use tonic::transport::{Channel, Endpoint};
 /// Longest time that a call is waited for: a held-open one lasts 25 s.
 const CALL: Duration = Duration::from_secs(40);
 /// First and longest pause between calls that fail.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(10));
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), protocol::BACK_OFF);
 /// An open call is given this long to answer once there is news.
 const GRACE: Duration = Duration::from_millis(200);
 /// How long a leaving worker tries to be heard.

@@ -3,11 +3,13 @@
 mod argv;
 pub mod bars;
 pub mod catalog;
+pub mod coordinator;
 pub mod dataset;
 pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod folders;
+pub mod local_files;
 pub mod one;
 pub mod plan;
 pub mod prepare;
@@ -15,14 +17,18 @@ pub mod print;
 pub mod prune;
 pub mod prune_log;
 pub mod prune_tasks;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod schema;
+pub mod submit;
 pub mod sweep_args;
+pub mod sweeps;
 
 use crate::exit::{Exit, Failure};
 use crate::telemetry::Logs;
 use clap::{Parser, Subcommand};
+use espalier_proto::messages::Action;
 use std::path::{Path, PathBuf};
 
 pub use argv::parse;
@@ -74,6 +80,18 @@ pub enum Command {
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
     Doctor(doctor::Doctor),
+    Coordinator(coordinator::Coordinator),
+    Submit(submit::Submit),
+    List(sweeps::List),
+    Status(sweeps::Status),
+    Watch(sweeps::Watch),
+    Logs(sweeps::Logs),
+    Explain(sweeps::Explain),
+    Cancel(sweeps::Cancel),
+    Pause(sweeps::Pause),
+    Resume(sweeps::Resume),
+    Retry(sweeps::Retry),
+    Drain(sweeps::Drain),
 }
 
 impl Command {
@@ -86,7 +104,8 @@ impl Command {
             Self::Eval(command) => &command.bucket,
             Self::Report(command) => &command.bucket,
             Self::Export(command) => &command.bucket,
-            Self::Schema(_) | Self::Catalog(_) | Self::Doctor(_) => return Vec::new(),
+            Self::Coordinator(command) => &command.bucket,
+            _ => return Vec::new(),
         };
         if bucket.bucket.contains("://") { Vec::new() } else { folders::absent(Path::new(&bucket.bucket)) }
     }
@@ -111,5 +130,17 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::Doctor(command) => doctor::run(&command, cli.output).await,
         Command::Catalog(command) => catalog::run(&command, cli.output),
         Command::Report(command) => report::run(&command, cli.output).await,
+        Command::Coordinator(command) => coordinator::run(&command, cli.output).await,
+        Command::Submit(command) => submit::run(&command, cli.output).await,
+        Command::List(command) => sweeps::list(&command, cli.output).await,
+        Command::Status(command) => sweeps::status(&command, cli.output).await,
+        Command::Watch(command) => sweeps::watch(&command, cli.output).await,
+        Command::Logs(command) => sweeps::logs(&command, cli.output).await,
+        Command::Explain(command) => sweeps::explain(&command, cli.output).await,
+        Command::Cancel(c) => sweeps::steer(&c.named, Action::Cancel, &[], cli.output).await,
+        Command::Pause(c) => sweeps::steer(&c.named, Action::Pause, &[], cli.output).await,
+        Command::Resume(c) => sweeps::steer(&c.named, Action::Resume, &[], cli.output).await,
+        Command::Retry(c) => sweeps::steer(&c.named, Action::Retry, &c.only, cli.output).await,
+        Command::Drain(command) => sweeps::drain(&command, cli.output).await,
     }
 }

@@ -1,17 +1,19 @@
 //! `espalier report`: what a bucket holds of a sweep, finished or not, as tables and figures.
 
 use super::prepare::prepare;
+use super::remote::CoordinatorArg;
 use super::run::{WorkArgs, not_empty};
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::merge::collect::{CollectError, Found, collect, collect_grid};
 use crate::plan::cells::part;
 use crate::report::terminal;
-use crate::report::write::{Report as Rendered, WriteError, write_report, write_to_folder};
+use crate::report::write::{Report as Rendered, WriteError, write_files, write_report, write_to_folder};
 use crate::spec::only::Only;
 use crate::spec::parse::{Changes, load};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
+use espalier_proto::messages::ReportRequest;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -39,6 +41,9 @@ pub struct Report {
     /// Where results are.
     #[command(flatten)]
     pub bucket: BucketArg,
+    /// Ask this coordinator instead of a bucket
+    #[arg(long, value_name = "URL", conflicts_with_all = ["set", "limit"])]
+    pub coordinator: Option<String>,
     /// Write the files into this folder instead of the bucket
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
@@ -49,6 +54,9 @@ pub struct Report {
 
 /// Collects, merges, writes.
 pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
+    if let Some(coordinator) = &command.coordinator {
+        return ask(command, coordinator, output).await;
+    }
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let (mut found, changed) = found(command, &bucket).await?;
     let only = command.only.iter().fold(Only::default(), |all, one| all.and(one));
@@ -80,6 +88,40 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
         })),
     }
     Ok(if table.measured == table.cells { Exit::Whole } else { Exit::Holes })
+}
+
+/// The report as a coordinator makes it.
+async fn ask(command: &Report, coordinator: &str, output: Output) -> Result<Exit, Failure> {
+    let Some(folder) = &command.to else {
+        let message = "--coordinator: expected --to DIR, where the report's files are written".to_owned();
+        return Err(Failure::Usage { message });
+    };
+    let only = command.only.iter().map(ToString::to_string).collect();
+    let request = ReportRequest { sweep: command.sweep.clone(), only };
+    let remote = CoordinatorArg { coordinator: coordinator.to_owned() };
+    let report = remote.connect().await?.report(request).await?.into_inner();
+    let files: Vec<(&str, &[u8])> =
+        report.files.iter().map(|f| (f.name.as_str(), f.content.as_slice())).collect();
+    let index = write_files(folder, &files)?.display().to_string();
+    match output {
+        Output::Text => {
+            print::text(&format!("{} of {} cells measured\n{index}\n", report.measured, report.cells));
+        }
+        Output::Json => print::json(&json!({
+            "sweep": command.sweep, "index": index, "files": files.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+            "measured": report.measured, "cells": report.cells,
+        })),
+    }
+    Ok(if report.measured == report.cells { Exit::Whole } else { Exit::Holes })
+}
+
+/// The report of what the bucket holds of a submitted sweep, or of a part of it.
+pub async fn render(bucket: &Bucket, name: &Name, only: &Only) -> Result<Rendered, CollectError> {
+    let mut found = collect(bucket, name).await?;
+    if !only.is_all() {
+        found.sweep = part(&found.sweep, only);
+    }
+    Ok(Rendered::new(&found))
 }
 
 /// What the bucket holds of the sweep, and whether the command changes what the sweep is.

@@ -77,12 +77,17 @@ impl WorkArgs {
     }
 }
 
-/// How sweeps are resolved on this machine.
-pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) -> ResolveOptions {
+/// Where digests of files that have not changed are remembered on this machine.
+pub fn digests() -> Option<PathBuf> {
     let get = |name: &str| std::env::var(name).ok();
     let cache =
         get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
-    ResolveOptions { backend, hub: work.hub(), digests: cache.map(|c| c.join("espalier/digests")), limit }
+    cache.map(|c| c.join("espalier/digests"))
+}
+
+/// How sweeps are resolved on this machine.
+pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) -> ResolveOptions {
+    ResolveOptions { backend, hub: work.hub(), digests: digests(), limit }
 }
 
 /// Runs the command.
@@ -157,11 +162,7 @@ pub async fn first_backend(
     if file.backend != BackendChoice::Auto || update {
         return Ok(None);
     }
-    let fold = log::read(bucket, &file.name).await?;
-    let Some(spec) = fold.spec else { return Ok(None) };
-    let before: Option<ResolvedSweep> =
-        bucket.read_json(&espalier_proto::layout::spec(&file.name, spec)).await?;
-    Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
+    Ok(log::first_backend(bucket, &file.name).await?)
 }
 
 /// The code of what came of a run.

@@ -170,6 +170,7 @@ fn fold(log: &[LogEntry], found: &mut Found) {
         match &entry.event {
             LogEvent::Submit { .. } => found.cancelled = false,
             LogEvent::Cancel => found.cancelled = true,
+            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}
             LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
             LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),

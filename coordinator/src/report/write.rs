@@ -75,14 +75,22 @@ pub async fn write_report(bucket: &Bucket, sweep: &Name, report: &Report) -> Res
 
 /// Writes a report into a folder, made if absent; gives the path of its first page.
 pub fn write_to_folder(folder: &Path, report: &Report) -> Result<PathBuf, WriteError> {
+    let files: Vec<(&str, &[u8])> =
+        report.files.iter().map(|(name, text)| (*name, text.as_bytes())).collect();
+    write_files(folder, &files)
+}
+
+/// Writes a report's files into a folder, made if absent; gives the path of its first page. Names that are no file names,
+/// which no report has, are left out.
+pub fn write_files(folder: &Path, files: &[(&str, &[u8])]) -> Result<PathBuf, WriteError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| WriteError::File { path, source }
     };
     std::fs::create_dir_all(folder).map_err(failed(folder))?;
-    for (name, text) in &report.files {
+    for (name, content) in files.iter().filter(|(name, _)| !name.contains('/') && !name.starts_with('.')) {
         let path = folder.join(name);
-        std::fs::write(&path, text).map_err(failed(&path))?;
+        std::fs::write(&path, content).map_err(failed(&path))?;
     }
     Ok(folder.join("index.html"))
 }

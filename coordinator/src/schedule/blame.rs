@@ -14,6 +14,7 @@ use super::event::{Fault, FaultKind, Millis, WorkerId};
 use super::state::{Attempt, Schedule, Trouble};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
+use std::collections::BTreeMap;
 
 /// Excused failures that count as much as one blamed one: nothing is tried for ever.
 const EXCUSED_PER_BLAME: u32 = 4;
@@ -153,6 +154,20 @@ impl Schedule {
                 let attempt = self.attempts.get_mut(&id).expect("a variant names live attempts");
                 attempt.cells.remove(&CellKey(key));
                 self.end_if_finished(&id);
+            }
+        }
+    }
+
+    /// What an earlier epoch gave up stays given up until a retry.
+    pub(super) fn restore_given_up(&mut self, given_up: &BTreeMap<Digest, FailureCode>) {
+        for (key, code) in given_up {
+            let home = self.homes.get(&CellKey(*key)).copied().unwrap_or(VariantKey(*key));
+            // What has been begun again since is not given up.
+            let past = self.variants.get(&home).is_some_and(|v| {
+                !v.attempts.is_empty() || v.cells.get(&CellKey(*key)).map_or(v.done, |cell| cell.done)
+            });
+            if let Some(trouble) = self.trouble(home, *key).filter(|_| !past) {
+                trouble.quarantined.get_or_insert(*code);
             }
         }
     }

@@ -90,6 +90,8 @@ pub struct Submission {
     pub variants_done: BTreeSet<VariantKey>,
     /// Cells whose record is in the bucket.
     pub cells_done: BTreeSet<CellKey>,
+    /// Keys that the sweep's log says were given up, and why.
+    pub given_up: BTreeMap<Digest, FailureCode>,
 }
 
 /// A variant as the schedule sees it.

@@ -52,6 +52,7 @@ impl Schedule {
         // Only ever more is done: what a worker said since the bucket was read is not unsaid by that reading.
         submission.variants_done.into_iter().for_each(|v| self.variant_is_done(v));
         submission.cells_done.into_iter().for_each(|c| self.cell_is_done(c));
+        self.restore_given_up(&submission.given_up);
         self.trim_running();
         self.extend_running();
     }

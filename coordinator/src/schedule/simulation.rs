@@ -110,6 +110,7 @@ impl World {
             variants: plans.collect(),
             variants_done: BTreeSet::new(),
             cells_done: BTreeSet::new(),
+            given_up: BTreeMap::new(),
         };
         let schedule = Schedule::new("main".parse().unwrap(), 1, TIMING);
         let mut world = Self {

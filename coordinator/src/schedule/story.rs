@@ -46,6 +46,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
         variants: plans.collect(),
         variants_done: BTreeSet::new(),
         cells_done: BTreeSet::new(),
+        given_up: Default::default(),
     }
 }
 

@@ -5,11 +5,12 @@
 
 use super::epoch::Epoch;
 use super::grid::Catalog;
+use super::handle::Input;
 use super::log;
 use super::status::Status;
 use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
-use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerId};
+use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{AttemptId, Name};
 use espalier_proto::layout;
@@ -18,97 +19,16 @@ use espalier_proto::records::{FailureCode, FailureRecord, RECORD_FORMAT};
 use espalier_proto::sweep::LogEvent;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
+
+pub use super::handle::Handle;
 
 /// How often time passes for the schedule.
 const TICK: Duration = Duration::from_millis(200);
 /// How often a newer epoch is looked for.
 const LOOK_FOR_EPOCH: Duration = Duration::from_secs(5);
-
-/// Something for the driver.
-enum Input {
-    Sync(Box<Sync>, oneshot::Sender<m::SyncResponse>),
-    Event(Event),
-    WorkerExited(u32),
-    Stop(oneshot::Sender<()>),
-}
-
-/// Speaks to a driver.
-#[derive(Clone)]
-pub struct Handle {
-    inputs: mpsc::UnboundedSender<Input>,
-    status: watch::Receiver<Arc<Status>>,
-    calls: Arc<AtomicU64>,
-}
-
-impl Handle {
-    /// Number for the next call.
-    pub fn next_call(&self) -> u64 {
-        self.calls.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Hands in a worker's call; the answer comes when there is news. `None` if the driver has ended or a newer call of the
-    /// same worker has taken this one's place.
-    pub async fn sync(&self, sync: Sync) -> Option<m::SyncResponse> {
-        let (reply, answer) = oneshot::channel();
-        let mut guard = CallGuard {
-            inputs: self.inputs.clone(),
-            worker: sync.worker.clone(),
-            call: sync.call,
-            open: true,
-        };
-        self.inputs.send(Input::Sync(Box::new(sync), reply)).ok()?;
-        let answer = answer.await.ok();
-        guard.open = answer.is_none();
-        answer
-    }
-
-    /// Hands in any other event.
-    pub fn tell(&self, event: Event) {
-        // A driver that has ended needs no more events.
-        let _ = self.inputs.send(Input::Event(event));
-    }
-
-    /// The process of a local worker has ended.
-    pub fn worker_exited(&self, pid: u32) {
-        let _ = self.inputs.send(Input::WorkerExited(pid));
-    }
-
-    /// Ends the driver once everything that it has begun to write is written.
-    pub async fn stop(&self) {
-        let (done, ended) = oneshot::channel();
-        if self.inputs.send(Input::Stop(done)).is_ok() {
-            // Only a driver that has already ended drops it.
-            let _ = ended.await;
-        }
-    }
-
-    /// The newest status, watched.
-    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
-        self.status.clone()
-    }
-}
-
-/// Tells the schedule that a call's client has gone.
-struct CallGuard {
-    inputs: mpsc::UnboundedSender<Input>,
-    worker: WorkerId,
-    call: u64,
-    open: bool,
-}
-
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        if self.open {
-            let event = Event::CallClosed { worker: self.worker.clone(), call: self.call };
-            // A driver that has ended needs no more events.
-            let _ = self.inputs.send(Input::Event(event));
-        }
-    }
-}
 
 /// The loop and what it keeps.
 struct Driver {
@@ -122,8 +42,8 @@ struct Driver {
     status: watch::Sender<Arc<Status>>,
     /// Open calls by worker.
     open: BTreeMap<WorkerId, (u64, oneshot::Sender<m::SyncResponse>)>,
-    /// Each worker's fingerprint and process, for failures that are kept after it is gone.
-    known: BTreeMap<WorkerId, (String, u32)>,
+    /// What each worker is, for failures that are kept after it is gone.
+    known: BTreeMap<WorkerId, WorkerFacts>,
     faults: BTreeMap<espalier_proto::ids::Digest, Fault>,
     superseded: bool,
     trouble: Vec<String>,
@@ -190,14 +110,27 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Sync(sync, reply) => {
-                self.known.insert(sync.worker.clone(), (sync.facts.fingerprint.clone(), sync.facts.pid));
+                self.known.insert(sync.worker.clone(), sync.facts.clone());
                 self.open.insert(sync.worker.clone(), (sync.call, reply));
                 self.step(Event::Sync(sync));
             }
             Input::Event(event) => self.step(event),
+            Input::Submit(submission, catalog, done) => {
+                self.catalog.extend(catalog);
+                self.step(Event::Submit(submission));
+                self.show();
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
+            Input::Explain(cells, reply) => {
+                // Whoever asks also looks at the status, which is to show the events before.
+                self.show();
+                // Whoever asked may have gone.
+                let _ = reply.send(cells.iter().map(|c| self.schedule.explain(*c)).collect());
+            }
             Input::WorkerExited(pid) => {
                 let gone: Vec<WorkerId> =
-                    self.known.iter().filter(|(_, (_, p))| *p == pid).map(|(id, _)| id.clone()).collect();
+                    self.known.iter().filter(|(_, f)| f.pid == pid).map(|(id, _)| id.clone()).collect();
                 for worker in gone {
                     self.step(Event::WorkerLost(worker));
                 }
@@ -288,7 +221,7 @@ impl Driver {
     }
 
     fn keep_failure(&mut self, worker: &WorkerId, attempt: AttemptId, fault: Fault) {
-        let fingerprint = self.known.get(worker).map(|(f, _)| f.clone()).unwrap_or_default();
+        let fingerprint = self.known.get(worker).map(|f| f.fingerprint.clone()).unwrap_or_default();
         let (key, code, message) = (fault.key, fault.code.as_str(), &fault.message);
         match fault.code {
             // Asked to leave: nobody's failure.
@@ -361,7 +294,8 @@ impl Driver {
             starved: self.schedule.starved(),
             superseded: self.superseded,
             trouble: self.trouble.clone(),
-            called: self.known.iter().map(|(id, (_, pid))| (*pid, id.clone())).collect(),
+            called: self.known.iter().map(|(id, f)| (f.pid, id.clone())).collect(),
+            workers: self.known.clone(),
         }));
     }
 }

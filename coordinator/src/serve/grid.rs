@@ -31,6 +31,12 @@ pub struct Catalog {
 }
 
 impl Catalog {
+    /// Adds another sweep's. Keys that both have are of the same content.
+    pub fn extend(&mut self, other: Self) {
+        self.variants.extend(other.variants);
+        self.cells.extend(other.cells);
+    }
+
     /// The catalog of a sweep.
     pub fn new(sweep: &ResolvedSweep) -> Self {
         let folders: BTreeMap<&str, &str> =
@@ -67,8 +73,15 @@ impl Costs {
             costs.loads.insert(digest, load(&inputs));
         }
         for model in &sweep.models {
-            let config = std::fs::read_to_string(Path::new(&model.folder).join("config.json"));
-            if let Ok(arch) = families::arch(&config.unwrap_or_default()) {
+            let config = match std::fs::read_to_string(Path::new(&model.folder).join("config.json")) {
+                Ok(config) => config,
+                // Submitted from elsewhere: the bucket has it.
+                Err(_) => {
+                    let mirrored = bucket.read(&layout::model_file(model.digest, "config.json")).await?;
+                    mirrored.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+                }
+            };
+            if let Ok(arch) = families::arch(&config) {
                 costs.archs.insert(model.digest, arch);
             }
         }
@@ -149,6 +162,7 @@ pub fn submission(
         variants: plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect(),
         variants_done: committed.variants.keys().copied().collect(),
         cells_done: committed.cells.keys().copied().collect(),
+        given_up: BTreeMap::new(),
     }
 }
 

@@ -7,7 +7,10 @@ use crate::clock;
 use espalier_proto::bucket::{Bucket, BucketError, Commit, json_digest};
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
+use espalier_proto::recipe::Backend;
+use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep, SWEEP_FORMAT};
+use std::collections::BTreeMap;
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -51,8 +54,12 @@ pub struct Fold {
     pub spec: Option<Digest>,
     /// Cancelled since the last submission.
     pub cancelled: bool,
-    /// Keys given up since the last submission or retry.
-    pub given_up: std::collections::BTreeSet<Digest>,
+    /// Paused; submitting again does not end it.
+    pub paused: bool,
+    /// Its place among sweeps.
+    pub priority: i32,
+    /// Keys given up since the last submission or retry, and why.
+    pub given_up: BTreeMap<Digest, FailureCode>,
 }
 
 impl Fold {
@@ -72,9 +79,12 @@ impl Fold {
                 }
             }
             LogEvent::Cancel => self.cancelled = true,
-            LogEvent::Quarantine { key, .. } => drop(self.given_up.insert(*key)),
+            LogEvent::Pause => self.paused = true,
+            LogEvent::Resume => self.paused = false,
+            LogEvent::Priority { priority } => self.priority = *priority,
+            LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
             LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
-            LogEvent::Retry { keys } => self.given_up.retain(|k| !keys.contains(k)),
+            LogEvent::Retry { keys } => self.given_up.retain(|k, _| !keys.contains(k)),
         }
     }
 }
@@ -86,8 +96,24 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
     Ok(fold)
 }
 
+/// What `backend: auto` became when the sweep was first submitted; `None` if it never was.
+pub async fn first_backend(bucket: &Bucket, sweep: &Name) -> Result<Option<Backend>, LogError> {
+    let Some(spec) = read(bucket, sweep).await?.spec else { return Ok(None) };
+    let before: Option<ResolvedSweep> = bucket.read_json(&layout::spec(sweep, spec)).await?;
+    Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
+}
+
+/// Every entry of a sweep's log, in order.
+pub async fn entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, LogError> {
+    let mut all = Vec::new();
+    while let Some(entry) = bucket.read_json(&layout::log_entry(sweep, all.len() as u64 + 1)).await? {
+        all.push(entry);
+    }
+    Ok(all)
+}
+
 /// Applies the entries that came after `fold`.
-async fn catch_up(bucket: &Bucket, sweep: &Name, fold: &mut Fold) -> Result<(), LogError> {
+pub async fn catch_up(bucket: &Bucket, sweep: &Name, fold: &mut Fold) -> Result<(), LogError> {
     // Numbers have no gaps: an entry is only written after its predecessor was found.
     loop {
         let path = layout::log_entry(sweep, fold.last + 1);
@@ -225,8 +251,7 @@ mod tests {
         let writers = (0..12u8).map(|i| {
             let (bucket, name) = (bucket.clone(), name.clone());
             async move {
-                let code = espalier_proto::records::FailureCode::Internal;
-                let event = LogEvent::Quarantine { key: Digest::of(&[i]), code };
+                let event = LogEvent::Quarantine { key: Digest::of(&[i]), code: FailureCode::Internal };
                 write(&bucket, &epoch("main"), &name, event).await
             }
         });

@@ -1,21 +1,31 @@
 //! The coordinator's life: events in → [`crate::schedule`] → commands out.
 //!
-//! * [`driver`]: owns the one schedule. * [`worker_api`]: gRPC ↔ events; [`convert`]: messages ↔ the schedule's words.
+//! * [`driver`]: owns the one schedule; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events; [`convert`]: messages ↔ the schedule's words.
 //! * [`epoch`], [`log`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
+//! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; [`sweeps`]: what it has taken up;
+//!   [`submit`], [`uploads`]: how sweeps come in; [`refuse`]: why a call is refused.
 //! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view.
 
 pub mod convert;
+pub mod daemon;
 pub mod driver;
 pub mod epoch;
+mod explain;
 mod fleet;
 pub mod grid;
+mod handle;
 pub mod local;
 pub mod log;
 pub mod machine;
 pub mod outcome;
 pub mod process;
 pub mod progress;
+pub mod refuse;
 pub mod status;
+pub mod submit;
+pub mod sweep_api;
+pub mod sweeps;
+pub mod uploads;
 pub mod worker_api;
 pub mod workers;
 

@@ -74,6 +74,32 @@ pub fn outcome(
 ) -> Outcome {
     let (wanted, done) = counts(sweep, after, only);
     let view = status.view.sweeps.get(&sweep.name).cloned().unwrap_or_default();
+    let mut failed = given_up(sweep, status);
+    let label = |cell: &CellKey| {
+        let entry = sweep.cells.iter().find(|c| c.key == *cell)?;
+        let variant = sweep.variants.iter().find(|v| v.key == entry.variant)?;
+        Some((variant.model.clone(), variant.name.clone(), Some(entry.task.clone())))
+    };
+    // Written by others since the schedule gave it up.
+    let there: BTreeSet<_> = after.cells.keys().filter_map(label).collect();
+    failed.retain(|f| !there.contains(&(f.model.clone(), f.variant.clone(), f.task.clone())));
+    Outcome {
+        unit: if sweep.cells.is_empty() { "variant" } else { "cell" },
+        wanted,
+        before: counts(sweep, before, only).1,
+        done,
+        failed,
+        halted: view.halted,
+        trouble: status.trouble.clone(),
+        ..Outcome::default()
+    }
+}
+
+/// What the schedule has given up of a sweep, in table order; a variant that failed stands for all its cells.
+pub fn given_up(sweep: &ResolvedSweep, status: &Status) -> Vec<Failed> {
+    let Some(view) = status.view.sweeps.get(&sweep.name).filter(|v| !v.failed.is_empty()) else {
+        return Vec::new();
+    };
     let message = |key| status.faults.get(key).map(|f| f.message.clone()).unwrap_or_default();
     let mut failed = Vec::new();
     for variant in &sweep.variants {
@@ -85,8 +111,7 @@ pub fn outcome(
             continue;
         }
         for cell in sweep.cells.iter().filter(|c| c.variant == variant.key) {
-            if let Some(code) = view.failed.get(&cell.key.0).filter(|_| !after.cells.contains_key(&cell.key))
-            {
+            if let Some(code) = view.failed.get(&cell.key.0) {
                 failed.push(Failed {
                     model: model.clone(),
                     variant: name.clone(),
@@ -97,16 +122,7 @@ pub fn outcome(
             }
         }
     }
-    Outcome {
-        unit: if sweep.cells.is_empty() { "variant" } else { "cell" },
-        wanted,
-        before: counts(sweep, before, only).1,
-        done,
-        failed,
-        halted: view.halted,
-        trouble: status.trouble.clone(),
-        ..Outcome::default()
-    }
+    failed
 }
 
 fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {

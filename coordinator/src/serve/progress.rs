@@ -60,9 +60,11 @@ impl Estimator {
         let view = status.view.sweeps.get(&self.sweep)?;
         let (all, finished) = (view.work.0 as f64, view.work.1 as f64);
         // What is neither in the bucket nor left to running attempts was done by them and is not committed yet.
-        let partial: f64 = status.view.attempts.iter().map(|a| a.work_done as f64).sum();
+        let ours = || status.view.attempts.iter().filter(|a| self.variants.contains_key(&a.variant));
+        let partial: f64 = ours().map(|a| a.work_done as f64).sum();
         let done = finished + partial;
         let share = if all > 0.0 { (done / all).min(1.0) } else { 1.0 };
+        let running = ours().map(|a| self.line(a)).collect();
         let (start, since) = *self.first.get_or_insert((done, elapsed));
         let (took, gained) = (elapsed.saturating_sub(since), (done - start).max(0.0));
         let measured = took >= ENOUGH_TIME && all > 0.0 && gained / all >= ENOUGH_WORK;
@@ -73,11 +75,12 @@ impl Estimator {
             failed: self.cells.keys().filter(|c| view.failed.contains_key(&c.0)).count(),
             share,
             left: left.filter(|_| !view.over),
-            running: status.view.attempts.iter().map(|a| self.line(a)).collect(),
+            running,
         })
     }
 
-    fn line(&self, attempt: &AttemptView) -> String {
+    /// What an attempt is doing, in a line.
+    pub fn line(&self, attempt: &AttemptView) -> String {
         let name = self.variants.get(&attempt.variant).map_or("?", String::as_str);
         let (done, total) = attempt.progress;
         let share = |unit: &str| match total {

@@ -1,6 +1,6 @@
 //! What a coordinator is doing, for people and for local mode. Read-only.
 
-use crate::schedule::{Fault, Misfit, View, WorkerId};
+use crate::schedule::{Fault, Misfit, View, WorkerFacts, WorkerId};
 use espalier_proto::ids::Digest;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Status {
     pub trouble: Vec<String>,
     /// Process ids of workers that have called, with their names.
     pub called: BTreeMap<u32, WorkerId>,
+    /// What workers that have called are.
+    pub workers: BTreeMap<WorkerId, WorkerFacts>,
 }
 
 impl Status {

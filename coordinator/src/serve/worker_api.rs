@@ -30,6 +30,11 @@ impl WorkerApi for Service {
     }
 }
 
+/// The service.
+pub fn service(driver: Handle) -> WorkerApiServer<impl WorkerApi> {
+    WorkerApiServer::new(Service { driver })
+}
+
 /// Serves workers on `listener` until `stop` is ready; open calls are then given up.
 pub async fn serve(
     listener: TcpListener,
@@ -37,7 +42,7 @@ pub async fn serve(
     stop: impl Future<Output = ()> + Send,
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
-        .add_service(WorkerApiServer::new(Service { driver }))
+        .add_service(service(driver))
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
         .await
 }

@@ -40,6 +40,14 @@ impl std::str::FromStr for Only {
     }
 }
 
+impl std::fmt::Display for Only {
+    /// As it is given on the command line.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pairs = self.0.iter().flat_map(|(key, values)| values.iter().map(move |v| format!("{key}={v}")));
+        f.write_str(&pairs.collect::<Vec<_>>().join(","))
+    }
+}
+
 impl Only {
     /// Both choices at once: `--only` given twice.
     pub fn and(mut self, other: &Self) -> Self {
@@ -84,6 +92,7 @@ mod tests {
         let only: Only = "task=logiqa,task=wikitext2@4096".parse().unwrap();
         assert!(only.has_task("logiqa") && only.has_task("logiqa/cloze") && only.has_task("wikitext2@4096"));
         assert!(!only.has_task("wikitext2") && !only.has_task("reclor"));
+        assert_eq!(only.to_string().parse(), Ok(only));
         assert!(Only::default().is_all() && Only::default().has_task("reclor"));
     }
 

@@ -3,7 +3,9 @@
 use crate::commit::CommitError;
 use crate::compute::child::ComputeError;
 use crate::compute::protocol::Event;
+use espalier_proto::bucket::BucketError;
 use espalier_proto::ids::ModelDigest;
+use espalier_proto::mirror::MirrorError;
 use espalier_proto::model_folder::ModelFilesError;
 use espalier_proto::records::FailureCode;
 
@@ -19,6 +21,12 @@ pub enum ShardError {
     /// The model's folder cannot be read.
     #[error(transparent)]
     Model(#[from] ModelFilesError),
+    /// The model cannot be had from the bucket.
+    #[error(transparent)]
+    Mirror(#[from] MirrorError),
+    /// The bucket did not answer.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
     /// The folder holds another model.
     #[error("model folder {folder} has digest {found}, the sweep was resolved with {expected}")]
     ModelChanged {
@@ -60,6 +68,8 @@ impl ShardError {
         match self {
             Self::Compute(e) => e.code(),
             Self::Commit(e) => e.code(),
+            Self::Mirror(MirrorError::Write { .. }) => FailureCode::NodeFault,
+            Self::Mirror(_) | Self::Bucket(_) => FailureCode::StoreError,
             Self::Model(ModelFilesError::Read { .. }) => FailureCode::NodeFault,
             Self::Model(_) => FailureCode::BadCheckpoint,
             Self::ModelChanged { .. } => FailureCode::ModelChanged,

@@ -1,6 +1,7 @@
 //! Drives one shard after another through a compute child.
 
 use super::ShardError;
+use super::cache::{Held, ModelCache};
 use super::shard::Shard;
 use crate::board::{Board, Failed, Order, Shared};
 use crate::clock;
@@ -12,6 +13,7 @@ use espalier_proto::checkpoint::FILE_NAME;
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest};
 use espalier_proto::messages::Phase;
 use espalier_proto::methods;
+use espalier_proto::mirror;
 use espalier_proto::model_folder::folder_digest;
 use espalier_proto::recipe::Dtype;
 use espalier_proto::records::{CellRecord, FailureRecord, RECORD_FORMAT, VariantRecord};
@@ -33,6 +35,9 @@ pub struct Executor {
     options: ChildOptions,
     /// Where digests of model files are remembered.
     digest_cache: Option<PathBuf>,
+    /// Where models are kept whose folders this node does not see.
+    cache: ModelCache,
+    held: Option<Held>,
     scratch: tempfile::TempDir,
     warm: Option<Warm>,
     /// Models whose folders were read and are what they should be.
@@ -41,11 +46,15 @@ pub struct Executor {
 
 impl Executor {
     /// Makes a private scratch folder, removed when this is dropped.
-    pub fn new(options: ChildOptions, digest_cache: Option<PathBuf>) -> Result<Self, ShardError> {
+    pub fn new(
+        options: ChildOptions,
+        digest_cache: Option<PathBuf>,
+        cache: ModelCache,
+    ) -> Result<Self, ShardError> {
         let scratch = tempfile::Builder::new().prefix("espalier-worker-").tempdir().map_err(|source| {
             ShardError::Scratch { path: std::env::temp_dir().display().to_string(), source }
         })?;
-        Ok(Self { options, digest_cache, scratch, warm: None, models: BTreeSet::new() })
+        Ok(Self { options, digest_cache, cache, held: None, scratch, warm: None, models: BTreeSet::new() })
     }
 
     /// What the device is.
@@ -112,16 +121,16 @@ impl Executor {
         let order = shard.order;
         shard.check_fit()?;
         shard.phase(Phase::Loading);
-        self.check_model(&order.folder, order.spec.model).await?;
+        let folder = self.model_folder(shard).await?;
         if let Some(record) = commit::variant_record(shard.bucket, order.key).await? {
             shard.shared.update(|board| board.variant_done(&order.attempt));
             // Where only the record was wanted there is nothing to measure.
             if shard.goes_on() {
-                self.rebuild(shard, &record).await?;
+                self.rebuild(shard, &folder, &record).await?;
             }
             return Ok(record.weights);
         }
-        let mut seconds = self.open(shard).await?.seconds;
+        let mut seconds = self.open(shard, &folder).await?.seconds;
         shard.phase(Phase::Pruning);
         let compact = self.scratch_file(FILE_NAME);
         let calibration = match order.spec.calibration {
@@ -162,7 +171,7 @@ impl Executor {
         match committed {
             Committed::Theirs(winner) if winner.weights != weights && shard.goes_on() => {
                 tracing::info!(attempt = %order.attempt, winner = %winner.attempt, "another attempt's weights are measured");
-                self.rebuild(shard, &winner).await?;
+                self.rebuild(shard, &folder, &winner).await?;
                 Ok(winner.weights)
             }
             Committed::Theirs(winner) => Ok(winner.weights),
@@ -208,8 +217,13 @@ impl Executor {
     }
 
     /// Makes a committed variant current.
-    async fn rebuild(&mut self, shard: &Shard<'_>, record: &VariantRecord) -> Result<(), ShardError> {
-        self.open(shard).await?;
+    async fn rebuild(
+        &mut self,
+        shard: &Shard<'_>,
+        folder: &Path,
+        record: &VariantRecord,
+    ) -> Result<(), ShardError> {
+        self.open(shard, folder).await?;
         if self.warm.as_ref().and_then(|w| w.weights) == Some(record.weights) {
             return Ok(());
         }
@@ -228,13 +242,13 @@ impl Executor {
     }
 
     /// A child with the shard's model open: the one at hand, or a new one.
-    async fn open(&mut self, shard: &Shard<'_>) -> Result<Spent, ShardError> {
+    async fn open(&mut self, shard: &Shard<'_>, folder: &Path) -> Result<Spent, ShardError> {
         // One that died between two shards is nobody's failure.
         if self.warm.as_mut().is_some_and(|w| !w.child.is_alive()) {
             self.warm = None;
         }
         let spec = &shard.order.spec;
-        let model = (shard.order.folder.clone(), spec.model, spec.dtype);
+        let model = (folder.to_owned(), spec.model, spec.dtype);
         if self.warm.as_ref().is_some_and(|w| w.model.as_ref() == Some(&model)) {
             return Ok(Spent::default());
         }
@@ -242,7 +256,7 @@ impl Executor {
             self.warm = None;
             self.warm = Some(Warm { child: Child::spawn(&self.options)?, model: None, weights: None });
         }
-        let request = Request::Open { folder: shard.order.folder.clone(), dtype: spec.dtype };
+        let request = Request::Open { folder: folder.to_owned(), dtype: spec.dtype };
         match self.ask(shard, &request, true).await? {
             Event::Opened { spent } => {
                 if let Some(warm) = &mut self.warm {
@@ -276,7 +290,24 @@ impl Executor {
         Ok(warm.child.ask(request, progress, unwanted).await?)
     }
 
-    /// Reads the folder's digest, unless it was right before in this process.
+    /// Where the model's files are on this node: the folder of the order if it holds the model, else the cache.
+    async fn model_folder(&mut self, shard: &Shard<'_>) -> Result<PathBuf, ShardError> {
+        let (folder, model) = (&shard.order.folder, shard.order.spec.model);
+        if let Some(held) = self.held.as_ref().filter(|h| h.digest == model) {
+            return Ok(held.folder.clone());
+        }
+        let here = self.check_model(folder, model).await;
+        let Err(error) = here else { return Ok(folder.clone()) };
+        if mirror::list(shard.bucket, model).await?.is_none() {
+            return Err(error);
+        }
+        self.held = None;
+        let held = self.cache.hold(shard.bucket, model).await?;
+        self.check_model(&held.folder, model).await?;
+        Ok(self.held.insert(held).folder.clone())
+    }
+
+    /// Reads the folder's digest.
     async fn check_model(&mut self, folder: &Path, expected: ModelDigest) -> Result<(), ShardError> {
         let (path, cache) = (folder.to_owned(), self.digest_cache.clone());
         let read = tokio::task::spawn_blocking(move || folder_digest(&path, cache.as_deref()));

@@ -4,9 +4,11 @@
 //! A cell is measured on the weights that its variant's record names: if that record is there already, or another attempt
 //! wins the race for it with other weights, its compact checkpoint is rebuilt and measured instead of our own.
 
+mod cache;
 mod error;
 mod executor;
 mod shard;
 
+pub use cache::ModelCache;
 pub use error::ShardError;
 pub use executor::Executor;

@@ -1,0 +1,104 @@
+//! `espalier coordinator`: serves workers and users until it is told to end.
+
+use super::bars::say;
+use super::report::render;
+use super::run::digests;
+use super::{BucketArg, Output, print};
+use crate::exit::{Exit, Failure};
+use crate::inputs::sources::HubCache;
+use crate::serve::daemon::{self, DaemonError, Defaults};
+use crate::serve::refuse::Refusal;
+use crate::serve::sweep_api::Reporter;
+use espalier_proto::bucket::Bucket;
+use espalier_proto::ids::Name;
+use espalier_proto::messages as m;
+use espalier_proto::recipe::Backend;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Serve workers and users: splits submitted sweeps into shards, gives them to workers, writes the reports
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  espalier coordinator --listen 0.0.0.0:7420 --bucket s3://results/llm\n  \
+                  espalier-worker --coordinator http://HOST:7420 --device cuda:0     (on every GPU host)\n  \
+                  espalier submit sweep.yaml --coordinator http://HOST:7420\n\n\
+                  Everything that it knows is in the bucket: kill it and start it again whenever you like."
+)]
+pub struct Coordinator {
+    /// Where to listen. Anyone who can reach it can use it: keep it on a trusted network
+    #[arg(long, env = "ESPALIER_LISTEN", default_value = "127.0.0.1:7420", value_name = "ADDR")]
+    pub listen: SocketAddr,
+    /// Where results go.
+    #[command(flatten)]
+    pub bucket: BucketArg,
+    /// Whose sweeps these are, in a bucket that several coordinators share
+    #[arg(long, env = "ESPALIER_INSTANCE", default_value = "main", value_name = "NAME")]
+    pub instance: Name,
+    /// What `backend: auto` is [default: what all connected workers are]
+    #[arg(long, value_parser = backend, value_name = "cpu|cuda")]
+    pub backend: Option<Backend>,
+}
+
+fn backend(text: &str) -> Result<Backend, String> {
+    match text {
+        "cpu" => Ok(Backend::Cpu),
+        "cuda" => Ok(Backend::Cuda),
+        _ => Err("expected cpu or cuda".to_owned()),
+    }
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure> {
+    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let machine = |what| move |source| Failure::Daemon(DaemonError::Machine { what, source });
+    let listener =
+        TcpListener::bind(command.listen).await.map_err(machine("the address cannot be listened on"))?;
+    let address = listener.local_addr().map_err(machine("the port has no address"))?;
+    let mut terminated =
+        signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
+    match output {
+        Output::Text => say(&format!(
+            "coordinator {} listens on http://{address}, bucket {}",
+            command.instance,
+            bucket.url()
+        )),
+        Output::Json => print::json(
+            &json!({"address": format!("http://{address}"), "instance": command.instance.as_str(), "bucket": bucket.url()}),
+        ),
+    }
+    let hub = HubCache::from_env(|name| std::env::var(name).ok());
+    let defaults = Defaults { backend: command.backend, hub, digests: digests() };
+    let stop = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+    };
+    daemon::run(listener, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
+    say("ended; running workers go on, and the next coordinator of this instance takes them up");
+    Ok(Exit::Whole)
+}
+
+fn reporter(bucket: Bucket) -> Reporter {
+    Arc::new(move |name, only, keep| {
+        let bucket = bucket.clone();
+        Box::pin(async move {
+            let report = render(&bucket, &name, &only).await.map_err(Refusal::bucket)?;
+            if keep {
+                crate::report::write::write_report(&bucket, &name, &report).await.map_err(Refusal::bucket)?;
+            }
+            let files = report.files.iter().map(|(name, text)| m::ReportFile {
+                name: (*name).to_owned(),
+                content: text.clone().into_bytes(),
+            });
+            Ok(m::ReportResponse {
+                files: files.collect(),
+                measured: report.table.measured as u64,
+                cells: report.table.cells as u64,
+            })
+        })
+    })
+}

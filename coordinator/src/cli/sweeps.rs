@@ -1,0 +1,325 @@
+//! `espalier list | status | watch | logs | explain | cancel | pause | resume | retry | drain`: looks at a coordinator's sweeps
+//! and steers them.
+
+use super::bars::{Bars, say};
+use super::remote::CoordinatorArg;
+use super::{Output, print};
+use crate::exit::{Exit, Failure};
+use crate::serve::Progress;
+use crate::serve::progress::spoken;
+use crate::spec::only::Only;
+use espalier_proto::messages as m;
+use serde_json::json;
+use std::time::Duration;
+
+/// Show every sweep of a coordinator
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier list --coordinator http://HOST:7420")]
+pub struct List {
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorArg,
+}
+
+/// Show one sweep, or the coordinator with its workers
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  espalier status\n  espalier status phi-demo --output json")]
+pub struct Status {
+    /// The sweep [default: all, and the workers]
+    #[arg(value_name = "SWEEP")]
+    pub sweep: Option<String>,
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorArg,
+}
+
+/// A sweep of a coordinator.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Named {
+    /// The sweep's name
+    #[arg(value_name = "SWEEP")]
+    pub sweep: String,
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorArg,
+}
+
+/// Show a sweep until nothing of it is left to do; ends with 0 if it is whole, 4 if cells are missing
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier submit sweep.yaml && espalier watch phi-demo")]
+pub struct Watch {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// Show what happened to a sweep: who asked for what, and why attempts failed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier logs phi-demo")]
+pub struct Logs {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// Say why cells are or are not running
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier explain phi-demo --only sparsity=2:4,task=logiqa")]
+pub struct Explain {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+    /// Only these cells
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub only: Vec<Only>,
+}
+
+/// Stop a sweep: nothing more of it is begun until it is submitted again. What is finished stays
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier cancel phi-demo")]
+pub struct Cancel {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// Begin nothing new of a sweep until it is resumed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier pause phi-demo")]
+pub struct Pause {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// Go on with a paused sweep
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier resume phi-demo")]
+pub struct Resume {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+}
+
+/// Try again what was given up
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier retry phi-demo --only model=phi-2")]
+pub struct Retry {
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
+    /// Only these cells
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub only: Vec<Only>,
+}
+
+/// Let every worker finish what it holds and end
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  espalier drain")]
+pub struct Drain {
+    /// The coordinator.
+    #[command(flatten)]
+    pub coordinator: CoordinatorArg,
+}
+
+/// Shows every sweep.
+pub async fn list(command: &List, output: Output) -> Result<Exit, Failure> {
+    let state = command.coordinator.connect().await?.state(m::StateRequest::default()).await?.into_inner();
+    match output {
+        Output::Json => print::json(&state.sweeps.iter().map(as_json).collect::<Vec<_>>()),
+        Output::Text => print::text(&table(&state.sweeps)),
+    }
+    Ok(Exit::Whole)
+}
+
+/// Shows one sweep, or everything.
+pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
+    let request = m::StateRequest { sweep: command.sweep.clone().unwrap_or_default() };
+    let state = command.coordinator.connect().await?.state(request).await?.into_inner();
+    match output {
+        Output::Json => print::json(&json!({
+            "instance": state.instance,
+            "epoch": state.epoch,
+            "bucket": state.bucket_url,
+            "sweeps": state.sweeps.iter().map(as_json).collect::<Vec<_>>(),
+            "workers": state.workers.iter().map(|w| {
+                json!({"id": w.id, "device": w.device, "host": w.host, "doing": w.doing})
+            }).collect::<Vec<_>>(),
+            "trouble": state.trouble,
+        })),
+        Output::Text => {
+            print::text(&format!(
+                "instance {}, epoch {}, bucket {}\n\n",
+                state.instance, state.epoch, state.bucket_url
+            ));
+            print::text(&table(&state.sweeps));
+            for sweep in &state.sweeps {
+                sweep.running.iter().for_each(|line| print::text(&format!("  {line}\n")));
+                sweep.failures.iter().for_each(|f| print::text(&format!("  {}\n", failure(f))));
+            }
+            let rows: Vec<Vec<String>> = state
+                .workers
+                .iter()
+                .map(|w| vec![w.id.clone(), w.device.clone(), w.doing.join("; ")])
+                .collect();
+            print::text("\n");
+            print::text(&print::table(&["worker", "device", "doing"], &rows));
+            state.trouble.iter().for_each(|t| print::text(&format!("bucket: {t}\n")));
+        }
+    }
+    Ok(Exit::Whole)
+}
+
+/// Shows a sweep until it is over.
+pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
+    let request = m::WatchRequest { sweep: command.named.sweep.clone() };
+    let mut states = command.named.coordinator.connect().await?.watch(request).await?.into_inner();
+    let mut bars = Bars::new();
+    let mut last = None;
+    while let Some(state) = states.message().await? {
+        bars.show(&progress(&state));
+        last = Some(state);
+    }
+    bars.clear();
+    let Some(state) = last.filter(|s| s.over) else {
+        let message = "the coordinator ended, or gave the sweep up to another instance".to_owned();
+        return Err(Failure::Remote { message, exit: Exit::Unreachable });
+    };
+    match output {
+        Output::Json => print::json(&as_json(&state)),
+        Output::Text => {
+            say(&format!("{} of {} cells done", state.done, state.cells));
+            state.failures.iter().for_each(|f| say(&failure(f)));
+            if state.halted {
+                say("stopped before its end");
+            }
+        }
+    }
+    let whole = state.done == state.cells && state.failures.is_empty();
+    Ok(if whole { Exit::Whole } else { Exit::Holes })
+}
+
+/// Shows what happened.
+pub async fn logs(command: &Logs, output: Output) -> Result<Exit, Failure> {
+    let request = m::LogsRequest { sweep: command.named.sweep.clone() };
+    let logs = command.named.coordinator.connect().await?.logs(request).await?.into_inner();
+    match output {
+        Output::Json => {
+            print::json(&logs.lines.iter().map(|l| json!({"at": l.at, "text": l.text})).collect::<Vec<_>>())
+        }
+        Output::Text => logs.lines.iter().for_each(|l| print::text(&format!("{} {}\n", l.at, l.text))),
+    }
+    Ok(Exit::Whole)
+}
+
+/// Says why cells stand as they do.
+pub async fn explain(command: &Explain, output: Output) -> Result<Exit, Failure> {
+    let only = command.only.iter().map(ToString::to_string).collect();
+    let request = m::ExplainRequest { sweep: command.named.sweep.clone(), only };
+    let cells = command.named.coordinator.connect().await?.explain(request).await?.into_inner().cells;
+    match output {
+        Output::Json => print::json(
+            &cells
+                .iter()
+                .map(|c| {
+                    json!({"model": c.model, "variant": c.variant, "task": c.task, "cell_key": c.cell_key,
+                           "state": c.state, "why": c.why})
+                })
+                .collect::<Vec<_>>(),
+        ),
+        Output::Text => {
+            let rows: Vec<Vec<String>> =
+                cells.into_iter().map(|c| vec![c.model, c.variant, c.task, c.state, c.why]).collect();
+            print::text(&print::table(&["model", "variant", "task", "state", "why"], &rows));
+        }
+    }
+    Ok(Exit::Whole)
+}
+
+/// Cancels, pauses, resumes or retries a sweep.
+pub async fn steer(named: &Named, action: m::Action, only: &[Only], output: Output) -> Result<Exit, Failure> {
+    let only = only.iter().map(ToString::to_string).collect();
+    let request = m::ControlRequest { action: action.into(), sweep: named.sweep.clone(), only };
+    let state =
+        named.coordinator.connect().await?.control(request).await?.into_inner().state.unwrap_or_default();
+    match output {
+        Output::Json => print::json(&as_json(&state)),
+        Output::Text => print::text(&table(&[state])),
+    }
+    Ok(Exit::Whole)
+}
+
+/// Lets workers end.
+pub async fn drain(command: &Drain, output: Output) -> Result<Exit, Failure> {
+    let request = m::ControlRequest { action: m::Action::Drain.into(), ..Default::default() };
+    command.coordinator.connect().await?.control(request).await?;
+    match output {
+        Output::Json => print::json(&json!({"draining": true})),
+        Output::Text => print::text("workers finish what they hold and end\n"),
+    }
+    Ok(Exit::Whole)
+}
+
+/// A sweep's state for programs.
+pub fn as_json(state: &m::SweepState) -> serde_json::Value {
+    json!({
+        "name": state.name,
+        "cells": state.cells,
+        "done": state.done,
+        "failed": state.failed,
+        "share": state.share,
+        "seconds_left": (state.left_s > 0.0).then_some(state.left_s),
+        "running": state.running,
+        "failures": state.failures.iter().map(|f| {
+            json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
+        }).collect::<Vec<_>>(),
+        "state": word(state),
+        "priority": state.priority,
+    })
+}
+
+fn word(state: &m::SweepState) -> &'static str {
+    match state {
+        s if s.over && s.done == s.cells => "whole",
+        s if s.halted => "stopped",
+        s if s.over => "holes",
+        s if s.paused => "paused",
+        s if s.running.is_empty() => "waiting",
+        _ => "running",
+    }
+}
+
+fn table(sweeps: &[m::SweepState]) -> String {
+    let rows: Vec<Vec<String>> = sweeps
+        .iter()
+        .map(|s| {
+            let left = if s.left_s > 0.0 { spoken(Duration::from_secs_f64(s.left_s)) } else { String::new() };
+            let share = format!("{:.0} %", s.share * 100.0);
+            vec![
+                s.name.clone(),
+                word(s).to_owned(),
+                format!("{} of {}", s.done, s.cells),
+                share,
+                s.failed.to_string(),
+                left,
+            ]
+        })
+        .collect();
+    print::table(&["sweep", "state", "cells", "work", "failed", "left"], &rows)
+}
+
+fn failure(f: &m::FailedState) -> String {
+    let task = if f.task.is_empty() { String::new() } else { format!(" {}", f.task) };
+    format!("failed: {} {}{task}: {}: {}", f.model, f.variant, f.code, f.message)
+}
+
+fn progress(state: &m::SweepState) -> Progress {
+    Progress {
+        cells: state.cells as usize,
+        done: state.done as usize,
+        failed: state.failed as usize,
+        share: state.share,
+        left: (state.left_s > 0.0).then(|| Duration::from_secs_f64(state.left_s)),
+        running: state.running.clone(),
+    }
+}

@@ -1,0 +1,163 @@
+//! A coordinator's whole life: takes the next epoch of its instance, takes its sweeps up again, serves workers and users, ends
+//! in order.
+//!
+//! In: a bucket, an instance, an open port. Out: when it ends, why. Nothing is lost if it is killed: the next one lists the
+//! bucket, and running workers tell what they hold.
+
+use super::driver;
+use super::epoch::{self, EpochError};
+use super::grid::Catalog;
+use super::sweep_api::{self, Reporter};
+use super::sweeps::Sweeps;
+use super::uploads::Uploads;
+use super::worker_api;
+use crate::clock::{self, Stopwatch};
+use crate::inputs::sources::HubCache;
+use crate::schedule::{Event, Millis, Timing};
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::Name;
+use espalier_proto::protocol;
+use espalier_proto::recipe::Backend;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+
+/// Durations of the protocol where workers come from anywhere.
+const TIMING: Timing = Timing {
+    lease: millis(protocol::LEASE),
+    busy: millis(protocol::BUSY),
+    hold: millis(protocol::HOLD),
+    reconcile: millis(protocol::RECONCILE),
+};
+/// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
+const LOOK: Duration = Duration::from_millis(200);
+
+const fn millis(duration: Duration) -> Millis {
+    Millis(duration.as_millis() as u64)
+}
+
+/// What submissions are resolved with.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// What `backend: auto` is; `None`: what all connected workers are.
+    pub backend: Option<Backend>,
+    /// The Hugging Face cache of this host.
+    pub hub: HubCache,
+    /// A folder that remembers digests of model files.
+    pub digests: Option<PathBuf>,
+}
+
+/// Why a coordinator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// No epoch could be taken.
+    #[error(transparent)]
+    Epoch(#[from] EpochError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// This process cannot do what a coordinator must.
+    #[error("{what}")]
+    Machine {
+        /// What was tried.
+        what: &'static str,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The port can no longer be served.
+    #[error("the port can no longer be served")]
+    Serve(#[from] tonic::transport::Error),
+    /// Another coordinator of this instance has begun.
+    #[error(
+        "another coordinator of instance {instance} has taken a newer epoch; this one ends, and its workers go to the other"
+    )]
+    Superseded {
+        /// The instance.
+        instance: Name,
+    },
+}
+
+/// Serves until `stop` is ready. `report` makes reports, of a sweep that is over also by itself.
+pub async fn run(
+    listener: TcpListener,
+    bucket: Bucket,
+    instance: &Name,
+    defaults: Defaults,
+    report: Reporter,
+    stop: impl Future<Output = ()>,
+) -> Result<(), DaemonError> {
+    let epoch = epoch::take(&bucket, instance).await?;
+    tracing::info!(%instance, epoch = epoch.n, bucket = bucket.url(), "epoch taken");
+    // Of the first coordinator of an instance no worker holds anything.
+    let reconcile = if epoch.n == 1 { Millis(0) } else { TIMING.reconcile };
+    let driver =
+        driver::start(bucket.clone(), epoch.clone(), Timing { reconcile, ..TIMING }, Catalog::default());
+    let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
+    sweeps.restore().await?;
+    let uploads = Arc::new(Uploads::new().map_err(|source| DaemonError::Machine {
+        what: "no folder for uploaded files could be made",
+        source,
+    })?);
+    let users = sweep_api::service(sweeps.clone(), uploads, defaults, report.clone());
+    let serving = tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(protocol::HOLD))
+        .add_service(worker_api::service(driver.clone()))
+        .add_service(users)
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let result = tokio::select! {
+        served = serving => served.map_err(DaemonError::from),
+        ended = watch(&sweeps, &report) => ended,
+        () = stop => Ok(()),
+    };
+    driver.stop().await;
+    // A marker that could not be written costs nothing: a coordinator always takes the next epoch.
+    if let Err(error) = epoch.end(&bucket).await {
+        tracing::warn!(%error, "the end of this coordinator could not be written");
+    }
+    result
+}
+
+/// Reports sweeps that are over, looks at their logs, and ends when this is no longer the current coordinator.
+async fn watch(sweeps: &Sweeps, report: &Reporter) -> Result<(), DaemonError> {
+    let mut status = sweeps.driver().status();
+    let mut reported: BTreeSet<Name> = BTreeSet::new();
+    let mut looked = Stopwatch::start();
+    loop {
+        let now = status.borrow_and_update().clone();
+        if now.superseded {
+            return Err(DaemonError::Superseded { instance: sweeps.epoch().instance.clone() });
+        }
+        for (name, view) in &now.view.sweeps {
+            if !view.over {
+                reported.remove(name);
+            } else if reported.insert(name.clone()) {
+                match report(name.clone(), Default::default(), true).await {
+                    Ok(_) => {
+                        tracing::info!(sweep = %name, done = view.done, cells = view.cells, "sweep is over, its report is written")
+                    }
+                    Err(refusal) => {
+                        tracing::error!(sweep = %name, why = refusal.message, "the report could not be written")
+                    }
+                }
+            }
+        }
+        if looked.elapsed() > protocol::RECONCILE {
+            looked = Stopwatch::start();
+            sweeps.look_at_logs().await;
+        }
+        tokio::select! {
+            () = clock::sleep(LOOK) => {}
+            _ = status.changed() => clock::sleep(LOOK / 4).await,
+        }
+    }
+}
+
+/// Every worker finishes what it holds and ends.
+pub fn drain(sweeps: &Sweeps) {
+    sweeps.driver().tell(Event::Drain);
+}

@@ -1,0 +1,77 @@
+//! Why a cell is or is not running, in a sentence.
+
+use crate::schedule::{Explanation, Wait};
+use espalier_proto::messages as m;
+use espalier_proto::sweep::{CellEntry, ResolvedSweep};
+
+/// The cell and how it stands, for people and for programs.
+pub(super) fn explained(sweep: &ResolvedSweep, cell: &CellEntry, how: &Explanation) -> m::CellExplanation {
+    let variant = sweep.variants.iter().find(|v| v.key == cell.variant);
+    let (state, why) = sentence(how);
+    m::CellExplanation {
+        model: variant.map(|v| v.model.clone()).unwrap_or_default(),
+        variant: variant.map(|v| v.name.clone()).unwrap_or_default(),
+        task: cell.task.clone(),
+        cell_key: cell.key.to_string(),
+        state: state.to_owned(),
+        why,
+    }
+}
+
+fn sentence(how: &Explanation) -> (&'static str, String) {
+    match how {
+        Explanation::Done => ("done", "its record is in the bucket".to_owned()),
+        Explanation::Running { attempt, worker } => {
+            ("running", format!("attempt {attempt} on worker {worker}"))
+        }
+        Explanation::Quarantined(code) => (
+            "failed",
+            format!(
+                "it failed as often as limits.attempts allows ({}); `espalier retry` tries it again",
+                code.as_str()
+            ),
+        ),
+        Explanation::Waiting { on } => ("waiting", wait(on)),
+    }
+}
+
+fn wait(on: &Wait) -> String {
+    match on {
+        Wait::NotBefore(left) => {
+            format!(
+                "its last try failed by no fault of its own; it is tried again in {} s",
+                left.0.div_ceil(1000)
+            )
+        }
+        Wait::Preparing { attempt } => format!("its variant is being prepared by attempt {attempt}"),
+        Wait::NoWorkerFits(misfits) if misfits.is_empty() => "no worker is connected".to_owned(),
+        Wait::NoWorkerFits(misfits) => {
+            let each: Vec<String> = misfits.iter().map(|(worker, why)| format!("{worker}: {why}")).collect();
+            format!("no connected worker can run it: {}", each.join("; "))
+        }
+        Wait::Busy => "every worker that can run it has something else to do".to_owned(),
+        Wait::Paused => "the sweep is paused; `espalier resume` goes on".to_owned(),
+        Wait::Halted => {
+            "the sweep was stopped, by `espalier cancel` or by limits.max_failed_cells; submit it again"
+                .to_owned()
+        }
+        Wait::Reconciling => {
+            "the coordinator has just started and waits for what running workers hold".to_owned()
+        }
+        Wait::Draining => "workers were told to finish and end".to_owned(),
+        Wait::NotWanted => "no sweep asks for it now".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Millis;
+
+    #[test]
+    fn waiting_is_told_with_what_to_do() {
+        assert_eq!(wait(&Wait::NoWorkerFits(Vec::new())), "no worker is connected");
+        assert!(wait(&Wait::NotBefore(Millis(1500))).ends_with("in 2 s"));
+        assert!(wait(&Wait::Paused).contains("espalier resume"));
+    }
+}

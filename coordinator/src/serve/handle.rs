@@ -1,0 +1,117 @@
+//! Speaks to the driver, from any task: hands in calls and events, asks, watches the status.
+
+use super::grid::Catalog;
+use super::status::Status;
+use crate::schedule::{Event, Explanation, Submission, Sync, WorkerId};
+use espalier_proto::ids::CellKey;
+use espalier_proto::messages as m;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Something for the driver.
+pub(super) enum Input {
+    Sync(Box<Sync>, oneshot::Sender<m::SyncResponse>),
+    Event(Event),
+    Submit(Box<Submission>, Catalog, oneshot::Sender<()>),
+    Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    WorkerExited(u32),
+    Stop(oneshot::Sender<()>),
+}
+
+/// Speaks to a driver.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) inputs: mpsc::UnboundedSender<Input>,
+    pub(super) status: watch::Receiver<Arc<Status>>,
+    pub(super) calls: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// Number for the next call.
+    pub fn next_call(&self) -> u64 {
+        self.calls.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Hands in a worker's call; the answer comes when there is news. `None` if the driver has ended or a newer call of the
+    /// same worker has taken this one's place.
+    pub async fn sync(&self, sync: Sync) -> Option<m::SyncResponse> {
+        let (reply, answer) = oneshot::channel();
+        let mut guard = CallGuard {
+            inputs: self.inputs.clone(),
+            worker: sync.worker.clone(),
+            call: sync.call,
+            open: true,
+        };
+        self.inputs.send(Input::Sync(Box::new(sync), reply)).ok()?;
+        let answer = answer.await.ok();
+        guard.open = answer.is_none();
+        answer
+    }
+
+    /// Hands in any other event.
+    pub fn tell(&self, event: Event) {
+        // A driver that has ended needs no more events.
+        let _ = self.inputs.send(Input::Event(event));
+    }
+
+    /// Takes up a sweep; `catalog` is what workers are told about its keys. The status shows it once this returns.
+    pub async fn submit(&self, submission: Submission, catalog: Catalog) {
+        let (done, taken) = oneshot::channel();
+        if self.inputs.send(Input::Submit(Box::new(submission), catalog, done)).is_ok() {
+            // Only a driver that has ended drops it.
+            let _ = taken.await;
+        }
+    }
+
+    /// How these cells stand; empty if the driver has ended.
+    pub async fn explain(&self, cells: Vec<CellKey>) -> Vec<Explanation> {
+        let (reply, answer) = oneshot::channel();
+        if self.inputs.send(Input::Explain(cells, reply)).is_err() {
+            return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Waits until the status shows every event that was told before.
+    pub async fn settled(&self) {
+        self.explain(Vec::new()).await;
+    }
+
+    /// The process of a local worker has ended.
+    pub fn worker_exited(&self, pid: u32) {
+        let _ = self.inputs.send(Input::WorkerExited(pid));
+    }
+
+    /// Ends the driver once everything that it has begun to write is written.
+    pub async fn stop(&self) {
+        let (done, ended) = oneshot::channel();
+        if self.inputs.send(Input::Stop(done)).is_ok() {
+            // Only a driver that has already ended drops it.
+            let _ = ended.await;
+        }
+    }
+
+    /// The newest status, watched.
+    pub fn status(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+}
+
+/// Tells the schedule that a call's client has gone.
+struct CallGuard {
+    inputs: mpsc::UnboundedSender<Input>,
+    worker: WorkerId,
+    call: u64,
+    open: bool,
+}
+
+impl Drop for CallGuard {
+    fn drop(&mut self) {
+        if self.open {
+            let event = Event::CallClosed { worker: self.worker.clone(), call: self.call };
+            // A driver that has ended needs no more events.
+            let _ = self.inputs.send(Input::Event(event));
+        }
+    }
+}

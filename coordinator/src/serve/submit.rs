@@ -1,0 +1,179 @@
+//! A sweep as a user sent it → resolved, its inputs and models in the bucket, queued. Nothing is queued if anything is wrong.
+
+use super::daemon::Defaults;
+use super::log;
+use super::refuse::Refusal;
+use super::sweeps::Sweeps;
+use super::uploads::{Tree, Uploads};
+use crate::inputs::resolve::{Prepared, ResolveOptions, prepare};
+use crate::inputs::sources::HubCache;
+use crate::inputs::wanted::wanted;
+use crate::plan::cells::chosen;
+use crate::spec::file::{BackendChoice, SweepFile};
+use crate::spec::only::Only;
+use crate::spec::parse::{Changes, parse};
+use espalier_proto::ids::{CellKey, Digest};
+use espalier_proto::messages as m;
+use espalier_proto::mirror;
+use espalier_proto::recipe::Backend;
+use espalier_proto::sweep::ResolvedSweep;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Resolves and queues a sweep; `tell` hears what is being done. Gives the sweep.
+pub async fn submit(
+    sweeps: &Sweeps,
+    uploads: &Uploads,
+    defaults: &Defaults,
+    request: m::SubmitRequest,
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+) -> Result<ResolvedSweep, Refusal> {
+    let files: BTreeMap<String, Digest> = request
+        .files
+        .iter()
+        .map(|f| Ok((f.path.clone(), f.sha256.parse().map_err(Refusal::bad)?)))
+        .collect::<Result<_, Refusal>>()?;
+    let tree = Arc::new(uploads.tree(&files).map_err(Refusal::bad)?);
+    let mut file = parsed(&request)?;
+    relocate(&mut file, tree.root());
+    let backend = backend(sweeps, defaults, &file, request.update).await?;
+    let options = ResolveOptions {
+        backend,
+        hub: defaults.hub.clone(),
+        digests: defaults.digests.clone(),
+        limit: (request.limit > 0).then_some(request.limit),
+    };
+    let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
+    let only = request.only.iter().try_fold(Only::default(), |all, one| {
+        Ok::<_, Refusal>(all.and(&one.parse::<Only>().map_err(Refusal::bad)?))
+    })?;
+    let only = chosen(&prepared.sweep, &only);
+    if only.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Err(Refusal::usage(
+            "--only: found a choice of no cell, expected values as `espalier plan` shows them",
+        ));
+    }
+    queue(sweeps, &request, prepared, only, tree.root(), defaults, tell.as_ref()).await
+}
+
+async fn queue(
+    sweeps: &Sweeps,
+    request: &m::SubmitRequest,
+    mut prepared: Prepared,
+    only: Option<BTreeSet<CellKey>>,
+    root: &Path,
+    defaults: &Defaults,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<ResolvedSweep, Refusal> {
+    tell("writing inputs");
+    prepared.write(sweeps.bucket()).await.map_err(|e| Refusal::inputs(&e))?;
+    for model in &mut prepared.sweep.models {
+        tell(&format!("putting model {} into the bucket", model.id));
+        let folder = PathBuf::from(&model.folder);
+        mirror::put(sweeps.bucket(), &folder, model.digest, defaults.digests.as_deref())
+            .await
+            .map_err(Refusal::bucket)?;
+        // What a sweep is does not depend on where this coordinator laid its files.
+        model.folder = outside(&model.folder, root);
+        model.source = outside(&model.source, root);
+    }
+    let sweep = prepared.sweep;
+    sweeps.submit(sweep.clone(), only, request.take_over, request.priority).await.map_err(Refusal::sweeps)?;
+    Ok(sweep)
+}
+
+/// Reads the text as the file that it was on the user's host.
+fn parsed(request: &m::SubmitRequest) -> Result<SweepFile, Refusal> {
+    let path = Path::new(&request.path);
+    let folder = path.parent().filter(|p| p.is_absolute()).unwrap_or(Path::new("/"));
+    let limit = (request.limit > 0).then_some(request.limit);
+    let changes = Changes { set: request.set.clone(), limit };
+    parse(&request.text, path, folder, &changes).map_err(Refusal::bad)
+}
+
+/// Every absolute path of the file, meant on the user's host, is looked for in the tree.
+fn relocate(file: &mut SweepFile, root: &Path) {
+    let inside = |path: &mut String| {
+        if path.starts_with('/') {
+            *path = format!("{}{path}", root.display());
+        }
+    };
+    file.models.iter_mut().for_each(|m| inside(&mut m.source));
+    file.calibrations.values_mut().for_each(|c| inside(&mut c.data));
+    for task in &mut file.tasks {
+        inside(&mut task.task);
+        task.data.iter_mut().for_each(inside);
+    }
+}
+
+/// The path on the user's host.
+fn outside(path: &str, root: &Path) -> String {
+    let resolved = std::fs::canonicalize(root).unwrap_or_else(|_| root.to_owned());
+    let strip = |root: &Path| path.strip_prefix(&root.display().to_string()).map(str::to_owned);
+    strip(root).or_else(|| strip(&resolved)).unwrap_or_else(|| path.to_owned())
+}
+
+/// What `backend: auto` is: what it was at first, else the coordinator's own choice, else what all workers are.
+async fn backend(
+    sweeps: &Sweeps,
+    defaults: &Defaults,
+    file: &SweepFile,
+    update: bool,
+) -> Result<Backend, Refusal> {
+    match file.backend {
+        BackendChoice::Cpu => return Ok(Backend::Cpu),
+        BackendChoice::Cuda => return Ok(Backend::Cuda),
+        BackendChoice::Auto => {}
+    }
+    let first = match update {
+        true => None,
+        false => {
+            log::first_backend(sweeps.bucket(), &file.name).await.map_err(|e| Refusal::sweeps(e.into()))?
+        }
+    };
+    if let Some(backend) = first.or(defaults.backend) {
+        return Ok(backend);
+    }
+    let status = sweeps.driver().status().borrow().clone();
+    let kinds: BTreeSet<Backend> =
+        status.view.workers.iter().filter_map(|w| status.workers.get(w)).map(|f| f.backend).collect();
+    match kinds.first() {
+        Some(backend) if kinds.len() == 1 => Ok(*backend),
+        found => {
+            let found = if found.is_none() { "no worker" } else { "workers of both kinds" };
+            Err(Refusal::bad_text(format!(
+                "backend: found auto and {found} connected, expected cpu or cuda; say `backend:` in the sweep file, or \
+                 start the coordinator with --backend"
+            )))
+        }
+    }
+}
+
+/// Resolves on a thread of its own: tokenising takes its time, and workers call meanwhile.
+async fn resolved(
+    file: SweepFile,
+    options: ResolveOptions,
+    tree: Arc<Tree>,
+    tell: Arc<dyn Fn(&str) + Send + Sync>,
+) -> Result<Prepared, Refusal> {
+    let work = tokio::task::spawn_blocking(move || {
+        let root = tree.root().display().to_string();
+        let plain = |text: String| text.replace(&root, "");
+        let missing = missing(&file, &options.hub);
+        if !missing.is_empty() {
+            return Err(Refusal::bad_text(plain(missing)));
+        }
+        prepare(&file, &options, &mut |what| tell(what)).map_err(|error| {
+            let mut refusal = Refusal::inputs(&error);
+            refusal.message = plain(refusal.message);
+            refusal
+        })
+    });
+    work.await.map_err(|e| Refusal::internal(&e))?
+}
+
+fn missing(file: &SweepFile, hub: &HubCache) -> String {
+    let lines: Vec<String> = wanted(file, hub).iter().map(ToString::to_string).collect();
+    if lines.is_empty() { String::new() } else { format!("on the coordinator's host: {}", lines.join("\n")) }
+}

@@ -1,0 +1,343 @@
+//! The gRPC service that users' commands call: messages → what is asked of [`Sweeps`], and back. Decides nothing.
+
+use super::daemon::{self, Defaults};
+use super::explain::explained;
+use super::log;
+use super::outcome::Failed;
+use super::refuse::Refusal;
+use super::status::Status as Now;
+use super::submit;
+use super::sweeps::{Shown, Sweeps, SweepsError};
+use super::uploads::{Incoming, Uploads};
+use crate::plan::cells::chosen;
+use crate::records::list::failures;
+use crate::schedule::Event;
+use crate::spec::only::Only;
+use espalier_proto::ids::{Digest, Name};
+use espalier_proto::messages as m;
+use espalier_proto::messages::sweep_api_server::{SweepApi, SweepApiServer};
+use espalier_proto::sweep::{LogEvent, ResolvedSweep};
+use futures::future::BoxFuture;
+use std::collections::BTreeSet;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// Makes the report of a sweep, of these cells only, and writes it to the bucket if asked to.
+pub type Reporter =
+    Arc<dyn Fn(Name, Only, bool) -> BoxFuture<'static, Result<m::ReportResponse, Refusal>> + Send + Sync>;
+
+/// Shortest time between two states of a watched sweep.
+const BREATH: Duration = Duration::from_millis(200);
+/// Bytes of a message of a user's: a sweep file's text and the list of its files.
+const LARGEST: usize = 64 << 20;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+struct Service {
+    sweeps: Arc<Sweeps>,
+    uploads: Arc<Uploads>,
+    defaults: Defaults,
+    report: Reporter,
+}
+
+/// The service.
+pub fn service(
+    sweeps: Arc<Sweeps>,
+    uploads: Arc<Uploads>,
+    defaults: Defaults,
+    report: Reporter,
+) -> SweepApiServer<impl SweepApi> {
+    SweepApiServer::new(Service { sweeps, uploads, defaults, report }).max_decoding_message_size(LARGEST)
+}
+
+#[tonic::async_trait]
+impl SweepApi for Service {
+    async fn missing(
+        &self,
+        request: Request<m::MissingRequest>,
+    ) -> Result<Response<m::MissingResponse>, Status> {
+        let mut sha256 = Vec::new();
+        for text in request.into_inner().sha256 {
+            if !self.uploads.has(text.parse().map_err(Refusal::bad)?) {
+                sha256.push(text);
+            }
+        }
+        Ok(Response::new(m::MissingResponse { sha256 }))
+    }
+
+    async fn upload(
+        &self,
+        request: Request<Streaming<m::UploadChunk>>,
+    ) -> Result<Response<m::UploadResponse>, Status> {
+        let mut chunks = request.into_inner();
+        let mut incoming: Option<(String, Incoming)> = None;
+        let mut taken = m::UploadResponse::default();
+        while let Some(chunk) = chunks.message().await? {
+            if incoming.as_ref().is_none_or(|(name, _)| *name != chunk.sha256) {
+                if let Some((_, whole)) = incoming.take() {
+                    whole.end().map_err(Refusal::bad)?;
+                }
+                let digest: Digest = chunk.sha256.parse().map_err(Refusal::bad)?;
+                incoming = Some((chunk.sha256, self.uploads.begin(digest).map_err(Refusal::bad)?));
+                taken.files += 1;
+            }
+            if let Some((_, file)) = &mut incoming {
+                file.take(&chunk.data).map_err(Refusal::bad)?;
+            }
+            taken.bytes += chunk.data.len() as u64;
+        }
+        if let Some((_, whole)) = incoming {
+            whole.end().map_err(Refusal::bad)?;
+        }
+        Ok(Response::new(taken))
+    }
+
+    type SubmitStream = Answers<m::SubmitUpdate>;
+
+    async fn submit(
+        &self,
+        request: Request<m::SubmitRequest>,
+    ) -> Result<Response<Self::SubmitStream>, Status> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sweeps, uploads, defaults) = (self.sweeps.clone(), self.uploads.clone(), self.defaults.clone());
+        let progress = sender.clone();
+        let tell: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(move |doing: &str| {
+            // A user who has gone is still obeyed.
+            let _ = progress.send(Ok(m::SubmitUpdate { doing: doing.to_owned(), ..Default::default() }));
+        });
+        let request = request.into_inner();
+        tokio::spawn(async move {
+            let done = submit::submit(&sweeps, &uploads, &defaults, request, tell).await;
+            let answer = done.map_err(Status::from).map(|sweep| last_update(&sweeps, &sweep));
+            // A user who has gone hears it from `status`.
+            let _ = sender.send(answer);
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+    }
+
+    async fn state(&self, request: Request<m::StateRequest>) -> Result<Response<m::StateResponse>, Status> {
+        let name = request.into_inner().sweep;
+        let names = if name.is_empty() {
+            self.sweeps.names()
+        } else {
+            vec![self.sweeps.sweep(&name).map_err(Refusal::sweeps)?.name.clone()]
+        };
+        let now = self.sweeps.driver().status().borrow().clone();
+        let sweeps = names.iter().filter_map(|n| Some(state(n, self.sweeps.show(n, &now)?))).collect();
+        Ok(Response::new(m::StateResponse {
+            sweeps,
+            workers: workers(&self.sweeps, &now),
+            instance: self.sweeps.epoch().instance.to_string(),
+            epoch: self.sweeps.epoch().n,
+            bucket_url: self.sweeps.bucket().url().to_owned(),
+            trouble: now.trouble.clone(),
+        }))
+    }
+
+    type WatchStream = Answers<m::SweepState>;
+
+    async fn watch(&self, request: Request<m::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let sweep = self.sweeps.sweep(&request.into_inner().sweep).map_err(Refusal::sweeps)?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let sweeps = self.sweeps.clone();
+        tokio::spawn(async move {
+            let mut status = sweeps.driver().status();
+            loop {
+                let now = status.borrow_and_update().clone();
+                let Some(shown) = sweeps.show(&sweep.name, &now) else { return };
+                let over = shown.over;
+                if sender.send(Ok(state(&sweep.name, shown))).is_err() || over {
+                    return;
+                }
+                crate::clock::sleep(BREATH).await;
+                if status.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<m::ExplainRequest>,
+    ) -> Result<Response<m::ExplainResponse>, Status> {
+        let request = request.into_inner();
+        let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
+        let chosen = chosen(&sweep, &only(&request.only)?);
+        let cells = sweep.cells.iter().filter(|c| chosen.as_ref().is_none_or(|some| some.contains(&c.key)));
+        let cells: Vec<_> = cells.collect();
+        let how = self.sweeps.driver().explain(cells.iter().map(|c| c.key).collect()).await;
+        let cells = cells.into_iter().zip(how).map(|(cell, how)| explained(&sweep, cell, &how)).collect();
+        Ok(Response::new(m::ExplainResponse { cells }))
+    }
+
+    async fn control(
+        &self,
+        request: Request<m::ControlRequest>,
+    ) -> Result<Response<m::ControlResponse>, Status> {
+        let request = request.into_inner();
+        let action = request.action();
+        if action == m::Action::Drain {
+            daemon::drain(&self.sweeps);
+            return Ok(Response::new(m::ControlResponse::default()));
+        }
+        let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
+        let name = sweep.name.clone();
+        let (entry, event) = match action {
+            m::Action::Cancel => (LogEvent::Cancel, Event::Cancel(name.clone())),
+            m::Action::Pause => (LogEvent::Pause, Event::Pause(name.clone())),
+            m::Action::Resume => (LogEvent::Resume, Event::Resume(name.clone())),
+            m::Action::Retry => {
+                let keys = keys(&sweep, &only(&request.only)?);
+                (LogEvent::Retry { keys: keys.clone() }, Event::Retry { sweep: name.clone(), keys })
+            }
+            m::Action::Drain | m::Action::Unspecified => {
+                return Err(Refusal::usage("action: expected cancel, pause, resume, retry or drain").into());
+            }
+        };
+        self.sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?;
+        self.sweeps.driver().settled().await;
+        let now = self.sweeps.driver().status().borrow().clone();
+        let state = self.sweeps.show(&name, &now).map(|shown| state(&name, shown));
+        Ok(Response::new(m::ControlResponse { state }))
+    }
+
+    async fn logs(&self, request: Request<m::LogsRequest>) -> Result<Response<m::LogsResponse>, Status> {
+        let sweep = self.sweeps.sweep(&request.into_inner().sweep).map_err(Refusal::sweeps)?;
+        let bucket = self.sweeps.bucket();
+        let entries =
+            log::entries(bucket, &sweep.name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
+        let mut lines: Vec<m::LogLine> = entries
+            .iter()
+            .map(|e| m::LogLine {
+                at: e.at.clone(),
+                text: format!("{} epoch {}: {}", e.instance, e.epoch, said(&e.event)),
+            })
+            .collect();
+        let keys: BTreeSet<Digest> =
+            sweep.variants.iter().map(|v| v.key.0).chain(sweep.cells.iter().map(|c| c.key.0)).collect();
+        let failed = failures(bucket, keys).await.map_err(|e| Refusal::sweeps(SweepsError::Records(e)))?;
+        for record in failed.into_values().flatten() {
+            let text = format!(
+                "{} {}: {}: {}",
+                label(&sweep, record.key),
+                record.attempt,
+                record.code.as_str(),
+                record.message
+            );
+            lines.push(m::LogLine { at: record.at, text });
+        }
+        lines.sort_by(|a, b| a.at.cmp(&b.at));
+        Ok(Response::new(m::LogsResponse { lines }))
+    }
+
+    async fn report(
+        &self,
+        request: Request<m::ReportRequest>,
+    ) -> Result<Response<m::ReportResponse>, Status> {
+        let request = request.into_inner();
+        let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
+        let made = (self.report)(sweep.name.clone(), only(&request.only)?, false).await?;
+        Ok(Response::new(made))
+    }
+}
+
+fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
+    let now = sweeps.driver().status().borrow().clone();
+    let notes = now
+        .starved
+        .first()
+        .map(|(worker, why)| format!("no connected worker can run what waits: {worker}: {why}"));
+    let state = sweeps.show(&sweep.name, &now).map(|shown| state(&sweep.name, shown));
+    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().collect() }
+}
+
+fn only(choices: &[String]) -> Result<Only, Status> {
+    let mut all = Only::default();
+    for choice in choices {
+        all = all.and(&choice.parse().map_err(Refusal::bad)?);
+    }
+    Ok(all)
+}
+
+/// The keys of the chosen cells and of their variants; none for everything.
+fn keys(sweep: &ResolvedSweep, only: &Only) -> Vec<Digest> {
+    let Some(cells) = chosen(sweep, only) else { return Vec::new() };
+    let of = sweep.cells.iter().filter(|c| cells.contains(&c.key));
+    let keys: BTreeSet<Digest> = of.flat_map(|c| [c.key.0, c.variant.0]).collect();
+    keys.into_iter().collect()
+}
+
+fn state(name: &Name, shown: Shown) -> m::SweepState {
+    let progress = shown.progress;
+    m::SweepState {
+        name: name.to_string(),
+        cells: progress.cells as u64,
+        done: progress.done as u64,
+        failed: progress.failed as u64,
+        share: progress.share,
+        left_s: progress.left.map_or(0.0, |d| d.as_secs_f64()),
+        running: progress.running,
+        failures: shown.failures.into_iter().map(failed).collect(),
+        over: shown.over,
+        halted: shown.halted,
+        paused: shown.paused,
+        priority: shown.priority,
+    }
+}
+
+fn failed(failed: Failed) -> m::FailedState {
+    m::FailedState {
+        model: failed.model,
+        variant: failed.variant,
+        task: failed.task.unwrap_or_default(),
+        code: failed.code.as_str().to_owned(),
+        message: failed.message,
+    }
+}
+
+fn workers(sweeps: &Sweeps, now: &Now) -> Vec<m::WorkerState> {
+    let doing = |worker| {
+        let held = now.view.attempts.iter().filter(move |a| a.worker == worker);
+        held.map(|a| sweeps.line(a)).collect()
+    };
+    let known = now.view.workers.iter().filter_map(|id| Some((id, now.workers.get(id)?)));
+    known
+        .map(|(id, facts)| m::WorkerState {
+            id: id.to_string(),
+            device: facts.device.clone(),
+            host: facts.host.clone(),
+            doing: doing(id.clone()),
+        })
+        .collect()
+}
+
+fn said(event: &LogEvent) -> String {
+    match event {
+        LogEvent::Submit { spec, take_over: false } => format!("submitted (spec {})", spec.short()),
+        LogEvent::Submit { spec, take_over: true } => {
+            format!("submitted, taken over (spec {})", spec.short())
+        }
+        LogEvent::Cancel => "cancelled".to_owned(),
+        LogEvent::Pause => "paused".to_owned(),
+        LogEvent::Resume => "resumed".to_owned(),
+        LogEvent::Priority { priority } => format!("priority {priority}"),
+        LogEvent::Quarantine { key, code } => format!("given up: {}: {}", key.short(), code.as_str()),
+        LogEvent::Retry { keys } if keys.is_empty() => "to be tried again: all that was given up".to_owned(),
+        LogEvent::Retry { keys } => format!("to be tried again: {} keys", keys.len()),
+    }
+}
+
+/// What a key is called in tables.
+fn label(sweep: &ResolvedSweep, key: Digest) -> String {
+    let cell = sweep.cells.iter().find(|c| c.key.0 == key);
+    let variant = sweep.variants.iter().find(|v| v.key.0 == key || cell.is_some_and(|c| c.variant == v.key));
+    let name = variant.map_or_else(|| key.short(), |v| format!("{} {}", v.model, v.name));
+    cell.map_or(name.clone(), |c| format!("{name} {}", c.task))
+}

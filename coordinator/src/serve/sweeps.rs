@@ -1,0 +1,255 @@
+//! The sweeps that a coordinator has: taken up, restored after a restart, given up to another instance, shown.
+//!
+//! In: resolved sweeps and the logs of the bucket. Out: what the schedule is told. The bucket is the only memory: what is here
+//! is read from it at every start.
+
+use super::driver::Handle;
+use super::epoch::Epoch;
+use super::grid::{self, Catalog, Costs};
+use super::log::{self, Fold, LogError};
+use super::outcome::{Failed, given_up};
+use super::progress::{Estimator, Progress};
+use super::status::Status;
+use crate::clock::Stopwatch;
+use crate::records::{RecordsError, committed};
+use crate::schedule::{AttemptView, Event};
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::{CellKey, Name};
+use espalier_proto::layout;
+use espalier_proto::sweep::{LogEvent, ResolvedSweep};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// A sweep cannot be taken up.
+#[derive(Debug, thiserror::Error)]
+pub enum SweepsError {
+    /// Its log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Its records.
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// This instance has no such sweep.
+    #[error("instance {instance} has no sweep {sweep}; it has: {known}")]
+    Unknown {
+        /// This instance.
+        instance: Name,
+        /// As asked.
+        sweep: String,
+        /// Its sweeps.
+        known: String,
+    },
+}
+
+/// One sweep.
+struct Live {
+    sweep: Arc<ResolvedSweep>,
+    fold: Fold,
+    estimator: Estimator,
+}
+
+/// Every sweep of this instance.
+pub struct Sweeps {
+    bucket: Bucket,
+    epoch: Epoch,
+    driver: Handle,
+    watch: Stopwatch,
+    live: Mutex<BTreeMap<Name, Live>>,
+}
+
+/// A sweep at one moment.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// Its progress.
+    pub progress: Progress,
+    /// What was given up.
+    pub failures: Vec<Failed>,
+    /// Nothing is left to do.
+    pub over: bool,
+    /// Stopped before its end.
+    pub halted: bool,
+    /// Nothing new is begun.
+    pub paused: bool,
+    /// Its place among sweeps.
+    pub priority: i32,
+}
+
+impl Sweeps {
+    /// None yet.
+    pub fn new(bucket: Bucket, epoch: Epoch, driver: Handle) -> Self {
+        Self { bucket, epoch, driver, watch: Stopwatch::start(), live: Mutex::default() }
+    }
+
+    /// The bucket of the instance.
+    pub fn bucket(&self) -> &Bucket {
+        &self.bucket
+    }
+
+    /// The epoch of this coordinator.
+    pub fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The driver of this coordinator.
+    pub fn driver(&self) -> &Handle {
+        &self.driver
+    }
+
+    /// Takes up again every sweep that the bucket says is this instance's. One that cannot be read is left out, loudly: the
+    /// others are not to wait for it.
+    pub async fn restore(&self) -> Result<(), BucketError> {
+        for name in self.bucket.folders(&layout::sweeps()).await? {
+            let Ok(name) = name.parse::<Name>() else { continue };
+            if let Err(error) = self.restore_one(&name).await {
+                tracing::error!(sweep = %name, %error, "sweep cannot be taken up");
+            }
+        }
+        self.driver.settled().await;
+        Ok(())
+    }
+
+    async fn restore_one(&self, name: &Name) -> Result<(), SweepsError> {
+        let fold = log::read(&self.bucket, name).await?;
+        let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch.instance)) else {
+            return Ok(());
+        };
+        let path = layout::spec(name, spec);
+        let sweep: ResolvedSweep =
+            self.bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
+                path: path.to_string(),
+                why: "it is absent, but the sweep's log names it".to_owned(),
+            })?;
+        tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
+        let (cancelled, paused) = (fold.cancelled, fold.paused);
+        self.take_up(sweep, fold, None).await?;
+        if cancelled {
+            self.driver.tell(Event::Cancel(name.clone()));
+        }
+        if paused {
+            self.driver.tell(Event::Pause(name.clone()));
+        }
+        Ok(())
+    }
+
+    /// Submits a resolved sweep whose inputs and models are in the bucket.
+    pub async fn submit(
+        &self,
+        sweep: ResolvedSweep,
+        only: Option<BTreeSet<CellKey>>,
+        take_over: bool,
+        priority: i32,
+    ) -> Result<(), SweepsError> {
+        let name = sweep.name.clone();
+        let mut fold = log::submit(&self.bucket, &self.epoch, &sweep, take_over).await?;
+        if fold.priority != priority {
+            log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
+            fold = log::read(&self.bucket, &name).await?;
+        }
+        self.take_up(sweep, fold, only).await?;
+        // Submitted again means tried again, as the log says too.
+        self.driver.tell(Event::Retry { sweep: name, keys: Vec::new() });
+        Ok(())
+    }
+
+    async fn take_up(
+        &self,
+        sweep: ResolvedSweep,
+        fold: Fold,
+        only: Option<BTreeSet<CellKey>>,
+    ) -> Result<(), SweepsError> {
+        let before = committed(&self.bucket, &sweep).await?;
+        for cell in &before.stale {
+            // A record is written once: while this one is there, the cell could not be measured anew.
+            tracing::warn!(%cell, "the cell was measured on other weights than its variant's record names; it is run again");
+            self.bucket.delete(&layout::cell_record(*cell)).await?;
+        }
+        let costs = Costs::read(&self.bucket, &sweep).await?;
+        let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
+        submission.priority = fold.priority;
+        submission.given_up = fold.given_up.clone();
+        let live = Live { estimator: Estimator::new(&sweep), sweep: Arc::new(sweep), fold };
+        let (name, catalog) = (live.sweep.name.clone(), Catalog::new(&live.sweep));
+        self.live().insert(name, live);
+        self.driver.submit(submission, catalog).await;
+        Ok(())
+    }
+
+    /// Looks whether other instances have taken sweeps over.
+    pub async fn look_at_logs(&self) {
+        let known: Vec<(Name, Fold)> =
+            self.live().iter().map(|(name, live)| (name.clone(), live.fold.clone())).collect();
+        for (name, mut fold) in known {
+            if let Err(error) = log::catch_up(&self.bucket, &name, &mut fold).await {
+                tracing::warn!(sweep = %name, %error, "the sweep's log cannot be read");
+                continue;
+            }
+            if fold.owner.as_ref() == Some(&self.epoch.instance) {
+                if let Some(live) = self.live().get_mut(&name) {
+                    live.fold = fold;
+                }
+            } else {
+                let owner = fold.owner.as_ref().map(Name::as_str).unwrap_or_default();
+                tracing::warn!(sweep = %name, owner, "the sweep was taken over");
+                self.driver.tell(Event::Forget(name.clone()));
+                self.live().remove(&name);
+            }
+        }
+    }
+
+    /// Writes what was asked of a sweep to its log, then tells the schedule.
+    pub async fn steer(&self, name: &Name, entry: LogEvent, event: Event) -> Result<(), SweepsError> {
+        self.sweep(name.as_str())?;
+        log::write(&self.bucket, &self.epoch, name, entry).await?;
+        self.driver.tell(event);
+        Ok(())
+    }
+
+    /// A sweep of this instance.
+    pub fn sweep(&self, name: &str) -> Result<Arc<ResolvedSweep>, SweepsError> {
+        let live = self.live();
+        let found = name.parse::<Name>().ok().and_then(|n| live.get(&n).map(|l| l.sweep.clone()));
+        found.ok_or_else(|| {
+            let known: Vec<&str> = live.keys().map(Name::as_str).collect();
+            SweepsError::Unknown {
+                instance: self.epoch.instance.clone(),
+                sweep: name.to_owned(),
+                known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
+            }
+        })
+    }
+
+    /// The names of all sweeps.
+    pub fn names(&self) -> Vec<Name> {
+        self.live().keys().cloned().collect()
+    }
+
+    /// A sweep under this status; `None` if it is not here.
+    pub fn show(&self, name: &Name, status: &Status) -> Option<Shown> {
+        let mut live = self.live();
+        let live = live.get_mut(name)?;
+        let view = status.view.sweeps.get(name)?;
+        let progress = live.estimator.progress(status, self.watch.elapsed())?;
+        Some(Shown {
+            progress,
+            failures: given_up(&live.sweep, status),
+            over: view.over,
+            halted: view.halted,
+            paused: view.paused,
+            priority: view.priority,
+        })
+    }
+
+    /// What an attempt is doing, in a line.
+    pub fn line(&self, attempt: &AttemptView) -> String {
+        let live = self.live();
+        let of = live.values().find(|l| l.sweep.variants.iter().any(|v| v.key == attempt.variant));
+        of.map_or_else(|| attempt.variant.0.short(), |l| l.estimator.line(attempt))
+    }
+
+    fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
+        self.live.lock().expect("nothing panics while it holds the sweeps")
+    }
+}

@@ -1,0 +1,204 @@
+//! Models in the bucket, by content: put there once by the coordinator, fetched by workers that do not see its folder.
+//!
+//! In: a model's folder, or its digest. Out: the model's files under `models/<digest>/`, or a folder of this machine. The list
+//! of files is written last; what it does not name does not exist. Only what makes the model is mirrored: config.json, the
+//! safetensors and their index.
+
+use crate::bucket::{Bucket, BucketError};
+use crate::ids::{Digest, ModelDigest};
+use crate::layout;
+use crate::model_folder::{ModelFilesError, file_digest, model_files};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Format of the list.
+const LIST_FORMAT: u32 = 1;
+
+/// The files of a mirrored model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelList {
+    /// The format.
+    pub format: u32,
+    /// Config, index and weights, sorted by name.
+    pub files: Vec<MirroredFile>,
+}
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MirroredFile {
+    /// Its name in the model's folder.
+    pub name: String,
+    /// Bytes.
+    pub size: u64,
+    /// Of its content.
+    pub sha256: Digest,
+}
+
+/// A model that cannot be mirrored or fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum MirrorError {
+    /// The folder.
+    #[error(transparent)]
+    Folder(#[from] ModelFilesError),
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// The bucket does not have it.
+    #[error("model {digest} is not in the bucket")]
+    Absent {
+        /// Which.
+        digest: ModelDigest,
+    },
+    /// What the bucket gave is not what was put there.
+    #[error("{path}: found {found}, expected sha256 {expected}")]
+    Damaged {
+        /// The object.
+        path: String,
+        /// What was found.
+        found: String,
+        /// What the list says.
+        expected: Digest,
+    },
+    /// This machine.
+    #[error("{path} cannot be written")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Puts a model into the bucket unless it is there. `cache`: remembered digests of files.
+pub async fn put(
+    bucket: &Bucket,
+    folder: &Path,
+    digest: ModelDigest,
+    cache: Option<&Path>,
+) -> Result<(), MirrorError> {
+    if bucket.exists(&layout::model_list(digest)).await? {
+        return Ok(());
+    }
+    let found = model_files(folder)?;
+    let mut files = Vec::new();
+    for path in std::iter::once(&found.config).chain(&found.index).chain(&found.weights) {
+        let name = path.file_name().expect("joined from a folder and a name").to_string_lossy().into_owned();
+        let (size, sha256) = file_digest(path, cache)?;
+        bucket.put_file(&layout::model_file(digest, &name), path).await?;
+        files.push(MirroredFile { name, size, sha256 });
+    }
+    files.sort_by(|a, b| a.name.cmp(&b.name));
+    // Won or lost: whoever wrote it wrote the same content.
+    bucket.commit_json(&layout::model_list(digest), &ModelList { format: LIST_FORMAT, files }).await?;
+    Ok(())
+}
+
+/// The list of a mirrored model's files; `None` if the bucket does not have the model.
+pub async fn list(bucket: &Bucket, digest: ModelDigest) -> Result<Option<ModelList>, BucketError> {
+    let path = layout::model_list(digest);
+    let Some(list) = bucket.read_json::<ModelList>(&path).await? else {
+        return Ok(None);
+    };
+    let sound = list.format == LIST_FORMAT && list.files.iter().all(|f| is_file_name(&f.name));
+    if sound {
+        return Ok(Some(list));
+    }
+    let why = format!("format {}, or a name that is no file name", list.format);
+    Err(BucketError::Corrupt { path: path.to_string(), why })
+}
+
+/// A name from the bucket must not leave the folder that it is written to.
+fn is_file_name(name: &str) -> bool {
+    !name.starts_with('.') && !name.contains(['/', '\\', '\0']) && !name.is_empty()
+}
+
+/// Fetches a model into `to`, a folder that is not there yet: whole or absent. Every file is verified.
+pub async fn fetch(bucket: &Bucket, digest: ModelDigest, to: &Path) -> Result<(), MirrorError> {
+    let list = list(bucket, digest).await?.ok_or(MirrorError::Absent { digest })?;
+    let partial = PathBuf::from(format!("{}.partial-{}", to.display(), std::process::id()));
+    let made = async {
+        let write = |path: &Path| {
+            let path = path.display().to_string();
+            move |source| MirrorError::Write { path, source }
+        };
+        std::fs::create_dir_all(&partial).map_err(write(&partial))?;
+        for file in &list.files {
+            fetch_file(bucket, digest, file, &partial.join(&file.name)).await?;
+        }
+        std::fs::rename(&partial, to).map_err(write(to))
+    }
+    .await;
+    if made.is_err() {
+        // What is left of it is in nobody's way.
+        let _ = std::fs::remove_dir_all(&partial);
+    }
+    made
+}
+
+async fn fetch_file(
+    bucket: &Bucket,
+    digest: ModelDigest,
+    file: &MirroredFile,
+    to: &Path,
+) -> Result<(), MirrorError> {
+    let path = layout::model_file(digest, &file.name);
+    let write = |source| MirrorError::Write { path: to.display().to_string(), source };
+    let mut out = std::fs::File::create(to).map_err(write)?;
+    let mut hasher = Sha256::new();
+    let there = bucket
+        .read_pieces(&path, |piece| {
+            hasher.update(piece);
+            out.write_all(piece)
+        })
+        .await?;
+    out.sync_all().map_err(write)?;
+    let found = Digest::finish(hasher);
+    if there && found == file.sha256 {
+        return Ok(());
+    }
+    let found = if there { format!("sha256 {found}") } else { "nothing".to_owned() };
+    Err(MirrorError::Damaged { path: path.to_string(), found, expected: file.sha256 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model_folder::folder_digest;
+
+    fn model() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, body) in [("config.json", "{}"), ("model.safetensors", "weights"), ("notes.txt", "mine")] {
+            std::fs::write(folder.path().join(name), body).unwrap();
+        }
+        folder
+    }
+
+    #[tokio::test]
+    async fn a_mirrored_model_comes_back_as_it_was_and_a_damaged_one_does_not() {
+        let (store, model, cache) = (tempfile::tempdir().unwrap(), model(), tempfile::tempdir().unwrap());
+        let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
+        let digest = folder_digest(model.path(), None).unwrap();
+        let to = cache.path().join("m");
+        assert!(matches!(fetch(&bucket, digest, &to).await, Err(MirrorError::Absent { .. })));
+        put(&bucket, model.path(), digest, None).await.unwrap();
+        fetch(&bucket, digest, &to).await.unwrap();
+        assert_eq!(folder_digest(&to, None).unwrap(), digest);
+        assert!(!to.join("notes.txt").exists());
+        std::fs::remove_dir_all(&to).unwrap();
+        bucket.put(&layout::model_file(digest, "model.safetensors"), "weighty".into()).await.unwrap();
+        let error = fetch(&bucket, digest, &to).await.unwrap_err().to_string();
+        assert!(error.contains("model.safetensors") && error.contains("expected sha256"), "{error}");
+        assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "whole or absent");
+    }
+
+    #[test]
+    fn a_name_that_leaves_its_folder_is_none() {
+        assert!(is_file_name("model-00001-of-00002.safetensors"));
+        assert!(!is_file_name("../x") && !is_file_name(".x") && !is_file_name("") && !is_file_name("a/b"));
+    }
+}

@@ -1,0 +1,114 @@
+//! A coordinator and workers that share nothing but the network and the bucket.
+
+use espalier_tests::cluster::{Cluster, hide, until};
+use espalier_tests::files;
+use espalier_tests::sweeps::Place;
+
+#[test]
+fn without_a_coordinator_a_command_ends_with_6_and_says_how_to_start_one() {
+    let place = Place::new("phi-nobos");
+    for command in [["submit", "s.yaml"], ["status", "s"], ["watch", "s"]] {
+        let args = [command.as_slice(), &["--coordinator", "http://127.0.0.1:9"]].concat();
+        place.ends(&args, 6, &["no coordinator answers at http://127.0.0.1:9", "espalier coordinator"]);
+    }
+    place.ends(&["list", "--coordinator", "no url"], 2, &["--coordinator", "http://HOST:PORT"]);
+}
+
+#[test]
+fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["run", "s.yaml", "--bucket", "alone", "--devices", "cpu:1"], 0, &["4 of 4 cells done"]);
+    let alone = std::fs::read(place.at("alone/sweeps/s/report/results.csv")).unwrap();
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
+    cluster.ends(&["explain", "s", "--only", "method=dense"], 0, &["waiting", "no worker is connected"]);
+    hide(&place, "model");
+    hide(&place, "cs.jsonl");
+    let _workers = ["w1", "w2"].map(|name| cluster.worker(name));
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    let report = place.at("out/sweeps/s/report/results.csv");
+    until("the report is written", || report.exists() && std::fs::read(&report).unwrap() == alone);
+    cluster.ends(
+        &["report", "s", "--coordinator", &cluster.url, "--to", "mine"],
+        0,
+        &["4 of 4 cells measured"],
+    );
+    assert!(std::fs::read(place.at("mine/results.csv")).unwrap() == alone);
+    cluster.ends(&["explain", "s"], 0, &["done", "its record is in the bucket"]);
+    cluster.ends(&["logs", "s"], 0, &["main epoch 1: submitted"]);
+    let status = cluster.json(&["status", "s"]);
+    assert_eq!((&status["sweeps"][0]["state"], &status["sweeps"][0]["done"]), (&"whole".into(), &4.into()));
+    assert_eq!(status["workers"].as_array().unwrap().len(), 2, "{status}");
+}
+
+#[test]
+fn bad_input_is_answered_to_the_user_and_nothing_is_queued() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    place.write("cs.jsonl", "{\"id\": \"a\"}\n");
+    let said = cluster.ends(&["submit", "s.yaml"], 3, &["cs.jsonl"]);
+    assert!(said.contains(&place.at("cs.jsonl").display().to_string()), "the user's own path: {said}");
+    place.replace("s.yaml", "sparsity", "sparsty");
+    cluster.ends(&["submit", "s.yaml"], 3, &["s.yaml:", "sparsty", "sparsity"]);
+    assert_eq!(cluster.json(&["list"]), serde_json::json!([]));
+    assert!(!place.at("out/sweeps").exists());
+    cluster.ends(&["watch", "s"], 3, &["instance main has no sweep s", "it has: none"]);
+}
+
+#[test]
+fn a_killed_coordinator_comes_back_with_its_sweeps_and_what_was_asked_of_them() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml", "--priority", "3"], 0, &[]);
+    cluster.ends(&["pause", "s"], 0, &["paused"]);
+    cluster.restart();
+    let status = cluster.json(&["status", "s"]);
+    assert_eq!(status["epoch"], 2);
+    assert_eq!(
+        (&status["sweeps"][0]["state"], &status["sweeps"][0]["priority"]),
+        (&"paused".into(), &3.into())
+    );
+    let _worker = cluster.worker("w");
+    until("the worker has called", || !cluster.json(&["status"])["workers"].as_array().unwrap().is_empty());
+    cluster.ends(&["explain", "s"], 0, &["the sweep is paused; `espalier resume` goes on"]);
+    cluster.ends(&["resume", "s"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    // Over, and again: nothing is left to do, by the bucket alone.
+    cluster.restart();
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    cluster.ends(&["submit", "s.yaml", "--priority", "3"], 0, &["s: 4 cells, 0 of them to do"]);
+    let entries = files(&place.at("out/sweeps/s/log"), "json").len();
+    cluster.ends(&["submit", "s.yaml", "--priority", "3"], 0, &[]);
+    assert_eq!(
+        files(&place.at("out/sweeps/s/log"), "json").len(),
+        entries,
+        "submitting the same adds nothing"
+    );
+}
+
+#[test]
+fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one_instance() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["cancel", "s"], 0, &["stopped"]);
+    cluster.ends(&["watch", "s"], 4, &["0 of 4 cells done", "stopped before its end"]);
+    let other = Cluster::start(&place, &["--instance", "other"]);
+    other.ends(&["submit", "s.yaml"], 5, &["belongs to instance main", "--take-over"]);
+    place.ends(&["run", "s.yaml"], 5, &["belongs to instance main"]);
+    other.ends(&["submit", "s.yaml", "--take-over"], 0, &["4 of them to do"]);
+    let _worker = other.worker("w");
+    other.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    until("its first owner has let it go", || cluster.json(&["list"]) == serde_json::json!([]));
+}
+
+#[test]
+fn drained_workers_end_and_leave_nothing_half_done() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    let mut worker = cluster.worker("w");
+    until("the worker has called", || !cluster.json(&["status"])["workers"].as_array().unwrap().is_empty());
+    cluster.ends(&["drain"], 0, &["workers finish what they hold and end"]);
+    until("the worker has ended", || worker.0.try_wait().unwrap().is_some());
+    assert_eq!(worker.0.wait().unwrap().code(), Some(0), "{}", cluster.log("w"));
+}

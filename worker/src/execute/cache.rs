@@ -1,0 +1,160 @@
+//! Models of the bucket on this node: a folder that its workers share, each model fetched once, verified, oldest first out.
+//!
+//! In: a model's digest. Out: a folder with its files, held by a lock until it is let go. One worker fetches, the others wait
+//! for it; nothing that is held is removed.
+
+use espalier_proto::bucket::Bucket;
+use espalier_proto::ids::ModelDigest;
+use espalier_proto::mirror::{self, MirrorError};
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// The folder, and how much it may hold.
+#[derive(Clone, Debug)]
+pub struct ModelCache {
+    folder: PathBuf,
+    /// Bytes; `None` is without end.
+    limit: Option<u64>,
+}
+
+/// A model that is held.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) digest: ModelDigest,
+    pub(super) folder: PathBuf,
+    /// Shared; let go when this is dropped.
+    _lock: File,
+}
+
+impl ModelCache {
+    /// A cache in this folder, made when it is first needed.
+    pub fn new(folder: PathBuf, limit: Option<u64>) -> Self {
+        Self { folder, limit }
+    }
+
+    /// The model on this node, fetched if it is not there.
+    pub(super) async fn hold(&self, bucket: &Bucket, digest: ModelDigest) -> Result<Held, MirrorError> {
+        let failed = |source| MirrorError::Write { path: self.folder.display().to_string(), source };
+        std::fs::create_dir_all(&self.folder).map_err(failed)?;
+        let folder = self.folder.join(digest.to_string());
+        loop {
+            let lock = self.lock(digest).await.map_err(failed)?;
+            if !folder.is_dir() {
+                self.make_room(bucket, digest).await?;
+                tracing::info!(model = %digest.0.short(), folder = %folder.display(), "model is fetched");
+                mirror::fetch(bucket, digest, &folder).await?;
+            }
+            // Its time says when it was last asked for.
+            (&lock).write_all(b".").and_then(|()| lock.set_len(0)).map_err(failed)?;
+            lock.unlock().and_then(|()| lock.lock_shared()).map_err(failed)?;
+            // Between the two locks another worker may have made room.
+            if folder.is_dir() {
+                return Ok(Held { digest, folder, _lock: lock });
+            }
+        }
+    }
+
+    /// The model's lock, alone. Waiting for another worker's fetch may take minutes, so it waits on a thread of its own.
+    async fn lock(&self, digest: ModelDigest) -> std::io::Result<File> {
+        let path = self.lock_path(digest);
+        let locked = tokio::task::spawn_blocking(move || {
+            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            file.lock()?;
+            Ok(file)
+        });
+        locked.await.map_err(std::io::Error::other)?
+    }
+
+    fn lock_path(&self, digest: ModelDigest) -> PathBuf {
+        self.folder.join(format!("{digest}.lock"))
+    }
+
+    /// Removes models that nobody holds, those first that were asked for longest ago, until there is room.
+    async fn make_room(&self, bucket: &Bucket, coming: ModelDigest) -> Result<(), MirrorError> {
+        let Some(limit) = self.limit else { return Ok(()) };
+        let list = mirror::list(bucket, coming).await?.ok_or(MirrorError::Absent { digest: coming })?;
+        let mut there = self.models();
+        there.sort_by_key(|(_, asked, _)| *asked);
+        let coming: u64 = list.files.iter().map(|f| f.size).sum();
+        let mut total: u64 = coming + there.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
+        for (digest, _, bytes) in there {
+            if total <= limit {
+                break;
+            }
+            let Ok(lock) = OpenOptions::new().append(true).open(self.lock_path(digest)) else { continue };
+            if lock.try_lock().is_ok()
+                && std::fs::remove_dir_all(self.folder.join(digest.to_string())).is_ok()
+            {
+                tracing::info!(model = %digest.0.short(), "model removed to make room");
+                total -= bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// Models in the folder: when each was last asked for, and its bytes.
+    fn models(&self) -> Vec<(ModelDigest, std::time::SystemTime, u64)> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let models = entries.filter_map(|entry| {
+            let digest: ModelDigest = entry.file_name().to_str()?.parse().ok()?;
+            let asked = std::fs::metadata(self.lock_path(digest)).and_then(|m| m.modified()).ok()?;
+            Some((digest, asked, bytes(&entry.path())))
+        });
+        models.collect()
+    }
+}
+
+fn bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::model_folder::folder_digest;
+
+    /// A bucket with models whose weights are these texts.
+    async fn mirrored(weights: &[&str]) -> (tempfile::TempDir, Bucket, Vec<ModelDigest>) {
+        let store = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
+        let mut digests = Vec::new();
+        for text in weights {
+            let model = tempfile::tempdir().unwrap();
+            std::fs::write(model.path().join("config.json"), "{}").unwrap();
+            std::fs::write(model.path().join("model.safetensors"), text).unwrap();
+            let digest = folder_digest(model.path(), None).unwrap();
+            mirror::put(&bucket, model.path(), digest, None).await.unwrap();
+            digests.push(digest);
+        }
+        (store, bucket, digests)
+    }
+
+    #[tokio::test]
+    async fn workers_of_a_node_fetch_a_model_once_and_at_once_all_have_it() {
+        let (_store, bucket, digests) = mirrored(&["a"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ModelCache::new(folder.path().join("models"), None);
+        let holds = (0..8).map(|_| cache.hold(&bucket, digests[0]));
+        for held in futures::future::join_all(holds).await {
+            assert_eq!(folder_digest(&held.unwrap().folder, None).unwrap(), digests[0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_model_asked_for_longest_ago_goes_first_and_a_held_one_stays() {
+        let (_store, bucket, digests) = mirrored(&["aaaa", "bbbb", "cccc"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        // Each model has 6 bytes.
+        let cache = ModelCache::new(folder.path().to_owned(), Some(13));
+        let there = |d: ModelDigest| folder.path().join(d.to_string()).is_dir();
+        let first = cache.hold(&bucket, digests[0]).await.unwrap();
+        drop(cache.hold(&bucket, digests[1]).await.unwrap());
+        drop(cache.hold(&bucket, digests[2]).await.unwrap());
+        assert!(there(digests[0]) && !there(digests[1]) && there(digests[2]), "the held one stayed");
+        drop(first);
+        drop(cache.hold(&bucket, digests[1]).await.unwrap());
+        assert!(!there(digests[0]) && there(digests[1]) && there(digests[2]));
+    }
+}
