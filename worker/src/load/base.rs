@@ -191,7 +191,7 @@ impl BaseModel {
             return Ok(());
         }
         // Said of the file's own format where the file holds it, whatever it was converted to; else the conversion overflowed.
-        let as_stored = self.with_view(name, |view| is_finite(view))?;
+        let as_stored = self.with_view(name, is_finite)?;
         let dtype = match &self.place(name).dtype {
             StoredDtype::Known(stored) if !as_stored => *stored,
             _ => dtype,
