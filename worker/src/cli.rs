@@ -5,6 +5,7 @@ use crate::compute::{protocol::DeviceInfo, serve};
 use crate::execute::{Executor, ModelCache, ShardError};
 use crate::session::{self, SessionError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use espalier_proto::recipe::Dtype;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,7 +23,8 @@ struct Cli {
 const EXAMPLE: &str = "Examples:
   espalier-worker --coordinator http://10.0.0.5:7420 --device cuda:0
   espalier-worker --coordinator http://127.0.0.1:7420 --threads 2 --memory-gib 8
-  espalier-worker doctor --device cpu";
+  espalier-worker doctor --device cpu
+  espalier-worker doctor --device cuda:0 --speed bfloat16 --width 2560";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -73,6 +75,12 @@ struct DeviceArgs {
 struct Doctor {
     #[command(flatten)]
     device: DeviceArgs,
+    /// Also measure its speed, GFLOP/s, in this number format: float32, float16 or bfloat16; what was measured is remembered.
+    #[arg(long, value_name = "DTYPE", value_parser = dtype)]
+    speed: Option<Dtype>,
+    /// Width of the model that the speed is for.
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    width: u32,
     /// How to print.
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -192,14 +200,63 @@ async fn examine(doctor: &Doctor) -> Result<(), CliError> {
     let mut executor = Executor::new(child_options(&doctor.device, None)?, None, model_cache(None, None))
         .map_err(CliError::Device)?;
     let info = executor.describe().await.map_err(CliError::Device)?;
-    show(&info, doctor.output);
+    let gflops = match doctor.speed {
+        None => None,
+        Some(dtype) => Some(speed(&mut executor, &info, dtype, doctor.width).await?),
+    };
+    show(&info, gflops, doctor.output);
     Ok(())
 }
 
+/// The speed as remembered for this fingerprint, else measured and remembered.
+async fn speed(
+    executor: &mut Executor,
+    info: &DeviceInfo,
+    dtype: Dtype,
+    width: u32,
+) -> Result<f64, CliError> {
+    let name = format!("{}-{}-{width}", info.fingerprint, dtype.as_str());
+    let entry = user_cache("speed").map(|folder| folder.join(name));
+    let known = entry.as_ref().and_then(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
+    if let Some(known) = known.filter(|speed: &f64| speed.is_finite() && *speed > 0.0) {
+        return Ok(known);
+    }
+    let gflops = executor.measure(dtype, width).await.map_err(CliError::Device)?;
+    if let Some(path) = entry {
+        let folder = path.parent().unwrap_or(&path);
+        let written =
+            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, format!("{gflops:.3}\n")));
+        // What cannot be remembered is measured again.
+        if let Err(error) = written {
+            tracing::debug!(%error, path = %path.display(), "the speed could not be remembered");
+        }
+    }
+    Ok(gflops)
+}
+
+fn dtype(text: &str) -> Result<Dtype, String> {
+    [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16]
+        .into_iter()
+        .find(|dtype| dtype.as_str() == text)
+        .ok_or_else(|| format!("found {text}, expected float32, float16 or bfloat16"))
+}
+
+/// What `doctor` prints.
+#[derive(serde::Serialize)]
+struct About<'a> {
+    #[serde(flatten)]
+    device: &'a DeviceInfo,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gflops: Option<f64>,
+}
+
 #[expect(clippy::print_stdout, reason = "the command line speaks to people and programs")]
-fn show(info: &DeviceInfo, output: Output) {
+fn show(info: &DeviceInfo, gflops: Option<f64>, output: Output) {
     match output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(info).expect("plain data is JSON")),
+        Output::Json => println!(
+            "{}",
+            serde_json::to_string_pretty(&About { device: info, gflops }).expect("plain data is JSON")
+        ),
         Output::Text => {
             println!("device       {} ({})", info.name, info.backend.as_str());
             println!("memory       {:.1} GiB", info.memory_bytes as f64 / (1u64 << 30) as f64);
@@ -208,6 +265,9 @@ fn show(info: &DeviceInfo, output: Output) {
             println!("cuda         {}", info.no_cuda.as_deref().unwrap_or("yes"));
             println!("GPUs         {}", info.gpus.len());
             println!("fingerprint  {}", info.fingerprint);
+            if let Some(gflops) = gflops {
+                println!("speed        {gflops:.1} GFLOP/s");
+            }
         }
     }
 }

@@ -4,9 +4,13 @@ use super::run::WorkArgs;
 use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, prepare, print};
 use crate::exit::{Exit, Failure};
+use crate::inputs::resolve::Prepared;
+use crate::plan::speed::Speed;
 use crate::plan::summary::{self, Plan as Summary};
 use crate::records;
+use crate::serve::machine;
 use crate::serve::progress::spoken;
+use crate::serve::workers::find_binary;
 use crate::spec::expand::at_most;
 use crate::spec::file::SweepFile;
 use espalier_proto::bucket::Bucket;
@@ -24,7 +28,7 @@ pub struct Plan {
     /// The bucket.
     #[command(flatten)]
     pub bucket: BucketArg,
-    /// A worker's speed in GFLOP/s, where no cell is finished to measure it from
+    /// A worker's speed in GFLOP/s [default: of this sweep's finished cells, else measured shortly on this machine]
     #[arg(long, value_name = "GFLOPS")]
     pub gflops: Option<f64>,
     /// The machine.
@@ -49,14 +53,41 @@ pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
         prepared => prepared?,
     };
     let committed = records::committed(&bucket, &prepared.sweep).await?;
-    let summary = summary::plan(&prepared, &committed, &plan.sweep.only(), plan.gflops);
     let only = plan.sweep.only();
+    let summary_at = |speed| summary::plan(&prepared, &committed, &only, speed);
+    let mut summary = summary_at(plan.gflops.map(Speed::stated));
+    if summary.seconds.is_none() && summary.done < summary.cells {
+        // Nothing of this sweep is finished: a moment on this machine's device.
+        match measured(plan, &prepared) {
+            Ok(gflops) => summary = summary_at(Some(Speed::short(gflops))),
+            Err(why) => summary.seconds_lack = Some(why),
+        }
+    }
     super::run::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
     match output {
         Output::Json => print::json(&summary),
         Output::Text => print::text(&text(&summary, bucket.url())),
     }
     Ok(Exit::Whole)
+}
+
+/// The speed of this machine's device on blocks as wide as the sweep's widest model, GFLOP/s; or why it is not known.
+fn measured(plan: &Plan, prepared: &Prepared) -> Result<f64, String> {
+    let spec = prepared.sweep.variants.first().map(|v| &v.spec).ok_or("the sweep has no variant")?;
+    let worker = find_binary(plan.work.worker_bin.as_deref()).map_err(|looked| {
+        let looked: Vec<String> = looked.iter().map(|p| p.display().to_string()).collect();
+        format!("no espalier-worker to measure with; looked for {}", looked.join(", "))
+    })?;
+    machine::speed(
+        &worker,
+        &plan.work.devices,
+        machine::Measured {
+            backend: spec.backend,
+            threads: spec.threads,
+            dtype: spec.dtype,
+            width: prepared.models.iter().map(|m| m.arch.hidden).max().unwrap_or(0),
+        },
+    )
 }
 
 /// What the file alone says.
@@ -150,7 +181,10 @@ fn sums(plan: &Summary) -> String {
                 spoken(Duration::from_secs_f64(seconds))
             )
         }
-        _ => "time: unknown until a cell of this sweep is finished; --gflops states a speed\n".to_owned(),
+        _ => {
+            let why = plan.seconds_lack.as_deref().map_or(String::new(), |why| format!(" ({why})"));
+            format!("time: unknown until a cell of this sweep is finished{why}; --gflops states a speed\n")
+        }
     };
     text
 }

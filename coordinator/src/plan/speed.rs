@@ -1,5 +1,5 @@
-//! FLOPs → time. The speed is measured (records of this sweep in the bucket) or stated (`--gflops`); without either there is no
-//! time, because a guess would look like knowledge.
+//! FLOPs → time. The speed is stated (`--gflops`), else measured on records of this sweep in the bucket, else on this device
+//! in a moment (the worker's doctor). Without any there is no time, because a guess would look like knowledge.
 
 use std::fmt;
 
@@ -21,12 +21,15 @@ pub enum Source {
     Stated,
     /// So many records of this sweep.
     Measured(usize),
+    /// A short measurement of this machine's device.
+    Short,
 }
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Stated => write!(f, "the speed that --gflops states"),
+            Self::Short => write!(f, "a short measurement of this machine's device"),
             Self::Measured(1) => write!(f, "1 finished cell of this sweep"),
             Self::Measured(n) => write!(f, "{n} finished cells of this sweep"),
         }
@@ -60,6 +63,11 @@ impl Speed {
         Self { prune: gflops * 1e9, evaluate: gflops * 1e9, source: Source::Stated }
     }
 
+    /// One measured shortly: a guide to the first run's length, not more.
+    pub fn short(gflops: f64) -> Self {
+        Self { source: Source::Short, ..Self::stated(gflops) }
+    }
+
     /// A measured one; pruning takes evaluation's speed where none was measured. `None` where nothing was.
     pub fn measured(pruned: &Done, evaluated: &Done, cells: usize) -> Option<Self> {
         let evaluate = evaluated.rate()?;
@@ -84,5 +92,12 @@ mod tests {
         evaluated.add(3e9, 1.0);
         let speed = Speed::measured(&Done::default(), &evaluated, 2).unwrap();
         assert_eq!(speed.seconds(3e9, 6e9), 3.0);
+    }
+
+    #[test]
+    fn a_short_measurement_is_marked_as_one() {
+        let speed = Speed::short(2.0);
+        assert_eq!(speed.seconds(3e9, 1e9), 2.0);
+        assert_eq!(speed.source.to_string(), "a short measurement of this machine's device");
     }
 }

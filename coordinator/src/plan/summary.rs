@@ -37,6 +37,8 @@ pub struct Plan {
     pub seconds: Option<f64>,
     /// From what the estimate is.
     pub seconds_from: Option<String>,
+    /// Why there is no estimate.
+    pub seconds_lack: Option<String>,
 }
 
 /// A task for one model.
@@ -87,11 +89,11 @@ pub struct ShardRow {
     pub seconds: Option<f64>,
 }
 
-/// Plans the chosen part of a sweep. `gflops`: a stated speed instead of a measured one.
-pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, gflops: Option<f64>) -> Plan {
+/// Plans the chosen part of a sweep. `speed`: one that is taken instead of that of finished cells.
+pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, speed: Option<Speed>) -> Plan {
     let costs = Costs::new(prepared);
     let shards = shards(&prepared.sweep, committed, only);
-    let speed = gflops.map(Speed::stated).or_else(|| measured(&costs, &shards, committed));
+    let speed = speed.or_else(|| measured(&costs, &shards, committed));
     let rows: Vec<ShardRow> = shards.iter().map(|shard| costs.row(shard, speed.as_ref())).collect();
     let flops: Vec<f64> = rows.iter().map(|r| r.prune_flops + r.evaluate_flops).collect();
     let order = longest_first(&flops).into_iter().filter(|i| rows[*i].missing > 0).collect();
@@ -106,6 +108,7 @@ pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, gflops: Opt
         done: rows.iter().map(|r| r.cells - r.missing).sum(),
         seconds: speed.map(|_| rows.iter().filter_map(|r| r.seconds).sum()),
         seconds_from: speed.map(|s| s.source.to_string()),
+        seconds_lack: None,
         shards: rows,
     }
 }

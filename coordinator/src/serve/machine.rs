@@ -1,6 +1,6 @@
 //! What this machine offers to a local run: GPUs, cores, memory. Decides how many workers are started and on what.
 
-use espalier_proto::recipe::Backend;
+use espalier_proto::recipe::{Backend, Dtype};
 use std::path::Path;
 use std::process::Command;
 
@@ -90,6 +90,43 @@ fn gpus(worker: &Path) -> usize {
     let Ok(output) = asked else { return 0 };
     let about: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
     about["gpus"].as_array().map_or(0, Vec::len)
+}
+
+/// What a speed is measured for.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    /// Kind of device.
+    pub backend: Backend,
+    /// Threads of one CPU worker.
+    pub threads: Option<u32>,
+    /// Number format.
+    pub dtype: Dtype,
+    /// Width of the model.
+    pub width: usize,
+}
+
+/// GFLOP/s of the device that one worker would have, as the worker binary measures it in a moment; or why it cannot.
+pub fn speed(worker: &Path, devices: &Devices, measured: Measured) -> Result<f64, String> {
+    let device = match (measured.backend, devices) {
+        (Backend::Cpu, _) => "cpu".to_owned(),
+        (Backend::Cuda, Devices::Cuda(indices)) => format!("cuda:{}", indices.first().unwrap_or(&0)),
+        (Backend::Cuda, _) => "cuda:0".to_owned(),
+    };
+    let mut command = Command::new(worker);
+    command.args(["doctor", "--output", "json", "--device", &device, "--speed", measured.dtype.as_str()]);
+    command.args(["--width", &measured.width.max(1).to_string()]);
+    if let Some(threads) = measured.threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
+    let worker = worker.display();
+    let said = command.output().map_err(|error| format!("{worker} cannot be started: {error}"))?;
+    let about: serde_json::Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+    let stderr = String::from_utf8_lossy(&said.stderr);
+    let first = stderr.lines().next().unwrap_or("it said nothing");
+    about["gflops"]
+        .as_f64()
+        .filter(|speed| speed.is_finite() && *speed > 0.0)
+        .ok_or_else(|| format!("{worker} measured no speed ({}): {first}", said.status))
 }
 
 /// Bytes that can still be used, by the kernel's own account and by this process's control group.

@@ -14,6 +14,13 @@ use std::path::PathBuf;
 pub enum Request {
     /// Say what this device is. Answer: [`Event::Device`].
     Describe,
+    /// Measure shortly how fast the device is on blocks of this width. Answer: [`Event::Speed`].
+    Measure {
+        /// Number format.
+        dtype: Dtype,
+        /// The model's width.
+        width: u32,
+    },
     /// Open a model; everything later is about it. Answer: [`Event::Opened`].
     Open {
         /// The Hugging Face folder.
@@ -59,6 +66,11 @@ pub enum Event {
     },
     /// What the device is.
     Device(Box<DeviceInfo>),
+    /// How fast the device is.
+    Speed {
+        /// GFLOP/s.
+        gflops: f64,
+    },
     /// The model is open.
     Opened {
         /// About the doing.

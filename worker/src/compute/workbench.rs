@@ -67,6 +67,10 @@ impl Workbench {
     pub fn answer(&mut self, request: Request, progress: Progress<'_>) -> Result<Event, WorkError> {
         match request {
             Request::Describe => self.describe(),
+            Request::Measure { dtype, width } => {
+                let gflops = device::gflops(self.device, kind_of(dtype), i64::from(width));
+                Ok(Event::Speed { gflops })
+            }
             Request::Open { folder, dtype } => self.open(&folder, dtype),
             Request::Prune { spec, calibration, compact } => {
                 self.prune(&spec, calibration.as_deref(), &compact, progress)

@@ -4,6 +4,7 @@
 //! * [`describe`]: name and memory for people and for plans.
 //! * [`memory`]: the allocator's peak, the process's peak.
 //! * [`fingerprint`]: a digest of the device's own bits.
+//! * [`gflops`]: a short measurement of its speed.
 
 mod cpu;
 mod fingerprint;
@@ -11,9 +12,11 @@ pub mod memory;
 mod native;
 mod nvidia;
 mod open;
+mod speed;
 #[cfg(test)]
 mod tests;
 
 pub use fingerprint::fingerprint;
 pub use nvidia::{Energy, driver_is_there, gpu_count};
 pub use open::{Description, describe, open};
+pub use speed::gflops;

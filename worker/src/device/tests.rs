@@ -28,6 +28,14 @@ fn the_same_device_has_the_same_fingerprint() {
 }
 
 #[test]
+fn a_short_measurement_gives_a_speed_that_a_cpu_can_have() {
+    open("cpu", 2, None).unwrap();
+    let speed = gflops(Device::Cpu, tch::Kind::Float, 130);
+    // From an idle core of the slowest machine to hundreds of cores.
+    assert!((0.05..100_000.0).contains(&speed), "{speed}");
+}
+
+#[test]
 fn a_cpu_has_a_name_and_memory_and_no_allocator_figures() {
     let description = describe(Device::Cpu);
     assert_eq!(description.backend, Backend::Cpu);

@@ -67,6 +67,20 @@ impl Executor {
         }
     }
 
+    /// How fast the device is on blocks of this width, GFLOP/s. Of the process that [`Self::describe`] started.
+    pub async fn measure(&mut self, dtype: Dtype, width: u32) -> Result<f64, ShardError> {
+        let warm = match self.warm.take() {
+            Some(warm) => warm,
+            None => Warm { child: Child::spawn(&self.options)?, model: None, weights: None },
+        };
+        let warm = self.warm.insert(warm);
+        let request = Request::Measure { dtype, width };
+        match warm.child.ask(&request, |_, _| {}, std::future::pending()).await? {
+            Event::Speed { gflops } => Ok(gflops),
+            event => Err(ShardError::OutOfTurn { event: Box::new(event) }),
+        }
+    }
+
     /// Does what is asked of a shard, as long as something is asked. Failures are told to the board and left in the bucket.
     pub async fn run(&mut self, order: &Order, bucket: &Bucket, device: &DeviceInfo, shared: &Shared) {
         let shard = Shard { order, bucket, device, shared };

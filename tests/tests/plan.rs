@@ -1,0 +1,43 @@
+//! The estimate of `plan`: shortly measured before anything is finished, from finished cells after, as stated where it is stated.
+
+use espalier_tests::sweeps::Place;
+
+fn time(said: &str) -> &str {
+    said.lines().find(|line| line.starts_with("time: ")).unwrap_or("no time")
+}
+
+#[test]
+fn the_first_plan_has_a_time_from_a_short_measurement_and_later_ones_from_finished_cells() {
+    let place = Place::new("phi-nobos");
+    let first = place.ends(&["plan", "s.yaml"], 0, &["4 to do"]);
+    assert!(
+        time(&first)
+            .ends_with("on one worker, an estimate from a short measurement of this machine's device"),
+        "{first}"
+    );
+    // What was measured is remembered by the device's fingerprint; planning leaves nothing else.
+    let remembered = place.names("home/.cache/espalier/speed");
+    assert!(remembered.len() == 1 && remembered[0].starts_with("cpu-"), "{remembered:?}");
+    assert!(!place.at("out").exists());
+    std::fs::write(place.at("home/.cache/espalier/speed").join(&remembered[0]), "0.000001\n").unwrap();
+    let slow = place.ends(&["plan", "s.yaml"], 0, &[]);
+    assert!(time(&slow).contains(" h "), "the remembered speed is taken: {slow}");
+    // A stated speed wins.
+    let stated = place.ends(&["plan", "s.yaml", "--gflops", "50"], 0, &[]);
+    assert!(time(&stated).contains("the speed that --gflops states"), "{stated}");
+    // Finished cells win over the short measurement.
+    place.ends(&["run", "s.yaml", "--only", "task=wikitext2"], 0, &["2 of 2 cells done"]);
+    let later = place.ends(&["plan", "s.yaml"], 0, &["2 in the bucket, 2 to do"]);
+    assert!(time(&later).contains("an estimate from 2 finished cells of this sweep"), "{later}");
+}
+
+#[test]
+fn without_a_worker_that_measures_the_plan_is_whole_and_says_why_there_is_no_time() {
+    let place = Place::new("phi-nobos");
+    for (binary, why) in [("/nowhere/worker", "looked for /nowhere/worker"), ("/bin/false", "exit status: 1")]
+    {
+        let said = place.ends(&["plan", "s.yaml", "--worker-bin", binary], 0, &["4 to do"]);
+        assert!(time(&said).starts_with("time: unknown") && time(&said).contains(why), "{said}");
+        assert!(time(&said).contains("--gflops"), "{said}");
+    }
+}
