@@ -17,6 +17,8 @@ from transformers import Phi3Config, Phi3ForCausalLM, PhiConfig, PhiForCausalLM
 
 VOCAB = 1280
 LAYERS = 3
+# How unlike each other the channels of a block's input are at the start: the spread of the logarithm of the norms' weights.
+UNEVEN = {"phi-demo": 0.5, "phi3-demo": 0.0}
 PEAK, WARMUP = 4e-3, 30
 ANSWER_WEIGHT, PROMPT_WEIGHT = 4.0, 0.3
 ANALOGIES, FACTS, PASSAGES, WINDOWS, WINDOW = 16, 8, 20, 3, 96
@@ -53,11 +55,18 @@ def network(name: str, vocab: int):
 
 
 @torch.no_grad()
-def start(model) -> None:
-    """Draws the weights by their width: what a block adds is small at first, and the output nearly even."""
+def start(model, uneven: float) -> None:
+    """Draws the weights by their width: what a block adds is small at first, and the output nearly even.
+
+    Large models have channels that carry far more than others, which is why Wanda weighs a weight by its input. Minutes of
+    training bring none about, so the norms in front of the blocks may start `uneven`.
+    """
     depth = 2 * model.config.num_hidden_layers
     for name, p in model.named_parameters():
         if p.dim() < 2:
+            if uneven and "layernorm.weight" in name and "final" not in name:
+                p.copy_((uneven * torch.randn_like(p)).exp())
+                p.div_(p.pow(2).mean().sqrt())
             continue
         if "embed_tokens" in name:
             p.normal_(0, 0.5)
@@ -106,7 +115,7 @@ def train(name, tok, batches, seed, steps, report=None):
     """Trains a model; `report(model, step)` is called now and then."""
     torch.manual_seed(seed)
     model = network(name, tok.get_vocab_size())
-    start(model)
+    start(model, UNEVEN[name])
     opt = torch.optim.AdamW(model.parameters(), lr=PEAK, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     began, seen, told, text, parts = time.time(), 0, 0.0, 0.0, 0
     model.train()
@@ -119,9 +128,10 @@ def train(name, tok, batches, seed, steps, report=None):
         total = sum((weight > 0).sum().item() for _, weight in drawn)
         for ids, weight in drawn:
             gold, weight = ids[:, 1:], weight[:, 1:]
-            logits = model(input_ids=ids[:, :-1], use_cache=False).logits
-            loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), gold.flatten(), reduction="none")
-            loss = loss.view_as(weight)
+            hidden = model.model(input_ids=ids[:, :-1], use_cache=False)[0]
+            real = weight > 0
+            gold, weight = gold[real], weight[real]
+            loss = torch.nn.functional.cross_entropy(model.lm_head(hidden[real]), gold, reduction="none")
             ((loss * weight).sum() / total).backward()
             if (weight == 1).any():
                 text += loss.detach()[weight == 1].mean().item()
