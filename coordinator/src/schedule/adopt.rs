@@ -2,8 +2,8 @@
 //! its keys; of two live attempts the one further on goes on. A cell that has begun is always finished by its worker.
 
 use super::event::{Millis, Phase, Report, WorkerId};
-use super::state::{Attempt, Reach, Schedule};
-use espalier_proto::ids::CellKey;
+use super::state::{Attempt, Reach, Schedule, Variant};
+use espalier_proto::ids::{AttemptId, CellKey};
 use std::collections::BTreeSet;
 
 impl Report {
@@ -31,6 +31,7 @@ impl Schedule {
             || report.attempt.instance != self.instance
             || report.attempt.epoch > self.epoch
             || variant.trouble.quarantined.is_some()
+            || self.has_failed(&report.attempt, variant)
             || failed.contains(&CellKey(report.variant.0))
             || self.misfit(&self.workers[worker].facts, report.variant).is_some();
         if over {
@@ -45,19 +46,20 @@ impl Schedule {
                 if report.reach() <= self.attempts[&rival].reach {
                     return;
                 }
-                self.end(&rival);
+                if !planted!(self, DoubleAdoption) {
+                    self.end(&rival);
+                }
             }
             self.open_cells(report.variant).into_iter().collect()
         };
-        cells.retain(|c| !failed.contains(c));
+        let known = &self.variants[&report.variant].cells;
+        cells.retain(|c| !failed.contains(c) && !known[c].trouble.seen.contains(&report.attempt));
         let alone = self.wanted_alone(report.variant);
         if cells.is_empty() && !alone {
             return;
         }
-        // It was given up for lost, and lives: nobody is to blame for its loss.
-        let trouble = &mut self.variants.get_mut(&report.variant).expect("it was just there").trouble;
-        if trouble.seen.remove(&report.attempt) {
-            trouble.blamed = trouble.blamed.saturating_sub(1);
+        if !planted!(self, BlameKept) {
+            self.unblame_loss(report);
         }
         if report.attempt.epoch == self.epoch {
             self.last_attempt = self.last_attempt.max(report.attempt.n);
@@ -65,7 +67,7 @@ impl Schedule {
         let attempt = Attempt {
             variant: report.variant,
             worker: worker.clone(),
-            begun: cells.intersection(&report.cells_begun).copied().collect(),
+            begun: report.cells_begun.clone(),
             cells,
             alone,
             prepares: !report.variant_done,
@@ -76,6 +78,13 @@ impl Schedule {
             progress: report.progress,
         };
         self.enter(report.attempt.clone(), attempt);
+    }
+
+    /// The attempt ended by its failure: a report that does not say so is an old one.
+    fn has_failed(&self, attempt: &AttemptId, variant: &Variant) -> bool {
+        variant.trouble.seen.contains(attempt)
+            && !variant.losses.iter().any(|l| l.attempt == *attempt)
+            && !planted!(self, StaleAttempt)
     }
 
     /// Ends other attempts that still prepare a variant whose checkpoint this attempt has put into the bucket.
@@ -90,9 +99,15 @@ impl Schedule {
 
     /// Cells that this attempt has begun and others merely were to do become its own.
     pub(super) fn take_over_begun(&mut self, report: &Report) -> BTreeSet<CellKey> {
-        let open: BTreeSet<CellKey> = self.open_cells(report.variant).into_iter().collect();
-        let mut taken: BTreeSet<CellKey> = report.cells_begun.intersection(&open).copied().collect();
-        taken.retain(|c| report.faults.iter().all(|f| f.key != c.0));
+        let known = &self.variants[&report.variant].cells;
+        let own = self.attempts.get(&report.attempt).map(|a| &a.cells);
+        let mut taken = report.cells_begun.clone();
+        taken.retain(|c| {
+            !own.is_some_and(|own| own.contains(c))
+                && known.get(c).is_some_and(|state| self.is_open(state))
+                && report.faults.iter().all(|f| f.key != c.0)
+                && !known[c].trouble.seen.contains(&report.attempt)
+        });
         for id in self.variants[&report.variant].attempts.clone() {
             if id == report.attempt {
                 continue;
@@ -100,6 +115,7 @@ impl Schedule {
             let other = self.attempts.get_mut(&id).expect("a variant names live attempts");
             taken.retain(|c| !other.begun.contains(c));
             other.cells.retain(|c| !taken.contains(c));
+            self.index.mark(report.variant);
             self.end_if_finished(&id);
         }
         taken

@@ -4,14 +4,14 @@
 //! |---|---|---|
 //! | preempted | no | at once, anywhere |
 //! | node fault, store error | no, but not without end | later, anywhere |
-//! | worker lost | if it came no further than the last lost attempt | at once |
+//! | worker lost | if it came no further than the last lost attempt, on another node, or three times in a row on a sound one | at once |
 //! | compute process lost, a bug | yes | at once |
 //! | out of memory | yes | on more memory if any worker has it |
 //! | bad model, bad inputs, non-finite numbers, another digest | yes | never: it fails wherever it runs |
 
 use super::command::Command;
-use super::event::{Fault, FaultKind, Millis, WorkerId};
-use super::state::{Attempt, Schedule, Trouble};
+use super::event::{Fault, FaultKind, Millis, Report, WorkerId};
+use super::state::{Attempt, Loss, Schedule, Trouble, Weight};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeMap;
@@ -22,15 +22,6 @@ const EXCUSED_PER_BLAME: u32 = 4;
 const BACK_OFF: Millis = Millis(2_000);
 /// Node faults in a row after which a worker is given nothing more.
 pub(super) const NODE_FAULTS: u32 = 3;
-
-/// What one failure counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weight {
-    Nothing,
-    Excused,
-    Blamed,
-    Final,
-}
 
 fn weight(kind: FaultKind, code: FailureCode) -> Weight {
     use FailureCode as C;
@@ -64,16 +55,22 @@ impl Schedule {
         let key = fault.key;
         let is_variant = key == variant.0;
         let memory = self.workers[worker].facts.memory;
+        let planted = planted!(self, FailureTwice);
         let Some(trouble) = self.trouble(variant, key) else {
             return;
         };
-        if !trouble.seen.insert(id.clone()) {
+        if !trouble.seen.insert(id.clone()) && !planted {
             return;
         }
+        self.index.mark(variant);
+        let trouble = self.trouble(variant, key).expect("it was just there");
         if fault.kind == FaultKind::OutOfMemory {
             trouble.too_small = trouble.too_small.max(memory);
         }
-        let weight = weight(fault.kind, fault.code);
+        let mut weight = weight(fault.kind, fault.code);
+        if planted!(self, PreemptedBlamed) && weight == Weight::Nothing {
+            weight = Weight::Blamed;
+        }
         commands.push(Command::KeepFailure {
             worker: worker.clone(),
             attempt: id.clone(),
@@ -83,6 +80,9 @@ impl Schedule {
             self.workers.get_mut(worker).expect("it just called").faults += 1;
         }
         if is_variant {
+            // Had it been lost before, it is no lost one now.
+            let state = self.variants.get_mut(&variant).expect("its trouble was just counted");
+            state.losses.retain(|l| l.attempt != *id);
             self.end(id);
         } else if let Some(attempt) = self.attempts.get_mut(id) {
             attempt.cells.remove(&CellKey(key));
@@ -92,7 +92,8 @@ impl Schedule {
         self.count(now, variant, key, (weight, fault.code), commands);
     }
 
-    /// A lost worker is blamed on the variant only if its attempt came no further than the one lost before it.
+    /// A lost worker says something about its shard only if the attempt came no further than the one lost before it, and then
+    /// if that happened on another node, or for the third time in a row on one that finished other work in between.
     pub(super) fn blame_loss(
         &mut self,
         now: Millis,
@@ -100,22 +101,55 @@ impl Schedule {
         attempt: &Attempt,
         commands: &mut Vec<Command>,
     ) {
+        let host = self.workers.get(&attempt.worker).map(|w| w.facts.host.clone()).unwrap_or_default();
+        let finished = self.finished.get(&host).copied().unwrap_or(0);
+        let planted = planted!(self, InnocentBlamed);
         let variant = self.variants.get_mut(&attempt.variant).expect("attempts are of known variants");
-        let stuck = variant.lost_at.is_some_and(|before| attempt.reach <= before);
-        variant.lost_at = Some(attempt.reach);
-        if stuck && variant.trouble.seen.insert(id.clone()) {
-            let key = attempt.variant.0;
-            let fault = Fault {
-                key,
-                kind: FaultKind::ComputeLost,
-                code: FailureCode::ComputeLost,
-                message:
-                    "the worker was lost, and the attempt had come no further than the lost one before it"
-                        .to_owned(),
-            };
-            let (worker, lost) = (attempt.worker.clone(), id.clone());
-            commands.push(Command::KeepFailure { worker, attempt: lost, fault });
-            self.count(now, attempt.variant, key, (Weight::Blamed, FailureCode::ComputeLost), commands);
+        let further = variant.came_further(attempt.reach);
+        if further {
+            variant.losses.clear();
+        }
+        let here = variant.losses.iter().rev().find(|l| l.host == host);
+        let weight = match here {
+            _ if planted => Weight::Blamed,
+            _ if further => Weight::Nothing,
+            None => Weight::Blamed,
+            Some(last) if variant.losses.len() >= 2 && finished > last.finished => Weight::Blamed,
+            Some(_) => Weight::Excused,
+        };
+        let before = variant.lost_at.replace(attempt.reach);
+        variant.losses.push(Loss { attempt: id.clone(), host, finished, weight, before });
+        let (kind, code) = match weight {
+            Weight::Nothing => return,
+            Weight::Excused => (FaultKind::NodeFault, FailureCode::NodeFault),
+            Weight::Blamed | Weight::Final => (FaultKind::ComputeLost, FailureCode::ComputeLost),
+        };
+        variant.trouble.seen.insert(id.clone());
+        let key = attempt.variant.0;
+        let message = "the worker was lost, and the attempt had come no further than the lost one before it";
+        let fault = Fault { key, kind, code, message: message.to_owned() };
+        commands.push(Command::KeepFailure { worker: attempt.worker.clone(), attempt: id.clone(), fault });
+        self.count(now, attempt.variant, key, (weight, code), commands);
+    }
+
+    /// An attempt was given up for lost, and lives: its loss is nobody's fault.
+    pub(super) fn unblame_loss(&mut self, report: &Report) {
+        let variant =
+            self.variants.get_mut(&report.variant).expect("reports of unknown variants are not adopted");
+        let Some(at) = variant.losses.iter().position(|l| l.attempt == report.attempt) else {
+            return;
+        };
+        let last = at + 1 == variant.losses.len();
+        let loss = variant.losses.remove(at);
+        if last {
+            variant.lost_at = loss.before;
+        }
+        variant.trouble.seen.remove(&report.attempt);
+        self.index.mark(report.variant);
+        match loss.weight {
+            Weight::Nothing => {}
+            Weight::Excused => variant.trouble.excused -= 1,
+            Weight::Blamed | Weight::Final => variant.trouble.blamed -= 1,
         }
     }
 
@@ -128,7 +162,10 @@ impl Schedule {
         commands: &mut Vec<Command>,
     ) {
         let sweeps = self.sweeps_wanting(variant, key);
-        let tries = sweeps.iter().map(|s| self.sweeps[s].limits.attempts).max().unwrap_or(1).max(1);
+        // What nobody wants any more is given up by nobody.
+        let tries = sweeps.iter().map(|s| self.sweeps[s].limits.attempts.max(1)).max();
+        let forgotten = planted!(self, ForgottenQuarantine);
+        self.index.mark(variant);
         let Some(trouble) = self.trouble(variant, key) else {
             return;
         };
@@ -139,13 +176,13 @@ impl Schedule {
                 trouble.not_before = now + Millis(BACK_OFF.0 * u64::from(trouble.excused));
             }
             Weight::Blamed => trouble.blamed += 1,
-            Weight::Final => trouble.blamed = tries.max(trouble.blamed + 1),
+            Weight::Final => trouble.blamed = tries.unwrap_or(1).max(trouble.blamed + 1),
         }
-        if trouble.quarantined.is_some() || trouble.blamed + trouble.excused / EXCUSED_PER_BLAME < tries {
+        let count = trouble.blamed + trouble.excused / EXCUSED_PER_BLAME;
+        if trouble.quarantined.is_some() || tries.is_none_or(|tries| count < tries) {
             return;
         }
-        trouble.quarantined = Some(code);
-        self.unsettled = true;
+        trouble.quarantined = (!forgotten).then_some(code);
         commands.push(Command::Quarantine { sweeps, key, code });
         for id in self.variants[&variant].attempts.clone() {
             if key == variant.0 {
@@ -168,6 +205,7 @@ impl Schedule {
             });
             if let Some(trouble) = self.trouble(home, *key).filter(|_| !past) {
                 trouble.quarantined.get_or_insert(*code);
+                self.index.mark(home);
             }
         }
     }

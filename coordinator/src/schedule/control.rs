@@ -1,15 +1,25 @@
-//! What people tell a schedule about a sweep that it has: pause, resume, retry, forget. Nothing here is remembered over a
+//! What people tell a schedule about a sweep that it has: cancel, pause, resume, retry, forget. Nothing here is remembered over a
 //! restart; whoever starts a schedule tells it again.
 
 use super::state::{Schedule, Trouble};
 use espalier_proto::ids::{Digest, Name};
 
 impl Schedule {
+    /// Stops a sweep for good: forgetting its failures does not start it again, submitting it does.
+    pub(super) fn cancel(&mut self, name: &Name) {
+        if let Some(sweep) = self.sweeps.get_mut(name) {
+            sweep.doomed = false;
+        }
+        self.halt(name);
+    }
+
     /// What no other sweep wants is taken from running attempts, except cells already begun.
     pub(super) fn pause(&mut self, sweep: &Name) {
+        let planted = planted!(self, PausedGoesOn);
         if let Some(sweep) = self.sweeps.get_mut(sweep) {
-            sweep.paused = true;
+            sweep.paused = !planted;
         }
+        self.note_going(sweep);
         self.trim_running();
     }
 
@@ -17,7 +27,7 @@ impl Schedule {
         if let Some(sweep) = self.sweeps.get_mut(sweep) {
             sweep.paused = false;
         }
-        self.unsettled = true;
+        self.note_going(sweep);
         self.extend_running();
     }
 
@@ -31,10 +41,9 @@ impl Schedule {
             sweep.halted = false;
         }
         sweep.told = false;
-        self.unsettled = true;
-        let cells = sweep.cells.clone();
-        let mut variants = sweep.alone.clone();
-        variants.extend(cells.iter().map(|c| self.homes[c]));
+        let no = sweep.no;
+        self.note_going(name);
+        let variants = self.variants_of(&self.sweeps[name]);
         let meant = |key: Digest, trouble: &Trouble| {
             if keys.is_empty() { trouble.quarantined.is_some() } else { keys.contains(&key) }
         };
@@ -43,20 +52,31 @@ impl Schedule {
             if meant(key.0, &variant.trouble) {
                 variant.trouble.forgive();
                 variant.lost_at = None;
+                for loss in std::mem::take(&mut variant.losses) {
+                    variant.trouble.seen.remove(&loss.attempt);
+                }
             }
-            for (cell, state) in variant.cells.iter_mut().filter(|(c, _)| cells.contains(*c)) {
+            for (cell, state) in variant.cells.iter_mut().filter(|(_, c)| c.wants.contains(&no)) {
                 if meant(cell.0, &state.trouble) {
                     state.trouble.forgive();
                 }
             }
+        }
+        // Sweeps that share what was retried are not over either.
+        let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
+        let again: Vec<Name> = over
+            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in again {
+            self.sweeps.get_mut(&name).expect("names were just read").told = false;
         }
         self.extend_running();
     }
 
     /// The sweep's wants vanish; what other sweeps want stays.
     pub(super) fn forget(&mut self, sweep: &Name) {
-        self.sweeps.remove(sweep);
-        self.unsettled = true;
+        self.unwant(sweep);
         self.trim_running();
     }
 }

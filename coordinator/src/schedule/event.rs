@@ -119,7 +119,7 @@ pub struct CellPlan {
 }
 
 /// What a worker must be to run a variant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needs {
     /// The model.
     pub model: ModelDigest,

@@ -1,7 +1,8 @@
 //! Which variants and cells are wanted, done or given up: the grid, and what follows when one of its squares changes.
 
 use super::command::Command;
-use super::event::Submission;
+use super::event::{Millis, Submission, VariantPlan};
+use super::index::{Entry, No, Sum};
 use super::state::{Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -10,59 +11,116 @@ use std::collections::BTreeSet;
 impl Schedule {
     /// Takes up what is wanted of a sweep. Extending a sweep, resuming it and repairing it are this same operation.
     pub(super) fn submit(&mut self, submission: Submission) {
+        let before = self.unwant(&submission.sweep);
+        let no = before.as_ref().map_or(self.last_sweep + 1, |s| s.no);
+        self.last_sweep = self.last_sweep.max(no);
         let mut sweep = Sweep {
+            no,
             limits: submission.limits,
             cells: BTreeSet::new(),
             alone: BTreeSet::new(),
             priority: submission.priority,
-            paused: self.sweeps.get(&submission.sweep).is_some_and(|s| s.paused),
+            paused: before.is_some_and(|s| s.paused),
             halted: false,
             doomed: false,
             told: false,
         };
         for plan in submission.variants {
-            let order = self.variants.len();
-            let variant = self.variants.entry(plan.key).or_insert_with(|| Variant {
-                needs: plan.needs.clone(),
-                cost: plan.cost,
-                order,
-                done: false,
-                cells: Default::default(),
-                attempts: Default::default(),
-                trouble: Default::default(),
-                lost_at: None,
-            });
-            for cell in plan.cells {
-                let order = variant.cells.len();
-                variant.cells.entry(cell.key).or_insert(Cell {
-                    cost: cell.cost,
-                    order,
-                    done: false,
-                    trouble: Default::default(),
-                });
-                self.homes.insert(cell.key, plan.key);
-                sweep.cells.insert(cell.key);
-            }
-            if plan.wanted_alone {
-                sweep.alone.insert(plan.key);
-            }
+            self.want(&mut sweep, plan);
         }
-        self.sweeps.insert(submission.sweep, sweep);
-        self.unsettled = true;
+        self.sweeps.insert(submission.sweep.clone(), sweep);
+        self.note_going(&submission.sweep);
         // Only ever more is done: what a worker said since the bucket was read is not unsaid by that reading.
-        submission.variants_done.into_iter().for_each(|v| self.variant_is_done(v));
-        submission.cells_done.into_iter().for_each(|c| self.cell_is_done(c));
+        for variant in submission.variants_done {
+            self.variant_is_done(variant);
+        }
+        for cell in submission.cells_done {
+            self.cell_is_done(cell);
+        }
         self.restore_given_up(&submission.given_up);
         self.trim_running();
         self.extend_running();
     }
 
-    /// Stops a sweep: what no other sweep wants is taken from running attempts, except cells already begun.
-    pub(super) fn halt(&mut self, sweep: &Name) {
-        if let Some(sweep) = self.sweeps.get_mut(sweep) {
-            sweep.halted = true;
+    fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan) {
+        let (home, order) = (plan.key, self.variants.len());
+        let class = self.index.class(&plan.needs);
+        let variant = self.variants.entry(plan.key).or_insert_with(|| Variant {
+            needs: plan.needs,
+            cost: plan.cost,
+            class,
+            wants_alone: BTreeSet::new(),
+            entry: Entry::default(),
+            order,
+            done: false,
+            cells: Default::default(),
+            attempts: Default::default(),
+            trouble: Default::default(),
+            lost_at: None,
+            losses: Vec::new(),
+        });
+        for plan in plan.cells {
+            let order = variant.cells.len();
+            let cell = variant.cells.entry(plan.key).or_insert_with(|| Cell {
+                cost: plan.cost,
+                order,
+                wants: Vec::new(),
+                done: false,
+                trouble: Default::default(),
+            });
+            if sweep.cells.insert(plan.key) {
+                cell.wants.push(sweep.no);
+            }
+            self.homes.insert(plan.key, home);
+        }
+        if plan.wanted_alone {
+            sweep.alone.insert(home);
+            variant.wants_alone.insert(sweep.no);
+        }
+        self.index.mark(home);
+    }
+
+    /// What the sweep wanted is wanted no more by it.
+    pub(super) fn unwant(&mut self, name: &Name) -> Option<Sweep> {
+        let sweep = self.sweeps.remove(name)?;
+        for key in self.variants_of(&sweep) {
+            let variant = self.variants.get_mut(&key).expect("a sweep wants known variants");
+            variant.wants_alone.remove(&sweep.no);
+            variant.cells.values_mut().for_each(|c| c.wants.retain(|no| *no != sweep.no));
+            self.index.mark(key);
+        }
+        self.going.remove(&sweep.no);
+        self.unsettled = true;
+        Some(sweep)
+    }
+
+    pub(super) fn variants_of(&self, sweep: &Sweep) -> BTreeSet<VariantKey> {
+        sweep.cells.iter().map(|c| self.homes[c]).chain(sweep.alone.iter().copied()).collect()
+    }
+
+    /// The sweep changed: it may go on, or not any more.
+    pub(super) fn note_going(&mut self, name: &Name) {
+        let Some(sweep) = self.sweeps.get(name) else {
+            return;
+        };
+        if sweep.goes_on() {
+            self.going.insert(sweep.no);
+        } else {
+            self.going.remove(&sweep.no);
+        }
+        for key in self.variants_of(sweep) {
+            self.index.mark(key);
         }
         self.unsettled = true;
+    }
+
+    /// Stops a sweep: what no other sweep wants is taken from running attempts, except cells already begun.
+    pub(super) fn halt(&mut self, sweep: &Name) {
+        let planted = planted!(self, CancelledGoesOn);
+        if let Some(sweep) = self.sweeps.get_mut(sweep) {
+            sweep.halted = !planted;
+        }
+        self.note_going(sweep);
         self.trim_running();
     }
 
@@ -71,44 +129,50 @@ impl Schedule {
         let running: Vec<AttemptId> = self.attempts.keys().cloned().collect();
         for id in running {
             let attempt = &self.attempts[&id];
-            let keep = |c: &CellKey| attempt.begun.contains(c) || self.wanted(*c);
+            let known = &self.variants[&attempt.variant].cells;
+            let keep = |c: &CellKey| {
+                self.wanted(&known[c]) || (attempt.begun.contains(c) && !planted!(self, BegunStopped))
+            };
             let cells = attempt.cells.iter().copied().filter(keep).collect();
             let alone = attempt.alone && self.wanted_alone(attempt.variant);
             let attempt = self.attempts.get_mut(&id).expect("ids were just read");
             attempt.cells = cells;
             attempt.alone = alone;
+            self.index.mark(attempt.variant);
             self.end_if_finished(&id);
         }
     }
 
     /// A sweep that goes on wants this cell.
-    pub(super) fn wanted(&self, cell: CellKey) -> bool {
-        self.sweeps.values().any(|s| s.goes_on() && s.cells.contains(&cell))
+    pub(super) fn wanted(&self, cell: &Cell) -> bool {
+        cell.wants.iter().any(|no| self.going.contains(no))
     }
 
     /// A sweep that goes on wants this variant's record by itself, and it is not there.
     pub(super) fn wanted_alone(&self, key: VariantKey) -> bool {
-        !self.variants[&key].done && self.sweeps.values().any(|s| s.goes_on() && s.alone.contains(&key))
+        let variant = &self.variants[&key];
+        !variant.done && variant.wants_alone.iter().any(|no| self.going.contains(no))
+    }
+
+    /// It is wanted, not done and not given up.
+    pub(super) fn is_open(&self, cell: &Cell) -> bool {
+        !cell.done && cell.trouble.quarantined.is_none() && self.wanted(cell)
     }
 
     /// Cells of a variant that are wanted, not done and not given up, in order.
     pub(super) fn open_cells(&self, key: VariantKey) -> Vec<CellKey> {
         let variant = &self.variants[&key];
-        let mut open: Vec<_> = variant
-            .cells
-            .iter()
-            .filter(|(k, c)| !c.done && c.trouble.quarantined.is_none() && self.wanted(**k))
-            .map(|(k, c)| (c.order, *k))
-            .collect();
+        let mut open: Vec<_> =
+            variant.cells.iter().filter(|(_, c)| self.is_open(c)).map(|(k, c)| (c.order, *k)).collect();
         open.sort_unstable();
         open.into_iter().map(|(_, k)| k).collect()
     }
 
-    /// Open cells that no live attempt has.
+    /// Open cells that no live attempt has, or has begun and may have lost to another.
     pub(super) fn free_cells(&self, key: VariantKey) -> Vec<CellKey> {
         let mut open = self.open_cells(key);
         let attempts = &self.variants[&key].attempts;
-        open.retain(|c| !attempts.iter().any(|a| self.attempts[a].cells.contains(c)));
+        open.retain(|c| !attempts.iter().any(|a| self.attempts[a].has(c)));
         open
     }
 
@@ -123,40 +187,42 @@ impl Schedule {
             }
             let mut more = self.free_cells(attempt.variant);
             more.retain(|c| !variant.cells[c].trouble.seen.contains(&id));
+            self.index.mark(attempt.variant);
             self.attempts.get_mut(&id).expect("ids were just read").cells.extend(more);
         }
     }
 
-    /// The variant's record is in the bucket.
-    pub(super) fn variant_is_done(&mut self, key: VariantKey) {
-        let Some(variant) = self.variants.get_mut(&key) else {
-            return;
+    /// The variant's record is in the bucket; true if that is news.
+    pub(super) fn variant_is_done(&mut self, key: VariantKey) -> bool {
+        let Some(variant) = self.variants.get_mut(&key).filter(|v| !v.done) else {
+            return false;
         };
-        if variant.done {
-            return;
-        }
         variant.done = true;
-        self.unsettled = true;
+        self.index.mark(key);
         for id in variant.attempts.clone() {
             self.end_if_finished(&id);
         }
+        true
     }
 
-    /// The cell's record is in the bucket.
-    pub(super) fn cell_is_done(&mut self, cell: CellKey) {
-        let Some(home) = self.homes.get(&cell) else { return };
+    /// The cell's record is in the bucket; true if that is news.
+    pub(super) fn cell_is_done(&mut self, cell: CellKey) -> bool {
+        let Some(home) = self.homes.get(&cell) else {
+            return false;
+        };
         let variant = self.variants.get_mut(home).expect("a cell's home is a variant");
         let state = variant.cells.get_mut(&cell).expect("a cell is among its home's");
         if state.done {
-            return;
+            return false;
         }
         state.done = true;
-        self.unsettled = true;
+        self.index.mark(*home);
         for id in variant.attempts.clone() {
             let attempt = self.attempts.get_mut(&id).expect("a variant names live attempts");
             attempt.cells.remove(&cell);
             self.end_if_finished(&id);
         }
+        true
     }
 
     /// Ends an attempt that has nothing left to do.
@@ -181,34 +247,32 @@ impl Schedule {
     }
 
     /// Says once that a sweep has nothing left to do, and stops it when too many of its cells failed.
-    pub(super) fn settle_sweeps(&mut self, commands: &mut Vec<Command>) {
+    pub(super) fn settle_sweeps(&mut self, now: Millis, commands: &mut Vec<Command>) {
+        self.refresh(now);
         if !std::mem::take(&mut self.unsettled) {
             return;
         }
         let names: Vec<Name> = self.sweeps.iter().filter(|(_, s)| !s.told).map(|(n, _)| n.clone()).collect();
         for name in names {
             let sweep = &self.sweeps[&name];
-            let fates: Vec<_> = sweep.cells.iter().map(|c| self.fate(*c)).collect();
-            let failed = fates.iter().filter(|f| matches!(f, Some(Err(_)))).count();
-            let alone_open = sweep.alone.iter().any(|v| {
-                let variant = &self.variants[v];
-                !variant.done && variant.trouble.quarantined.is_none()
-            });
-            let whole = !alone_open && fates.iter().all(Option::is_some);
-            if !whole && failed >= sweep.limits.max_failed_cells.max(1) as usize && !sweep.halted {
+            let (no, max_failed) = (sweep.no, u64::from(sweep.limits.max_failed_cells.max(1)));
+            let sum = self.sum(no);
+            let whole = sum.open == 0;
+            if !whole && sum.failed >= max_failed && !sweep.halted {
                 self.sweeps.get_mut(&name).expect("names were just read").doomed = true;
                 self.halt(&name);
+                self.refresh(now);
             }
             let halted = self.sweeps[&name].halted;
-            let running = halted
-                && self
-                    .attempts
-                    .values()
-                    .any(|a| a.cells.iter().any(|c| self.sweeps[&name].cells.contains(c)));
+            let running = halted && self.sum(no).running > 0 && !planted!(self, DoneEarly);
             if (whole || halted) && !running {
                 self.sweeps.get_mut(&name).expect("names were just read").told = true;
                 commands.push(Command::SweepDone { sweep: name, halted: halted && !whole });
             }
         }
+    }
+
+    pub(super) fn sum(&self, no: No) -> Sum {
+        self.sums.get(&no).copied().unwrap_or_default()
     }
 }

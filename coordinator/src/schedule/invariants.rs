@@ -1,6 +1,8 @@
 //! What is always true of a schedule, by name. Tests check it after every event; so does every build with debug assertions.
 
+use super::index::{No, Sum};
 use super::state::Schedule;
+use std::collections::BTreeMap;
 
 impl Schedule {
     /// Every broken invariant, with what broke it.
@@ -63,6 +65,21 @@ impl Schedule {
             for id in &variant.attempts {
                 say(self.attempts.contains_key(id), "S11 a variant names live attempts only", id);
             }
+        }
+        let mut sums: BTreeMap<No, Sum> = BTreeMap::new();
+        for (key, variant) in &self.variants {
+            say(variant.entry == self.entry(self.now, *key), "S13 a variant is indexed as it is", key);
+            variant.entry.tallies.iter().for_each(|(no, t)| sums.entry(*no).or_default().add(t));
+        }
+        for sweep in self.sweeps.values() {
+            let sum = sums.get(&sweep.no).copied().unwrap_or_default();
+            say(sum == self.sum(sweep.no), "S14 a sweep's sums are those of its variants", &sweep.no);
+            let going = self.going.contains(&sweep.no);
+            say(going == sweep.goes_on(), "S15 a sweep goes on if nothing stops it", &sweep.no);
+        }
+        for (id, worker) in &self.workers {
+            let idle = self.is_idle(worker).then_some(worker.kind);
+            say(idle == worker.idle_as, "S16 a worker is idle if it is known as idle", id);
         }
         broken
     }

@@ -16,7 +16,15 @@ impl Schedule {
         cells: BTreeSet<CellKey>,
     ) {
         self.last_attempt += 1;
-        let id = AttemptId { instance: self.instance.clone(), epoch: self.epoch, n: self.last_attempt };
+        let epoch = if planted!(self, NumberAgain) { 1 } else { self.epoch };
+        let id = AttemptId { instance: self.instance.clone(), epoch, n: self.last_attempt };
+        debug_assert!(
+            self.variants[&variant]
+                .attempts
+                .iter()
+                .all(|a| cells.iter().all(|c| !self.attempts[a].begun.contains(c))),
+            "S12 no cell is given out that a live attempt has begun"
+        );
         let prepares = !self.variants[&variant].done;
         let alone = self.wanted_alone(variant) && self.variants[&variant].attempts.is_empty();
         self.enter(
@@ -44,7 +52,12 @@ impl Schedule {
         variant.attempts.insert(id.clone());
         worker.attempts.insert(id.clone());
         worker.last_model = Some(variant.needs.model);
+        self.index.mark(attempt.variant);
+        self.next_lapse = self.next_lapse.min(attempt.lease_until);
+        let worker = attempt.worker.clone();
         self.attempts.insert(id, attempt);
+        self.note_worker(&worker);
+        self.to_answer.insert(worker);
     }
 
     /// Takes an attempt from among the live ones. Its worker hears of it by not finding it in its next answer.
@@ -56,7 +69,8 @@ impl Schedule {
         if let Some(worker) = self.workers.get_mut(&attempt.worker) {
             worker.attempts.remove(id);
         }
-        self.unsettled = true;
+        self.index.mark(attempt.variant);
+        self.note_worker(&attempt.worker);
         Some(attempt)
     }
 
@@ -73,13 +87,29 @@ impl Schedule {
 
     /// Ends what was not renewed in time, and forgets workers that are long gone.
     pub(super) fn lapse(&mut self, now: Millis, commands: &mut Vec<Command>) {
-        let lapsed: Vec<AttemptId> =
-            self.attempts.iter().filter(|(_, a)| a.lease_until <= now).map(|(id, _)| id.clone()).collect();
-        for id in lapsed {
-            self.lose(now, &id, commands);
+        if now >= self.next_lapse {
+            let lapsed = self.attempts.iter().filter(|(_, a)| a.lease_until <= now);
+            for id in lapsed.map(|(id, _)| id.clone()).collect::<Vec<AttemptId>>() {
+                if planted!(self, LapsedLease) {
+                    self.attempts.get_mut(&id).expect("it was just found").lease_until =
+                        now + self.timing.lease;
+                    continue;
+                }
+                self.lose(now, &id, commands);
+            }
+            // Leases only ever grow: there is nothing to look for before the shortest one has lapsed.
+            let next = self.attempts.values().map(|a| a.lease_until).min();
+            self.next_lapse = next.unwrap_or(Millis(u64::MAX));
         }
-        let forgotten = Millis(self.timing.lease.0.saturating_mul(20));
-        self.workers.retain(|_, w| !w.attempts.is_empty() || w.heard + forgotten > now);
+        if now >= self.next_forget {
+            self.next_forget = now + self.timing.lease;
+            let forgotten = Millis(self.timing.lease.0.saturating_mul(20));
+            let gone =
+                self.workers.iter().filter(|(_, w)| w.attempts.is_empty() && w.heard + forgotten <= now);
+            for id in gone.map(|(id, _)| id.clone()).collect::<Vec<WorkerId>>() {
+                self.remove_worker(&id);
+            }
+        }
     }
 
     /// A worker's process has ended.
@@ -90,7 +120,16 @@ impl Schedule {
         for id in known.attempts.clone() {
             self.lose(now, &id, commands);
         }
-        self.workers.remove(worker);
+        self.remove_worker(worker);
+    }
+
+    fn remove_worker(&mut self, id: &WorkerId) {
+        if let Some(worker) = self.workers.remove(id) {
+            self.forget_idle(id, worker.idle_as);
+            if let Some(until) = worker.held_until {
+                self.holds.remove(&(until, id.clone()));
+            }
+        }
     }
 
     /// An attempt is over without anything having been said about why.

@@ -6,8 +6,20 @@
 //!
 //! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
-//! * [`control`]: pause, resume, retry, forget. * [`explain`]: why a cell is not running.
+//! * [`control`]: cancel, pause, resume, retry, forget. * [`explain`]: why a cell is not running.
+//! * [`index`]: what is looked up instead of searched.
 //! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. * [`invariants`]: what is always true.
+
+/// Whether a fault is planted, for showing that the simulation finds it; never outside tests.
+macro_rules! planted {
+    ($schedule:expr, $bug:ident) => {{
+        #[cfg(test)]
+        let planted = $schedule.bug == Some(super::simulation::Bug::$bug);
+        #[cfg(not(test))]
+        let planted = false;
+        planted
+    }};
+}
 
 mod adopt;
 mod blame;
@@ -16,6 +28,7 @@ mod control;
 pub mod event;
 mod explain;
 mod grid;
+mod index;
 mod invariants;
 mod lease;
 mod place;

@@ -1,6 +1,7 @@
 //! What a schedule knows.
 
 use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
+use super::index::{Entry, Index, No, Sum};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
@@ -32,6 +33,12 @@ pub struct Schedule {
     /// Number of the last attempt of this epoch.
     pub(super) last_attempt: u64,
     pub(super) draining: bool,
+    /// A newer coordinator is at work: nothing is commanded any more.
+    pub(super) superseded: bool,
+    /// Variants and cells that workers of each node have finished.
+    pub(super) finished: BTreeMap<String, u64>,
+    #[cfg(test)]
+    pub(super) bug: Option<super::simulation::Bug>,
     /// Something happened that can finish a sweep.
     pub(super) unsettled: bool,
     pub(super) sweeps: BTreeMap<Name, Sweep>,
@@ -40,11 +47,28 @@ pub struct Schedule {
     pub(super) homes: BTreeMap<CellKey, VariantKey>,
     pub(super) workers: BTreeMap<WorkerId, Worker>,
     pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(super) index: Index,
+    /// What variants add to the sweep of each number.
+    pub(super) sums: BTreeMap<No, Sum>,
+    /// Numbers of the sweeps that go on.
+    pub(super) going: BTreeSet<No>,
+    /// The last sweep's number.
+    pub(super) last_sweep: No,
+    /// No lease lapses before.
+    pub(super) next_lapse: Millis,
+    /// Workers are not forgotten before.
+    pub(super) next_forget: Millis,
+    /// Idle calls that are held open, with the end of that.
+    pub(super) holds: BTreeSet<(Millis, WorkerId)>,
+    /// Workers that may be due an answer.
+    pub(super) to_answer: BTreeSet<WorkerId>,
 }
 
 /// A submitted sweep.
 #[derive(Clone, Debug)]
 pub(super) struct Sweep {
+    /// What it is called in the index; a sweep submitted again keeps it.
+    pub(super) no: No,
     pub(super) limits: Limits,
     /// Cells wanted of it.
     pub(super) cells: BTreeSet<CellKey>,
@@ -74,6 +98,12 @@ impl Sweep {
 pub(super) struct Variant {
     pub(super) needs: Needs,
     pub(super) cost: u64,
+    /// Number of its needs.
+    pub(super) class: No,
+    /// Sweeps that want its own record.
+    pub(super) wants_alone: BTreeSet<No>,
+    /// Its place in the index.
+    pub(super) entry: Entry,
     /// Position in the order of submission.
     pub(super) order: usize,
     /// Its record is in the bucket.
@@ -84,6 +114,36 @@ pub(super) struct Variant {
     pub(super) trouble: Trouble,
     /// How far the last lost attempt had come.
     pub(super) lost_at: Option<Reach>,
+    /// Attempts lost in a row, none further than the one before it.
+    pub(super) losses: Vec<Loss>,
+}
+
+impl Variant {
+    /// An attempt that came this far came further than the last lost one.
+    pub(super) fn came_further(&self, reach: Reach) -> bool {
+        self.lost_at.is_none_or(|before| reach > before)
+    }
+}
+
+/// An attempt that was lost with its worker.
+#[derive(Clone, Debug)]
+pub(super) struct Loss {
+    pub(super) attempt: AttemptId,
+    pub(super) host: String,
+    /// What its node had finished by then.
+    pub(super) finished: u64,
+    pub(super) weight: Weight,
+    /// How far the one lost before it had come.
+    pub(super) before: Option<Reach>,
+}
+
+/// What one failure counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Weight {
+    Nothing,
+    Excused,
+    Blamed,
+    Final,
 }
 
 /// A cell that some sweep wants.
@@ -92,6 +152,8 @@ pub(super) struct Cell {
     pub(super) cost: u64,
     /// Position among its variant's cells.
     pub(super) order: usize,
+    /// Sweeps that want it.
+    pub(super) wants: Vec<No>,
     /// Its record is in the bucket.
     pub(super) done: bool,
     pub(super) trouble: Trouble,
@@ -146,6 +208,13 @@ pub(super) struct Attempt {
     pub(super) progress: (u64, u64),
 }
 
+impl Attempt {
+    /// It is to do this cell, or does it all the same.
+    pub(super) fn has(&self, cell: &CellKey) -> bool {
+        self.cells.contains(cell) || self.begun.contains(cell)
+    }
+}
+
 /// A worker that has called.
 #[derive(Clone, Debug)]
 pub(super) struct Worker {
@@ -165,6 +234,12 @@ pub(super) struct Worker {
     pub(super) last_model: Option<espalier_proto::ids::ModelDigest>,
     /// Node faults in a row.
     pub(super) faults: u32,
+    /// Number of its facts.
+    pub(super) kind: No,
+    /// It is among the idle workers of this kind.
+    pub(super) idle_as: Option<No>,
+    /// Its call is held open until then.
+    pub(super) held_until: Option<Millis>,
 }
 
 impl Schedule {
@@ -178,12 +253,24 @@ impl Schedule {
             now: Millis(0),
             last_attempt: 0,
             draining: false,
+            superseded: false,
+            finished: BTreeMap::new(),
+            #[cfg(test)]
+            bug: None,
             unsettled: false,
             sweeps: BTreeMap::new(),
             variants: BTreeMap::new(),
             homes: BTreeMap::new(),
             workers: BTreeMap::new(),
             attempts: BTreeMap::new(),
+            index: Index::default(),
+            sums: BTreeMap::new(),
+            going: BTreeSet::new(),
+            last_sweep: 0,
+            next_lapse: Millis(u64::MAX),
+            next_forget: Millis(0),
+            holds: BTreeSet::new(),
+            to_answer: BTreeSet::new(),
         }
     }
 }

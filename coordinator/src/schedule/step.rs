@@ -12,9 +12,12 @@ impl Schedule {
         self.started.get_or_insert(now);
         self.now = now;
         let mut commands = Vec::new();
+        if self.superseded {
+            return commands;
+        }
         match event {
             Event::Submit(submission) => self.submit(*submission),
-            Event::Cancel(sweep) => self.halt(&sweep),
+            Event::Cancel(sweep) => self.cancel(&sweep),
             Event::Pause(sweep) => self.pause(&sweep),
             Event::Resume(sweep) => self.resume(&sweep),
             Event::Retry { sweep, keys } => self.retry(&sweep, &keys),
@@ -23,25 +26,45 @@ impl Schedule {
             Event::CallClosed { worker, call } => self.on_call_closed(&worker, call),
             Event::WorkerLost(worker) => self.worker_lost(now, &worker, &mut commands),
             Event::RecordsFound { variants, cells } => {
-                variants.into_iter().for_each(|v| self.variant_is_done(v));
-                cells.into_iter().for_each(|c| self.cell_is_done(c));
+                for variant in variants {
+                    self.variant_is_done(variant);
+                }
+                for cell in cells {
+                    self.cell_is_done(cell);
+                }
             }
             Event::Drain => self.draining = true,
-            Event::NewerEpoch(epoch) => commands.push(Command::Superseded { epoch }),
+            Event::NewerEpoch(epoch) => self.heard_of(epoch, &mut commands),
             Event::Tick => self.lapse(now, &mut commands),
         }
-        self.place(now);
-        self.settle_sweeps(&mut commands);
-        self.answer(now, &mut commands);
+        self.settle_sweeps(now, &mut commands);
+        if !self.superseded {
+            self.place(now);
+            self.answer(now, &mut commands);
+        }
+        self.refresh(now);
         self.check();
         commands
     }
 
+    /// Of two coordinators the older one falls silent: its workers call the newer one.
+    fn heard_of(&mut self, epoch: u64, commands: &mut Vec<Command>) {
+        if epoch > self.epoch {
+            self.superseded = !planted!(self, NotSuperseded);
+            commands.push(Command::Superseded { epoch });
+        }
+    }
+
     fn on_sync(&mut self, now: Millis, sync: Sync, commands: &mut Vec<Command>) {
-        if sync.epoch_seen > self.epoch {
-            commands.push(Command::Superseded { epoch: sync.epoch_seen });
+        self.heard_of(sync.epoch_seen, commands);
+        if self.superseded {
+            return;
         }
         let id = sync.worker;
+        let kind = match self.workers.get(&id) {
+            Some(worker) if worker.facts.same_kind(&sync.facts) => worker.kind,
+            _ => self.index.kind(&sync.facts),
+        };
         let worker = self.workers.entry(id.clone()).or_insert_with(|| Worker {
             facts: sync.facts.clone(),
             heard: now,
@@ -52,12 +75,16 @@ impl Schedule {
             attempts: BTreeSet::new(),
             last_model: None,
             faults: 0,
+            kind,
+            idle_as: None,
+            held_until: None,
         });
-        if worker.newest > sync.call {
+        if worker.newest > sync.call && !planted!(self, StaleCall) {
             return; // an older call that arrived late: what it says is no longer the case
         }
         let before = std::mem::take(&mut worker.reported);
         worker.facts = sync.facts;
+        worker.kind = kind;
         worker.heard = now;
         worker.newest = sync.call;
         worker.draining = sync.draining;
@@ -68,6 +95,20 @@ impl Schedule {
         }
         self.renew(now, &id);
         self.dropped(now, &id, &before, commands);
+        if sync.draining {
+            self.withdraw(&id);
+        }
+        self.note_worker(&id);
+        self.to_answer.insert(id);
+    }
+
+    /// A worker that leaves takes nothing up that it has not taken up yet.
+    fn withdraw(&mut self, worker: &WorkerId) {
+        let attempts = self.workers[worker].attempts.iter();
+        let given: Vec<AttemptId> = attempts.filter(|id| !self.attempts[*id].confirmed).cloned().collect();
+        for id in given {
+            self.end(&id);
+        }
     }
 
     /// Takes in what a worker says of one shard.
@@ -82,20 +123,28 @@ impl Schedule {
         {
             return; // an attempt has one worker and one variant for ever
         }
+        let mut finished = 0;
         if report.variant_done {
-            self.variant_is_done(report.variant);
+            finished += u64::from(self.variant_is_done(report.variant));
             self.end_rivals(report);
         }
         for cell in &report.cells_done {
-            self.cell_is_done(*cell);
+            finished += u64::from(self.cell_is_done(*cell));
+        }
+        if finished > 0 {
+            let host = self.workers[worker].facts.host.clone();
+            *self.finished.entry(host).or_default() += finished;
         }
         if !self.attempts.contains_key(&report.attempt) {
             self.adopt(now, worker, report);
         } else {
             let taken = self.take_over_begun(report);
             let attempt = self.attempts.get_mut(&report.attempt).expect("it was just there");
+            if !taken.is_empty() || attempt.begun != report.cells_begun {
+                self.index.mark(report.variant);
+            }
             attempt.cells.extend(&taken);
-            attempt.begun.extend(&report.cells_begun);
+            attempt.begun.clone_from(&report.cells_begun);
             attempt.reach = attempt.reach.max(report.reach());
             attempt.phase = report.phase;
             attempt.progress = report.progress;
@@ -129,44 +178,72 @@ impl Schedule {
         }
     }
 
-    fn on_call_closed(&mut self, worker: &WorkerId, call: u64) {
-        if let Some(worker) = self.workers.get_mut(worker)
+    fn on_call_closed(&mut self, id: &WorkerId, call: u64) {
+        if let Some(worker) = self.workers.get_mut(id)
             && worker.call.is_some_and(|(open, _)| open == call)
         {
             worker.call = None;
+            self.note_worker(id);
         }
     }
 
     /// Answers open calls, except those of idle workers for whom there is no news yet.
     fn answer(&mut self, now: Millis, commands: &mut Vec<Command>) {
-        let (drain, timing) = (self.draining, self.timing);
-        for (id, worker) in &mut self.workers {
+        while let Some((until, id)) = self.holds.first().cloned().filter(|(until, _)| *until <= now) {
+            self.holds.remove(&(until, id.clone()));
+            self.workers.get_mut(&id).expect("calls are held of known workers").held_until = None;
+            self.to_answer.insert(id);
+        }
+        if self.draining {
+            self.to_answer.extend(self.workers.keys().cloned());
+        }
+        while let Some(id) = self.to_answer.pop_first() {
+            let Some(worker) = self.workers.get_mut(&id) else {
+                continue;
+            };
             let Some((call, since)) = worker.call else {
                 continue;
             };
-            let idle = worker.attempts.is_empty() && worker.reported.is_empty();
-            if idle && !drain && now < since + timing.hold {
-                continue;
+            let until = since + self.timing.hold;
+            let held =
+                worker.attempts.is_empty() && worker.reported.is_empty() && !self.draining && now < until;
+            let held = held.then_some(until);
+            if worker.held_until != held {
+                if let Some(old) = std::mem::replace(&mut worker.held_until, held) {
+                    self.holds.remove(&(old, id.clone()));
+                }
+                self.holds.extend(held.map(|until| (until, id.clone())));
             }
-            worker.call = None;
-            let orders = worker
-                .attempts
-                .iter()
-                .map(|attempt_id| {
-                    let attempt = &self.attempts[attempt_id];
-                    let cells = &self.variants[&attempt.variant].cells;
-                    let mut ordered: Vec<_> = attempt.cells.iter().map(|c| (cells[c].order, *c)).collect();
-                    ordered.sort_unstable();
-                    Order {
-                        attempt: attempt_id.clone(),
-                        variant: attempt.variant,
-                        cells: ordered.into_iter().map(|(_, c)| c).collect(),
-                        variant_wanted: attempt.alone,
-                    }
-                })
-                .collect();
-            let call_again_ms = if worker.attempts.is_empty() { 0 } else { timing.busy.0 as u32 };
-            commands.push(Command::Answer { worker: id.clone(), call, orders, drain, call_again_ms });
+            if held.is_none() {
+                worker.call = None;
+                let command = self.answer_to(&id, call);
+                self.note_worker(&id);
+                commands.push(command);
+            }
+        }
+    }
+
+    fn answer_to(&self, id: &WorkerId, call: u64) -> Command {
+        let worker = &self.workers[id];
+        let order = |attempt_id: &AttemptId| {
+            let attempt = &self.attempts[attempt_id];
+            let cells = &self.variants[&attempt.variant].cells;
+            let mut ordered: Vec<_> = attempt.cells.iter().map(|c| (cells[c].order, *c)).collect();
+            ordered.sort_unstable();
+            Order {
+                attempt: attempt_id.clone(),
+                variant: attempt.variant,
+                cells: ordered.into_iter().map(|(_, c)| c).collect(),
+                variant_wanted: attempt.alone,
+            }
+        };
+        let call_again_ms = if worker.attempts.is_empty() { 0 } else { self.timing.busy.0 as u32 };
+        Command::Answer {
+            worker: id.clone(),
+            call,
+            orders: worker.attempts.iter().map(order).collect(),
+            drain: self.draining,
+            call_again_ms,
         }
     }
 }

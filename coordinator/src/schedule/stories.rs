@@ -162,23 +162,56 @@ fn preemption_is_blamed_on_nobody() {
     assert!(!story.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
 }
 
-#[test]
-fn a_shard_that_kills_its_workers_at_the_same_place_is_given_up_and_one_that_gets_further_is_not() {
-    let lose = |story: &mut Story, progress: u64| {
-        let Some(orders) = story.sync(1, vec![]) else {
-            return;
-        };
-        let mut report = pruning(&orders[0]);
-        report.progress = (progress, 100);
-        story.sync(1, vec![report]);
-        story.event(Event::WorkerLost(WorkerId("w1".into())));
+/// Worker `w`, on node `host`, is given the shard, gets so far and is lost.
+fn lose(story: &mut Story, w: u8, host: &str, progress: u64) {
+    story.facts.insert(w, WorkerFacts { host: host.into(), ..facts() });
+    let mut orders = story.sync(w, vec![]);
+    // It may have to be waited for; the idle call is answered empty meanwhile.
+    for _ in 0..9 {
+        orders = orders.filter(|o| !o.is_empty()).or_else(|| answer_to(&story.later(5_000), w));
+        orders = orders.filter(|o| !o.is_empty()).or_else(|| story.sync(w, vec![]));
+    }
+    let Some([order]) = orders.as_deref() else {
+        return;
     };
+    let mut report = pruning(order);
+    report.progress = (progress, 100);
+    story.sync(w, vec![report]);
+    story.event(Event::WorkerLost(WorkerId(format!("w{w}"))));
+}
+
+fn given_up(story: &Story) -> bool {
+    story.commands.iter().any(|c| matches!(c, Command::Quarantine { .. }))
+}
+
+#[test]
+fn a_shard_that_kills_its_workers_on_several_nodes_is_given_up_and_one_that_gets_further_is_not() {
     let mut poison = Story::of(grid(&[1]));
-    (0..4).for_each(|_| lose(&mut poison, 10));
-    assert!(poison.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
+    (1..=4).for_each(|w| lose(&mut poison, w, &format!("h{w}"), 10));
+    assert!(given_up(&poison));
     let mut innocent = Story::of(grid(&[1]));
-    (0..40).for_each(|n| lose(&mut innocent, n));
-    assert!(!innocent.commands.iter().any(|c| matches!(c, Command::Quarantine { .. })));
+    (1..=40).for_each(|w| lose(&mut innocent, w, &format!("h{w}"), w.into()));
+    assert!(!given_up(&innocent));
+}
+
+#[test]
+fn a_node_that_kills_everything_is_not_held_against_a_shard_but_one_that_does_other_work_in_between_is() {
+    let mut sick = Story::of(grid(&[1]));
+    (1..=6).for_each(|w| lose(&mut sick, w, "h", 10));
+    assert!(!given_up(&sick));
+    // Nothing is tried for ever.
+    (7..=60).for_each(|w| lose(&mut sick, w, "h", 10));
+    assert!(given_up(&sick));
+    let mut sound = Story::of(grid(&[1, 9]));
+    let other = sound.given(100);
+    // Everything of it has begun, so that nothing of it is split off.
+    let all: Vec<_> = (0..9).map(|c| cell(1, c)).collect();
+    for w in 1..=6 {
+        let (done, begun) = all.split_at(w);
+        sound.sync(100, vec![evaluating(&other, done, begun)]);
+        lose(&mut sound, w as u8, "h", 10);
+    }
+    assert!(given_up(&sound));
 }
 
 #[test]

@@ -1,0 +1,338 @@
+//! What placement and the ends of sweeps need to know at once, kept up to date: which variants wait and how much work they are,
+//! which attempts can be split, which workers are idle, how much of a sweep is open and runs. Whatever changes a variant marks
+//! it; before anything is decided every marked one is looked at anew. Nothing here decides.
+
+use super::blame::NODE_FAULTS;
+use super::event::{Millis, Needs, WorkerFacts, WorkerId};
+use super::place::misfit;
+use super::state::{Attempt, Schedule, Variant, Worker};
+use espalier_proto::ids::{AttemptId, CellKey, ModelDigest, VariantKey};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A sweep's number, a kind of worker's, a class of needs'.
+pub(super) type No = u32;
+/// Waiting variants of one class, by work and, among equals, in the order of submission.
+pub(super) type Queue = BTreeSet<(u64, Reverse<usize>, VariantKey)>;
+
+/// Everything that is looked up instead of searched.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    /// Variants to be looked at anew.
+    marked: BTreeSet<VariantKey>,
+    /// Variants that become calm at a time.
+    timers: BTreeSet<(Millis, VariantKey)>,
+    /// Waiting variants by the number of a sweep that wants them and their class.
+    pub(super) queues: BTreeMap<No, BTreeMap<No, Queue>>,
+    /// Attempts that can be split, by class and by the work that could be taken.
+    pub(super) splits: BTreeMap<No, BTreeSet<(u64, Reverse<AttemptId>)>>,
+    /// Waiting variants for which the memory of workers matters.
+    pub(super) sized: BTreeSet<VariantKey>,
+    /// Idle workers with an open call, by kind.
+    pub(super) idle: BTreeMap<No, BTreeSet<WorkerId>>,
+    /// Of those, workers for which nothing has been looked for yet.
+    pub(super) fresh: BTreeSet<WorkerId>,
+    /// Something waits, or can be split, that did not before.
+    pub(super) news: bool,
+    classes: BTreeMap<Needs, No>,
+    class_needs: Vec<Needs>,
+    kinds: Vec<WorkerFacts>,
+    /// Whether a kind of worker fits a class.
+    fits: Vec<Vec<bool>>,
+}
+
+/// What a variant adds to a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    /// Something of it is neither done nor given up.
+    pub(super) open: bool,
+    /// Cells given up.
+    pub(super) failed: u64,
+    /// An attempt has a cell of the sweep.
+    pub(super) running: bool,
+    /// Work of attempts that the sweep wants.
+    pub(super) work: u64,
+}
+
+/// What all variants add to a sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    /// Variants with something open.
+    pub(super) open: u64,
+    /// Cells given up.
+    pub(super) failed: u64,
+    /// Variants with a running cell of the sweep.
+    pub(super) running: u64,
+    /// Work that runs for it.
+    pub(super) work: u64,
+}
+
+/// A variant's place in the index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) tallies: BTreeMap<No, Tally>,
+    /// Its work and the sweeps that want it now, if it waits.
+    pub(super) waits: Option<(u64, BTreeSet<No>)>,
+    pub(super) splits: BTreeMap<AttemptId, u64>,
+    timer: Option<Millis>,
+    sized: bool,
+}
+
+impl Index {
+    /// The variant changed.
+    pub(super) fn mark(&mut self, key: VariantKey) {
+        self.marked.insert(key);
+    }
+
+    /// The number of a class of needs.
+    pub(super) fn class(&mut self, needs: &Needs) -> No {
+        if let Some(no) = self.classes.get(needs) {
+            return *no;
+        }
+        let no = self.classes.len() as No;
+        self.classes.insert(needs.clone(), no);
+        self.class_needs.push(needs.clone());
+        for (kind, fits) in self.kinds.iter().zip(&mut self.fits) {
+            fits.push(misfit(kind, needs).is_none());
+        }
+        no
+    }
+
+    /// The number of a kind of worker: workers of one kind fit the same shards.
+    pub(super) fn kind(&mut self, facts: &WorkerFacts) -> No {
+        let at = self.kinds.iter().position(|k| k.same_kind(facts));
+        at.unwrap_or_else(|| {
+            self.kinds.push(facts.clone());
+            self.fits.push(self.class_needs.iter().map(|needs| misfit(facts, needs).is_none()).collect());
+            self.kinds.len() - 1
+        }) as No
+    }
+
+    /// A kind of worker fits a class of needs.
+    pub(super) fn fits(&self, kind: No, class: No) -> bool {
+        self.fits[kind as usize][class as usize]
+    }
+
+    /// The model that a class needs.
+    pub(super) fn model(&self, class: No) -> ModelDigest {
+        self.class_needs[class as usize].model
+    }
+}
+
+impl WorkerFacts {
+    /// They fit the same shards.
+    pub(super) fn same_kind(&self, other: &Self) -> bool {
+        self.backend == other.backend
+            && self.memory == other.memory
+            && self.threads == other.threads
+            && self.fingerprint == other.fingerprint
+            && self.stages == other.stages
+    }
+}
+
+impl Schedule {
+    /// Looks at every marked variant anew, and at those whose time has come.
+    pub(super) fn refresh(&mut self, now: Millis) {
+        while let Some((at, key)) = self.index.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.index.timers.remove(&(at, key));
+            self.index.marked.insert(key);
+        }
+        while let Some(key) = self.index.marked.pop_first() {
+            self.reindex(now, key);
+        }
+    }
+
+    fn reindex(&mut self, now: Millis, key: VariantKey) {
+        let new = self.entry(now, key);
+        let variant = self.variants.get_mut(&key).expect("marked variants are known");
+        let (class, order) = (variant.class, Reverse(variant.order));
+        let old = std::mem::replace(&mut variant.entry, new);
+        let new = &variant.entry;
+        if old.tallies != new.tallies {
+            self.unsettled = true;
+            for (no, was) in &old.tallies {
+                if let Some(sum) = self.sums.get_mut(no) {
+                    sum.take(was);
+                }
+            }
+            for (no, is) in &new.tallies {
+                self.sums.entry(*no).or_default().add(is);
+            }
+        }
+        let silent = planted!(self, LostWakeup);
+        let index = &mut self.index;
+        if old.waits != new.waits {
+            for (no, work) in old.waits.iter().flat_map(|(work, nos)| nos.iter().map(move |no| (no, *work))) {
+                let queues = index.queues.get_mut(no).expect("what waits is queued");
+                let queue = queues.get_mut(&class).expect("what waits is queued");
+                queue.remove(&(work, order, key));
+                if queue.is_empty() {
+                    queues.remove(&class);
+                }
+                if queues.is_empty() {
+                    index.queues.remove(no);
+                }
+            }
+            for (no, work) in new.waits.iter().flat_map(|(work, nos)| nos.iter().map(move |no| (no, *work))) {
+                index.queues.entry(*no).or_default().entry(class).or_default().insert((work, order, key));
+                index.news |= !silent;
+            }
+        }
+        if old.splits != new.splits {
+            let splits = index.splits.entry(class).or_default();
+            for (id, work) in old.splits {
+                splits.remove(&(work, Reverse(id)));
+            }
+            for (id, work) in &new.splits {
+                splits.insert((*work, Reverse(id.clone())));
+                index.news = true;
+            }
+        }
+        if old.timer != new.timer {
+            if let Some(at) = old.timer {
+                index.timers.remove(&(at, key));
+            }
+            index.timers.extend(new.timer.map(|at| (at, key)));
+        }
+        if new.sized {
+            index.sized.insert(key);
+        } else if old.sized {
+            index.sized.remove(&key);
+        }
+    }
+
+    /// A variant's place, worked out from nothing but the variant.
+    pub(super) fn entry(&self, now: Millis, key: VariantKey) -> Entry {
+        let variant = &self.variants[&key];
+        let mut entry = Entry { tallies: self.tallies(variant), ..Entry::default() };
+        let calm_at = variant.trouble.not_before;
+        let free = self.free_cells(key);
+        let alone = !variant.done && variant.attempts.is_empty() && self.wanted_alone(key);
+        let closed = variant.trouble.quarantined.is_some() || !(variant.attempts.is_empty() || variant.done);
+        if !closed && (alone || !free.is_empty()) {
+            let mut timers: Vec<Millis> = free.iter().map(|c| variant.cells[c].trouble.not_before).collect();
+            timers.push(calm_at);
+            entry.timer = timers.into_iter().filter(|at| *at > now).min();
+            let ready = |c: &&CellKey| variant.cells[*c].trouble.not_before <= now;
+            let ready: Vec<&CellKey> = free.iter().filter(ready).collect();
+            if calm_at <= now && (alone || !ready.is_empty()) {
+                let cells = ready.iter().map(|c| &variant.cells[*c]);
+                let pruning = if variant.done { 0 } else { variant.cost };
+                let work = pruning + cells.clone().map(|c| c.cost).sum::<u64>();
+                let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);
+                entry.waits = Some((work, nos.filter(|no| self.going.contains(*no)).copied().collect()));
+                entry.sized =
+                    variant.trouble.too_small > 0 || variant.cells.values().any(|c| c.trouble.too_small > 0);
+            }
+        }
+        if variant.done {
+            for id in &variant.attempts {
+                let cells = self.unstarted(variant, &self.attempts[id]);
+                if !cells.is_empty() {
+                    let work = cells.iter().map(|c| variant.cells[c].cost.max(1)).sum();
+                    entry.splits.insert(id.clone(), work);
+                    entry.sized |= variant.cells.values().any(|c| c.trouble.too_small > 0);
+                }
+            }
+        }
+        entry
+    }
+
+    fn tallies(&self, variant: &Variant) -> BTreeMap<No, Tally> {
+        let mut tallies: BTreeMap<No, Tally> = BTreeMap::new();
+        let given_up = variant.trouble.quarantined.is_some();
+        for state in variant.cells.values() {
+            for no in &state.wants {
+                let tally = tallies.entry(*no).or_default();
+                if !state.done {
+                    let failed = given_up || state.trouble.quarantined.is_some();
+                    tally.failed += u64::from(failed);
+                    tally.open |= !failed;
+                }
+            }
+        }
+        for no in &variant.wants_alone {
+            tallies.entry(*no).or_default().open |= !variant.done && !given_up;
+        }
+        let pruning = if variant.done { 0 } else { variant.cost };
+        for id in &variant.attempts {
+            let cells = &self.attempts[id].cells;
+            let work = pruning + cells.iter().map(|c| variant.cells[c].cost).sum::<u64>();
+            let with_cells: BTreeSet<No> =
+                cells.iter().flat_map(|c| &variant.cells[c].wants).copied().collect();
+            for (no, tally) in &mut tallies {
+                let has = with_cells.contains(no);
+                tally.running |= has;
+                if has || variant.wants_alone.contains(no) {
+                    tally.work += work.max(1);
+                }
+            }
+        }
+        tallies
+    }
+
+    /// Cells of an attempt that could be taken from it, in order; it keeps at least one.
+    pub(super) fn unstarted(&self, variant: &Variant, attempt: &Attempt) -> Vec<CellKey> {
+        let begun = |c: &CellKey| variant.attempts.iter().any(|a| self.attempts[a].begun.contains(c));
+        let mut unstarted: Vec<_> = attempt
+            .cells
+            .iter()
+            .filter(|c| !begun(c) || planted!(self, BegunSplit))
+            .map(|c| (variant.cells[c].order, *c))
+            .collect();
+        unstarted.sort_unstable();
+        let keep = usize::from(unstarted.len() == attempt.cells.len());
+        unstarted.into_iter().skip(keep).map(|(_, c)| c).collect()
+    }
+
+    /// The worker changed: it may have become idle, or busy.
+    pub(super) fn note_worker(&mut self, id: &WorkerId) {
+        let Some(worker) = self.workers.get(id) else {
+            return;
+        };
+        let idle = self.is_idle(worker).then_some(worker.kind);
+        let worker = self.workers.get_mut(id).expect("it was just there");
+        let was = std::mem::replace(&mut worker.idle_as, idle);
+        if was == idle {
+            return;
+        }
+        self.forget_idle(id, was);
+        if let Some(kind) = idle {
+            self.index.idle.entry(kind).or_default().insert(id.clone());
+            self.index.fresh.insert(id.clone());
+        }
+    }
+
+    /// The worker is not among the idle ones any more.
+    pub(super) fn forget_idle(&mut self, id: &WorkerId, was: Option<No>) {
+        let Some(kind) = was else { return };
+        if let Some(idle) = self.index.idle.get_mut(&kind) {
+            idle.remove(id);
+        }
+        self.index.fresh.remove(id);
+    }
+
+    /// It can be given a shard.
+    pub(super) fn is_idle(&self, worker: &Worker) -> bool {
+        worker.call.is_some()
+            && (worker.attempts.is_empty() || (worker.reported.is_empty() && planted!(self, ShardPerCall)))
+            && (!worker.draining || planted!(self, LeavingGiven))
+            && worker.faults < NODE_FAULTS
+    }
+}
+
+impl Sum {
+    pub(super) fn add(&mut self, tally: &Tally) {
+        self.open += u64::from(tally.open);
+        self.failed += tally.failed;
+        self.running += u64::from(tally.running);
+        self.work += tally.work;
+    }
+
+    fn take(&mut self, tally: &Tally) {
+        self.open -= u64::from(tally.open);
+        self.failed -= tally.failed;
+        self.running -= u64::from(tally.running);
+        self.work -= tally.work;
+    }
+}

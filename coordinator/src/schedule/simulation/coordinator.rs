@@ -1,0 +1,172 @@
+//! A coordinator of a random world: a schedule, and beside it what the world remembers of what the schedule was told and said.
+
+use super::coverage::{Pair, pairs};
+use crate::schedule::{Event, FaultKind, Millis, Schedule, Sync, Timing, WorkerId};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
+use espalier_proto::records::FailureCode;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What a sweep wants, as it was last told.
+#[derive(Clone, Debug)]
+pub(super) struct Told {
+    pub(super) cells: BTreeSet<CellKey>,
+    pub(super) alone: BTreeSet<VariantKey>,
+    pub(super) variants: BTreeSet<VariantKey>,
+    pub(super) attempts: u32,
+    pub(super) priority: i32,
+    pub(super) paused: bool,
+    pub(super) cancelled: bool,
+    /// Stopped by its failures.
+    pub(super) doomed: bool,
+}
+
+impl Told {
+    pub(super) fn stopped(&self) -> bool {
+        self.cancelled || self.doomed
+    }
+}
+
+/// The failures of a key, counted apart from the schedule.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Count {
+    pub(super) blamed: u32,
+    pub(super) excused: u32,
+    pub(super) given_up: bool,
+    /// Losses among them, with their weight: taken back when the attempt turns out to live.
+    pub(super) losses: BTreeMap<AttemptId, FaultKind>,
+    pub(super) too_small: u64,
+}
+
+pub(super) struct Coordinator {
+    pub(super) schedule: Schedule,
+    pub(super) epoch: u64,
+    pub(super) timing: Timing,
+    since: u64,
+    pub(super) calls: u64,
+    /// The last attempt's number before the last event.
+    pub(super) before: u64,
+    pub(super) superseded: bool,
+    pub(super) draining: bool,
+    pub(super) told: BTreeMap<Name, Told>,
+    /// The newest call of every worker.
+    pub(super) heard: BTreeMap<WorkerId, Sync>,
+    pub(super) counts: BTreeMap<Digest, Count>,
+    /// Every cell that an attempt said it has begun; a late call may say otherwise for a while.
+    pub(super) ever_begun: BTreeSet<(AttemptId, CellKey)>,
+    /// Keys that their failures give up.
+    pub(super) due: BTreeSet<Digest>,
+    /// What a submission has just said was given up.
+    pub(super) restored: BTreeMap<Digest, FailureCode>,
+    pub(super) kept: BTreeSet<(AttemptId, Digest)>,
+    /// Pairs of event and state that were met, where that is watched.
+    pub(super) coverage: Option<BTreeSet<Pair>>,
+}
+
+impl Coordinator {
+    pub(super) fn new(epoch: u64, timing: Timing, since: u64) -> Self {
+        Self {
+            schedule: Schedule::new("main".parse().unwrap(), epoch, timing),
+            epoch,
+            timing,
+            since,
+            calls: 0,
+            before: 0,
+            superseded: false,
+            draining: false,
+            told: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            counts: BTreeMap::new(),
+            ever_begun: BTreeSet::new(),
+            due: BTreeSet::new(),
+            restored: BTreeMap::new(),
+            kept: BTreeSet::new(),
+            coverage: None,
+        }
+    }
+
+    /// The attempt began by the last event.
+    pub(super) fn is_fresh(&self, id: &AttemptId) -> bool {
+        id.epoch == self.epoch && id.n > self.before
+    }
+
+    pub(super) fn time(&self, now: u64) -> Millis {
+        Millis(now - self.since)
+    }
+
+    pub(super) fn reconciled(&self, now: u64) -> bool {
+        self.time(now) >= self.timing.reconcile
+    }
+
+    /// Remembers what the schedule is about to be told.
+    pub(super) fn note(&mut self, now: u64, event: &Event) {
+        if let Some(mut coverage) = self.coverage.take() {
+            coverage.extend(pairs(&self.schedule, self.time(now), event));
+            self.coverage = Some(coverage);
+        }
+        match event {
+            Event::Submit(s) => {
+                self.restored.clone_from(&s.given_up);
+                let paused = self.told.get(&s.sweep).is_some_and(|t| t.paused);
+                let told = Told {
+                    cells: s.variants.iter().flat_map(|v| v.cells.iter().map(|c| c.key)).collect(),
+                    alone: s.variants.iter().filter(|v| v.wanted_alone).map(|v| v.key).collect(),
+                    variants: s.variants.iter().map(|v| v.key).collect(),
+                    attempts: s.limits.attempts,
+                    priority: s.priority,
+                    paused,
+                    cancelled: false,
+                    doomed: false,
+                };
+                self.told.insert(s.sweep.clone(), told);
+            }
+            Event::Cancel(name) => self.set(name, |t| t.cancelled = true),
+            Event::Pause(name) => self.set(name, |t| t.paused = true),
+            Event::Resume(name) => self.set(name, |t| t.paused = false),
+            Event::Retry { sweep, keys } => self.forgive(sweep, keys),
+            Event::Forget(name) => drop(self.told.remove(name)),
+            Event::Sync(sync) => {
+                let begun =
+                    sync.shards.iter().flat_map(|r| r.cells_begun.iter().map(|c| (r.attempt.clone(), *c)));
+                self.ever_begun.extend(begun);
+                if self.heard.get(&sync.worker).is_none_or(|h| h.call <= sync.call) {
+                    self.heard.insert(sync.worker.clone(), (**sync).clone());
+                }
+            }
+            Event::WorkerLost(worker) => drop(self.heard.remove(worker)),
+            Event::Drain => self.draining = true,
+            Event::CallClosed { .. } | Event::RecordsFound { .. } | Event::NewerEpoch(_) | Event::Tick => {}
+        }
+    }
+
+    fn set(&mut self, name: &Name, how: impl FnOnce(&mut Told)) {
+        if let Some(told) = self.told.get_mut(name) {
+            how(told);
+        }
+    }
+
+    fn forgive(&mut self, sweep: &Name, keys: &[Digest]) {
+        let Some(told) = self.told.get(sweep) else {
+            return;
+        };
+        for (key, count) in &mut self.counts {
+            let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
+            if of_sweep && if keys.is_empty() { count.given_up } else { keys.contains(key) } {
+                *count = Count { too_small: count.too_small, ..Count::default() };
+            }
+        }
+    }
+
+    pub(super) fn wants(&self, cell: CellKey) -> bool {
+        self.told.values().any(|t| !t.paused && !t.stopped() && t.cells.contains(&cell))
+    }
+
+    pub(super) fn wants_alone(&self, variant: VariantKey) -> bool {
+        self.told.values().any(|t| !t.paused && !t.stopped() && t.alone.contains(&variant))
+    }
+
+    /// Begun cells that live attempts have.
+    pub(super) fn begun(&self) -> Vec<(AttemptId, CellKey)> {
+        let attempts = self.schedule.attempts.iter();
+        attempts.flat_map(|(id, a)| a.begun.intersection(&a.cells).map(move |c| (id.clone(), *c))).collect()
+    }
+}

@@ -1,0 +1,90 @@
+//! Faults that are planted into the schedule, one at a time, to show that the random worlds find them. Outside tests there is
+//! neither a switch nor a test of one.
+
+use super::world::World;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Worlds within which each fault must be found.
+const WORLDS: u64 = 10_000;
+
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
+        /// A planted fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(in crate::schedule) enum Bug { $($(#[doc = $doc])* $name,)* }
+        const BUGS: &[Bug] = &[$(Bug::$name,)*];
+    };
+}
+
+bugs! {
+    /// A call that came late is taken for the newest.
+    StaleCall,
+    /// An attempt that ended by its failure is adopted again.
+    StaleAttempt,
+    /// A lease that has lapsed is renewed.
+    LapsedLease,
+    /// A second live attempt is adopted beside the first.
+    DoubleAdoption,
+    /// What was given up is tried again.
+    ForgottenQuarantine,
+    /// A cell that was split off stays with its first attempt too.
+    CellTwice,
+    /// A cancelled sweep goes on.
+    CancelledGoesOn,
+    /// A paused sweep goes on.
+    PausedGoesOn,
+    /// Cancelling stops cells that have begun.
+    BegunStopped,
+    /// Cells that have begun are split off.
+    BegunSplit,
+    /// A shard goes to a worker that does not fit.
+    Misfit,
+    /// What was too large goes to the same memory again.
+    TooLargeAgain,
+    /// A failure said again is counted again.
+    FailureTwice,
+    /// Every lost worker is blamed on its shard.
+    InnocentBlamed,
+    /// A lost attempt that lives stays blamed.
+    BlameKept,
+    /// After a restart shards are given out at once.
+    NoReconcile,
+    /// Attempts of every epoch are numbered as the first one's.
+    NumberAgain,
+    /// A leaving worker is given shards.
+    LeavingGiven,
+    /// A sweep is said done while a cell runs.
+    DoneEarly,
+    /// Lower priority comes first.
+    LowFirst,
+    /// A worker is given another shard with every call.
+    ShardPerCall,
+    /// A coordinator goes on after a newer one has started.
+    NotSuperseded,
+    /// A cell that became free is not given out.
+    LostWakeup,
+    /// A preempted shard is blamed.
+    PreemptedBlamed,
+}
+
+#[test]
+fn every_planted_fault_is_found() {
+    let mut hidden = Vec::new();
+    for bug in BUGS {
+        let found = (0..WORLDS).find_map(|seed| {
+            let lived = catch_unwind(AssertUnwindSafe(|| World::new(seed, Some(*bug), false).live()));
+            lived.err().map(|panic| (seed, panic))
+        });
+        match found {
+            Some((seed, panic)) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+                let line: String =
+                    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(90).collect();
+                println!("{:<20} found in {:>5} worlds: {line}", format!("{bug:?}"), seed + 1);
+            }
+            None => hidden.push(*bug),
+        }
+    }
+    assert!(hidden.is_empty(), "not found in {WORLDS} worlds: {hidden:?}");
+}

@@ -1,0 +1,331 @@
+//! A random world: what there is to do, who there is to do it, and how a turn of it goes.
+
+use super::coordinator::Coordinator;
+use super::coverage::Pair;
+use super::dice::Dice;
+use super::planted::Bug;
+use super::worker::{Ground, Hands, Nature};
+use crate::schedule::{
+    CellPlan, Command, Event, FaultKind, Millis, Needs, Submission, Sync, Timing, VariantPlan, WorkerId,
+};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, ModelDigest, Name, VariantKey};
+use espalier_proto::recipe::Backend;
+use espalier_proto::records::FailureCode;
+use espalier_proto::sweep::Limits;
+use std::collections::{BTreeMap, BTreeSet};
+
+const TIMING: Timing =
+    Timing { lease: Millis(30_000), busy: Millis(2_000), hold: Millis(25_000), reconcile: Millis(0) };
+const QUIET_TURNS: u32 = 3000;
+/// A worker that is not stalled is heard of at least this often.
+const HEARD: u64 = 14_000;
+
+/// A sweep as its user wants it now; folded, it is what a new coordinator is told.
+#[derive(Clone, Debug)]
+pub(super) struct Desired {
+    pub(super) submission: Submission,
+    pub(super) paused: bool,
+    pub(super) cancelled: bool,
+    /// What the sweep's log says was given up.
+    pub(super) given_up: BTreeMap<Digest, FailureCode>,
+}
+
+/// Something on its way to a coordinator.
+pub(super) enum Message {
+    Call(Box<Sync>),
+    Event(Event),
+}
+
+pub(super) struct World {
+    pub(super) dice: Dice,
+    pub(super) now: u64,
+    pub(super) timing: Timing,
+    /// The newest is the last.
+    pub(super) coordinators: Vec<Coordinator>,
+    pub(super) epoch: u64,
+    pub(super) workers: BTreeMap<String, Hands>,
+    born: u64,
+    pub(super) pool: Vec<VariantPlan>,
+    pub(super) desired: BTreeMap<Name, Desired>,
+    pub(super) natures: BTreeMap<Digest, Nature>,
+    pub(super) variants_there: BTreeSet<VariantKey>,
+    pub(super) cells_there: BTreeSet<CellKey>,
+    /// Whom and what every attempt was given to.
+    pub(super) given: BTreeMap<AttemptId, (WorkerId, VariantKey)>,
+    /// When, to which epoch, what.
+    pub(super) wire: Vec<(u64, u64, Message)>,
+    /// Losses that may look like a variant's own fault.
+    pub(super) bad_luck: BTreeMap<VariantKey, u32>,
+    /// Failures of nodes and the store.
+    pub(super) excuses: BTreeMap<VariantKey, u32>,
+    /// Silent losses that no coordinator need know of yet.
+    pub(super) pending: BTreeSet<VariantKey>,
+    pub(super) bug: Option<Bug>,
+    pub(super) trace: Option<Vec<Command>>,
+    /// As its coordinators have it.
+    pub(super) coverage: Option<BTreeSet<Pair>>,
+}
+
+impl World {
+    pub(super) fn new(seed: u64, bug: Option<Bug>, watched: bool) -> Self {
+        let mut dice = Dice(seed);
+        let reconcile = Millis(if dice.percent(50) { 0 } else { 6_000 });
+        let mut world = Self {
+            dice,
+            now: 0,
+            timing: Timing { reconcile, ..TIMING },
+            coordinators: Vec::new(),
+            epoch: 0,
+            workers: BTreeMap::new(),
+            born: 0,
+            pool: Vec::new(),
+            desired: BTreeMap::new(),
+            natures: BTreeMap::new(),
+            variants_there: BTreeSet::new(),
+            cells_there: BTreeSet::new(),
+            given: BTreeMap::new(),
+            wire: Vec::new(),
+            bad_luck: BTreeMap::new(),
+            excuses: BTreeMap::new(),
+            pending: BTreeSet::new(),
+            bug,
+            trace: None,
+            coverage: watched.then(BTreeSet::new),
+        };
+        for v in 0..1 + world.dice.below(4) {
+            world.pool_variant(v);
+        }
+        world.start_coordinator();
+        for _ in 0..1 + world.dice.below(2) {
+            world.submit();
+        }
+        world
+    }
+
+    fn pool_variant(&mut self, v: u64) {
+        let key = VariantKey(Digest::of(&[b'v', v as u8]));
+        let nature = match self.dice.below(40) {
+            0 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteWeights),
+            1 => Nature::Fails(FaultKind::ComputeLost, FailureCode::ComputeLost),
+            2 => Nature::Kills,
+            3 | 4 => Nature::Hungry(10 * (2 + self.dice.below(3))),
+            _ => Nature::Fine,
+        };
+        self.natures.insert(key.0, nature);
+        let cells: Vec<CellPlan> = (0..self.dice.below(5))
+            .map(|c| {
+                let key = CellKey(Digest::of(&[b'c', v as u8, c as u8]));
+                let nature = match self.dice.below(40) {
+                    0 => Nature::Fails(FaultKind::CellError, FailureCode::Internal),
+                    1 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteScores),
+                    _ => Nature::Fine,
+                };
+                self.natures.insert(key.0, nature);
+                CellPlan { key, cost: 1 + self.dice.below(20) }
+            })
+            .collect();
+        let needs = Needs {
+            model: ModelDigest(Digest::of(&[b'm', (v % 2) as u8])),
+            backend: if self.dice.percent(20) { Backend::Cuda } else { Backend::Cpu },
+            threads: Some(2),
+            device_kind: None,
+            memory: 10 * (1 + self.dice.below(2)),
+            stages: BTreeMap::new(),
+        };
+        let cost = self.dice.below(30);
+        self.pool.push(VariantPlan { key, needs, cost, wanted_alone: cells.is_empty(), cells });
+    }
+
+    /// A random part of what can be wanted becomes what a sweep wants.
+    pub(super) fn submit(&mut self) {
+        let name: Name = ["a", "b", "c"][self.dice.below(3) as usize].parse().unwrap();
+        let part = 50 + self.dice.below(60);
+        let mut variants = Vec::new();
+        for plan in &self.pool {
+            let mut plan = plan.clone();
+            plan.cells.retain(|_| self.dice.percent(part));
+            plan.wanted_alone = plan.cells.is_empty() && self.dice.percent(50);
+            if plan.wanted_alone || !plan.cells.is_empty() {
+                variants.push(plan);
+            }
+        }
+        let max_failed_cells = if self.dice.percent(10) { 1 } else { 1000 };
+        let submission = Submission {
+            sweep: name.clone(),
+            priority: self.dice.below(2) as i32,
+            limits: Limits { attempts: 2 + self.dice.below(2) as u32, max_failed_cells },
+            variants,
+            variants_done: BTreeSet::new(),
+            cells_done: BTreeSet::new(),
+            given_up: BTreeMap::new(),
+        };
+        let before = self.desired.remove(&name);
+        let paused = before.as_ref().is_some_and(|d| d.paused);
+        let given_up = before.map(|d| d.given_up).unwrap_or_default();
+        self.desired.insert(name.clone(), Desired { submission, paused, cancelled: false, given_up });
+        self.tell_submission(&name, self.coordinators.len() - 1);
+    }
+
+    fn tell_submission(&mut self, name: &Name, to: usize) {
+        let mut submission = self.desired[name].submission.clone();
+        submission.variants_done = self.variants_there.clone();
+        submission.cells_done = self.cells_there.clone();
+        submission.given_up = self.desired[name].given_up.clone();
+        self.tell(to, Event::Submit(Box::new(submission)));
+    }
+
+    /// Takes the next epoch and tells the new coordinator what is wanted.
+    pub(super) fn start_coordinator(&mut self) {
+        self.epoch += 1;
+        let mut coordinator = Coordinator::new(self.epoch, self.timing, self.now);
+        coordinator.schedule.bug = self.bug;
+        coordinator.coverage = self.coverage.as_ref().map(|_| BTreeSet::new());
+        self.coordinators.push(coordinator);
+        let newest = self.coordinators.len() - 1;
+        self.workers.values_mut().for_each(|w| w.heard = self.now);
+        for name in self.desired.keys().cloned().collect::<Vec<_>>() {
+            self.tell_submission(&name, newest);
+            let Desired { paused, cancelled, .. } = self.desired[&name];
+            if paused {
+                self.tell(newest, Event::Pause(name.clone()));
+            }
+            if cancelled {
+                self.tell(newest, Event::Cancel(name));
+            }
+        }
+    }
+
+    pub(super) fn end_coordinator(&mut self, at: usize) {
+        let ended = self.coordinators.remove(at);
+        if let Some(coverage) = &mut self.coverage {
+            coverage.extend(ended.coverage.into_iter().flatten());
+        }
+    }
+
+    pub(super) fn join(&mut self, memory: u64, backend: Backend) {
+        self.born += 1;
+        let speed = if self.dice.percent(15) { 10 } else { 75 };
+        let host = self.dice.below(3);
+        self.workers.insert(format!("w{}", self.born), Hands::new((host, memory, backend), speed, self.now));
+    }
+
+    /// A worker calls the newest coordinator, or one of the others.
+    pub(super) fn call(&mut self, name: &str, surely: bool) {
+        let newest = self.coordinators.len() - 1;
+        let at = if surely || self.dice.percent(80) {
+            newest
+        } else {
+            self.dice.below(newest as u64 + 1) as usize
+        };
+        let coordinator = &mut self.coordinators[at];
+        coordinator.calls += 1;
+        let hands = self.workers.get_mut(name).unwrap();
+        let sync = hands.sync(name, coordinator.calls);
+        hands.last = Some(sync.clone());
+        if surely || !self.dice.percent(5) {
+            if at == newest {
+                hands.heard = self.now;
+            }
+            self.tell(at, Event::Sync(Box::new(sync)));
+        }
+    }
+
+    fn turn(&mut self, stormy: bool) {
+        self.now += self.dice.below(3_000);
+        for name in self.workers.keys().cloned().collect::<Vec<_>>() {
+            let Some(hands) = self.workers.get_mut(&name) else {
+                continue;
+            };
+            if self.dice.percent(if stormy { hands.speed } else { 90 }) {
+                let (natures, variants_there) = (&self.natures, &mut self.variants_there);
+                let mut ground = Ground { natures, variants_there, cells_there: &mut self.cells_there };
+                if hands.work(&mut ground) {
+                    self.kill(&name);
+                    continue;
+                }
+            }
+            let hands = &self.workers[&name];
+            if hands.silent_until > self.now && stormy {
+                continue;
+            }
+            let due = self.now > hands.heard + HEARD;
+            if due || self.dice.percent(if stormy { 55 } else { 90 }) {
+                self.call(&name, due || !stormy);
+            }
+        }
+        if stormy {
+            self.storm();
+        }
+        self.deliver();
+        for at in 0..self.coordinators.len() {
+            self.tell(at, Event::Tick);
+        }
+        while let Some(at) = self.coordinators.iter().position(|c| c.superseded) {
+            self.end_coordinator(at);
+        }
+        self.check_bucket();
+        if self.workers.len() < 2 || (stormy && self.workers.len() < 4 && self.dice.percent(20)) {
+            let memory = 10 * (1 + self.dice.below(4));
+            let backend = if self.dice.percent(25) { Backend::Cuda } else { Backend::Cpu };
+            self.join(memory, backend);
+        }
+    }
+
+    fn deliver(&mut self) {
+        let (due, later) = std::mem::take(&mut self.wire).into_iter().partition(|(at, _, _)| *at <= self.now);
+        self.wire = later;
+        let due: Vec<(u64, u64, Message)> = due;
+        for (_, epoch, message) in due {
+            let Some(at) = self.coordinators.iter().position(|c| c.epoch == epoch) else {
+                continue;
+            };
+            match message {
+                Message::Call(sync) => self.tell(at, Event::Sync(sync)),
+                Message::Event(event) => self.tell(at, event),
+            }
+        }
+    }
+
+    /// From now on nothing goes wrong that is not a key's own fault.
+    fn turn_quiet(&mut self) {
+        self.wire.clear();
+        while self.coordinators.len() > 1 {
+            self.end_coordinator(0);
+        }
+        if self.coordinators[0].draining {
+            self.end_coordinator(0);
+            self.start_coordinator();
+        }
+        for name in self.desired.keys().cloned().collect::<Vec<_>>() {
+            if std::mem::take(&mut self.desired.get_mut(&name).unwrap().paused) {
+                self.tell(0, Event::Resume(name));
+            }
+        }
+    }
+
+    fn keep_staffed(&mut self) {
+        for backend in [Backend::Cpu, Backend::Cuda] {
+            let able = |h: &&Hands| h.facts.backend == backend && h.facts.memory == 40 && !h.draining;
+            for _ in self.workers.values().filter(able).count()..2 {
+                self.join(40, backend);
+            }
+        }
+    }
+
+    /// Lives through a storm and a calm.
+    pub(super) fn live(&mut self) {
+        for _ in 0..20 + self.dice.below(40) {
+            self.turn(true);
+        }
+        self.turn_quiet();
+        for _ in 0..QUIET_TURNS {
+            self.keep_staffed();
+            self.turn(false);
+            if self.coordinators[0].schedule.sweeps.values().all(|s| s.told) {
+                break;
+            }
+        }
+        self.check_end();
+        self.end_coordinator(0);
+    }
+}
