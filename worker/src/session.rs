@@ -246,7 +246,7 @@ impl Session {
 async fn probe(answer: &pb::SyncResponse) -> Result<Probed, SessionError> {
     let instance: Name =
         answer.instance.parse().map_err(|e| SessionError::Answer { why: format!("instance: {e}") })?;
-    let bucket = Bucket::open(&answer.bucket_url)?;
+    let bucket = Bucket::open_patient(&answer.bucket_url)?;
     let path = layout::probe(&instance, answer.epoch);
     let found = bucket.read(&path).await?.map(|b| String::from_utf8_lossy(&b).into_owned());
     if found.as_ref() != Some(&answer.probe_nonce) {

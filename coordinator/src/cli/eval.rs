@@ -69,7 +69,7 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     let model = one::model(&command.model)?;
     let (tasks, threads) = (tasks(command)?, command.threads);
     let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, as_given, announce).await?;
     let found = collect(&bucket, &prepared.sweep.name).await?;
     let mut table = Table::new(&found);

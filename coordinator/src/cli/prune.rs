@@ -90,7 +90,7 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         prune_tasks::tasks(&command.task, command.eval_zero_shot, command.seqlen, &hub)?;
     left_out.iter().for_each(|line| say(line));
     let file = sweep(command, one::model(&command.model)?, pattern, tasks).file();
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let keep = |v: &mut espalier_proto::sweep::VariantEntry| (v.spec.method == DENSE) == pattern.is_none();
     let (prepared, outcome) = one::run(&file, &bucket, &command.work, keep, announce).await?;
     let Some(variant) = prepared.sweep.variants.first() else {

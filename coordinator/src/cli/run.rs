@@ -93,7 +93,7 @@ pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) ->
 /// Runs the command.
 pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let file = command.sweep.load()?;
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let mut bars = Bars::new();
     let backend = match first_backend(&bucket, &file, command.update).await? {
         Some(backend) => backend,

@@ -2,15 +2,27 @@
 //!
 //! Create-only is the only conditional write that anything needs: it works alike on S3 and in a local folder.
 
+mod probe;
+mod profile;
+mod s3;
+
 use crate::ids::Digest;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
+
+/// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
+const TRIES: usize = 8;
+/// Bodies larger than this are uploaded to an object store in parts of it, so that a slow network fails by the part.
+const PART: usize = 16 << 20;
+/// Parts of one body in flight.
+const PARTS_AT_ONCE: usize = 4;
 
 /// What can go wrong with a bucket.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +33,14 @@ pub enum BucketError {
         /// As given.
         url: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// Nothing says who we are.
+    #[error("bucket {url:?}: no credentials: {why}")]
+    Credentials {
+        /// As given.
+        url: String,
+        /// What was looked for.
         why: String,
     },
     /// The store answered with an error.
@@ -76,23 +96,21 @@ impl std::fmt::Debug for Bucket {
 
 impl Bucket {
     /// Opens `url`: a folder (made if absent) or `s3://bucket[/prefix]`, whose endpoint and credentials come from the
-    /// environment as object_store reads it.
+    /// environment, a profile file or a role. A store that does not answer is given up after seconds.
     pub fn open(url: &str) -> Result<Self, BucketError> {
-        let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
+        Self::open_with(url, &environment())
+    }
+
+    /// The same with these variables for the environment.
+    pub fn open_with(url: &str, env: &BTreeMap<String, String>) -> Result<Self, BucketError> {
+        Self::opened(url, env, Patience::Short)
+    }
+
+    fn opened(url: &str, env: &BTreeMap<String, String>, patience: Patience) -> Result<Self, BucketError> {
         if url.starts_with("s3://") {
-            let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
-            let store = object_store::aws::AmazonS3Builder::from_env()
-                .with_url(url)
-                .build()
-                .map_err(|e| bad(e.to_string()))?;
-            let prefix = parsed.path().trim_matches('/').to_owned();
-            let store: Arc<dyn ObjectStore> = if prefix.is_empty() {
-                Arc::new(store)
-            } else {
-                Arc::new(object_store::prefix::PrefixStore::new(store, prefix))
-            };
-            return Ok(Self { store, url: url.to_owned() });
+            return Ok(Self { store: s3::open(url, env, patience)?, url: url.to_owned() });
         }
+        let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
         if let Some((scheme, _)) = url.split_once("://") {
             return Err(bad(format!("unknown scheme {scheme:?}")));
         }
@@ -102,6 +120,22 @@ impl Bucket {
             .map_err(|e| bad(e.to_string()))?
             .with_fsync(true);
         Ok(Self { store: Arc::new(store), url: folder.to_string_lossy().into_owned() })
+    }
+
+    /// Opens `url` for work that must outlive minutes without the store: every request is tried again that long.
+    pub fn open_patient(url: &str) -> Result<Self, BucketError> {
+        Self::opened(url, &environment(), Patience::Long)
+    }
+
+    /// Opens `url` for a run: a store that cannot be reached at all is told within seconds, and one that goes away later is
+    /// waited for.
+    pub async fn connect(url: &str) -> Result<Self, BucketError> {
+        let first = Self::open(url)?;
+        if first.folder().is_some() {
+            return Ok(first);
+        }
+        first.list(&Path::from("coordinators/reachable")).await?;
+        Self::open_patient(url)
     }
 
     /// A bucket over any store: tests put faults in between.
@@ -126,7 +160,7 @@ impl Bucket {
     /// ours = won, another's = lost, absent = again.
     pub async fn commit_once(&self, path: &Path, body: Bytes) -> Result<Commit, BucketError> {
         let mut last = None;
-        for _ in 0..4 {
+        for _ in 0..TRIES {
             let put =
                 self.store.put_opts(path, PutPayload::from_bytes(body.clone()), PutMode::Create.into()).await;
             match put {
@@ -141,7 +175,7 @@ impl Bucket {
         Err(BucketError::Store {
             action: "creating",
             path: path.to_string(),
-            source: last.expect("four failed writes left an error"),
+            source: last.expect("failed writes left an error"),
         })
     }
 
@@ -156,11 +190,22 @@ impl Bucket {
 
     /// Writes a blob, replacing what is there: only for paths that belong to one attempt, or for derived files.
     pub async fn put(&self, path: &Path, body: Bytes) -> Result<(), BucketError> {
-        self.store
-            .put(path, PutPayload::from_bytes(body))
-            .await
-            .map(drop)
-            .map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
+        let written = if body.len() > PART && self.folder().is_none() {
+            self.put_in_parts(path, &body).await
+        } else {
+            self.store.put(path, PutPayload::from_bytes(body)).await.map(drop)
+        };
+        written.map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
+    }
+
+    async fn put_in_parts(&self, path: &Path, body: &Bytes) -> object_store::Result<()> {
+        let upload = self.store.put_multipart(path).await?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
+        for at in (0..body.len()).step_by(PART) {
+            writer.wait_for_capacity(PARTS_AT_ONCE).await?;
+            writer.put(body.slice(at..(at + PART).min(body.len())));
+        }
+        writer.finish().await.map(drop)
     }
 
     /// Reads an object, `None` if it is absent.
@@ -185,21 +230,33 @@ impl Bucket {
 
     /// True if the object is there.
     pub async fn exists(&self, path: &Path) -> Result<bool, BucketError> {
-        match self.store.head(path).await {
-            Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
-            Err(source) => Err(BucketError::Store { action: "looking for", path: path.to_string(), source }),
-        }
+        Ok(self.meta(path).await?.is_some())
     }
 
     /// Paths under a folder, sorted.
     pub async fn list(&self, folder: &Path) -> Result<Vec<Path>, BucketError> {
-        let mut paths: Vec<Path> =
-            self.store.list(Some(folder)).map_ok(|meta| meta.location).try_collect().await.map_err(
-                |source| BucketError::Store { action: "listing", path: folder.to_string(), source },
-            )?;
-        paths.sort();
-        Ok(paths)
+        Ok(self.list_sizes(folder).await?.into_iter().map(|meta| meta.location).collect())
+    }
+
+    /// Objects under a folder with their sizes and the store's own times, sorted by path.
+    pub async fn list_sizes(&self, folder: &Path) -> Result<Vec<ObjectMeta>, BucketError> {
+        let found = self.store.list(Some(folder)).try_collect::<Vec<_>>().await;
+        let mut found = found.map_err(|source| BucketError::Store {
+            action: "listing",
+            path: folder.to_string(),
+            source,
+        })?;
+        found.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(found)
+    }
+
+    /// Size and the store's own time of an object, `None` if it is absent.
+    pub async fn meta(&self, path: &Path) -> Result<Option<ObjectMeta>, BucketError> {
+        match self.store.head(path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(BucketError::Store { action: "looking for", path: path.to_string(), source }),
+        }
     }
 
     /// Names of the folders in a folder, sorted.
@@ -258,28 +315,19 @@ impl Bucket {
 
     /// Removes an object; absent is as good.
     pub async fn delete(&self, path: &Path) -> Result<(), BucketError> {
-        match self.store.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(BucketError::Store { action: "deleting", path: path.to_string(), source }),
+        let mut last = None;
+        for _ in 0..TRIES {
+            match self.store.delete(path).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => return Ok(()),
+                Err(error) => last = Some(error),
+            }
+            // Waits until the store is there again.
+            if !self.exists(path).await? {
+                return Ok(());
+            }
         }
-    }
-
-    /// Tries what everything stands on: a second create of one path must be refused, and what was written must read back.
-    /// Leaves `nonce` at `path` for workers to find.
-    pub async fn probe(&self, path: &Path, nonce: &str) -> Result<(), BucketError> {
-        let unsafe_store = |promise| BucketError::Unsafe { url: self.url.clone(), promise };
-        let body = Bytes::from(nonce.to_owned());
-        self.delete(path).await?;
-        if self.commit_once(path, body.clone()).await? != Commit::Won {
-            return Err(unsafe_store("a create-only write of a new object was refused"));
-        }
-        if self.commit_once(path, Bytes::from(format!("{nonce} again"))).await? != Commit::Lost {
-            return Err(unsafe_store("a second create-only write replaced the first"));
-        }
-        if self.read(path).await?.as_ref() != Some(&body) {
-            return Err(unsafe_store("an object does not read back as it was written"));
-        }
-        Ok(())
+        let source = last.expect("failed deletions left an error");
+        Err(BucketError::Store { action: "deleting", path: path.to_string(), source })
     }
 
     /// The loser of a create may read a local object whose folder entry is not durable yet.
@@ -292,6 +340,20 @@ impl Bucket {
             tracing::warn!(path = %path, %error, "folder could not be synced");
         }
     }
+}
+
+/// How long a store that does not answer is asked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Patience {
+    /// Seconds: for a person who waits.
+    Short,
+    /// Minutes: for work that must not be lost.
+    Long,
+}
+
+fn environment() -> BTreeMap<String, String> {
+    // What is not text is nothing that we read.
+    std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
 }
 
 /// Pretty JSON with a final line end: what every JSON object in the bucket looks like.
@@ -325,15 +387,6 @@ mod tests {
         assert_eq!(winners.len(), 1, "{results:?}");
         let body = bucket.read(&path).await.unwrap().unwrap();
         assert_eq!(body, Bytes::from(winners[0].0.to_string()));
-    }
-
-    #[tokio::test]
-    async fn a_folder_passes_the_probe_and_leaves_the_nonce() {
-        let folder = tempfile::tempdir().unwrap();
-        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
-        let path = Path::from("coordinators/main/probe/1.json");
-        bucket.probe(&path, "n1").await.unwrap();
-        assert_eq!(bucket.read(&path).await.unwrap().unwrap(), "n1");
     }
 
     #[test]

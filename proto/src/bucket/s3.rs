@@ -1,0 +1,173 @@
+//! Opens `s3://bucket/prefix`: any S3-compatible store, path style, credentials from the environment, a profile file or a role.
+//!
+//! In: a URL and environment variables, as object_store names them. Out: a store. Must not talk to the store: only where no
+//! credentials are given at all, it looks whether a host is there that would give some.
+
+use super::{BucketError, Patience, profile};
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::prefix::PrefixStore;
+use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
+use std::collections::BTreeMap;
+use std::net::{TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest a request may take, an upload's part or a download's rest included.
+const REQUEST: Duration = Duration::from_secs(120);
+/// How long it is looked for a host that gives an instance's role.
+const METADATA: Duration = Duration::from_secs(1);
+
+pub(super) fn open(
+    url: &str,
+    env: &BTreeMap<String, String>,
+    patience: Patience,
+) -> Result<Arc<dyn ObjectStore>, BucketError> {
+    let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
+    let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
+    let env = complete(env).map_err(&bad)?;
+    credentials(&env).map_err(|why| BucketError::Credentials { url: url.to_owned(), why })?;
+    let mut options = ClientOptions::new().with_timeout(REQUEST);
+    if let Some(file) = env.get("AWS_CA_BUNDLE").filter(|file| !file.is_empty()) {
+        let wrong = |e: String| bad(format!("AWS_CA_BUNDLE {file}: {e}"));
+        let pem = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
+        let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(e.to_string()))?;
+        options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
+    }
+    let mut builder = AmazonS3Builder::new().with_client_options(options).with_retry(patience.retry());
+    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("AWS_")) {
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    let store = builder.with_url(url).build().map_err(|e| bad(e.to_string()))?;
+    let prefix = parsed.path().trim_matches('/');
+    Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
+}
+
+impl Patience {
+    fn retry(self) -> RetryConfig {
+        let (max_backoff, retry_timeout) = match self {
+            Self::Short => (Duration::from_secs(2), Duration::from_secs(10)),
+            // Requests are signed once for all their tries, and a signature is good for five minutes.
+            Self::Long => (Duration::from_secs(10), Duration::from_secs(270)),
+        };
+        let backoff = BackoffConfig { max_backoff, ..BackoffConfig::default() };
+        RetryConfig { backoff, max_retries: usize::MAX, retry_timeout }
+    }
+}
+
+/// The environment with what the profile adds to it; what the environment says itself goes first, and what is empty says nothing.
+fn complete(env: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, String> {
+    let filled = env.iter().filter(|(_, value)| !value.is_empty());
+    let mut all: BTreeMap<String, String> = filled.map(|(n, v)| (n.clone(), v.clone())).collect();
+    let own_keys = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"].iter().any(|name| all.contains_key(*name));
+    // Half a pair from here and half from there would be nobody's.
+    let no_keys = own_keys || by_role(&all);
+    let (endpoint, region) = (all.contains_key("AWS_ENDPOINT"), all.contains_key("AWS_DEFAULT_REGION"));
+    for (name, value) in profile::settings(&all)? {
+        let said = match name {
+            "AWS_ENDPOINT_URL" => endpoint,
+            "AWS_REGION" => region,
+            _ => no_keys,
+        };
+        if !said {
+            all.entry(name.to_owned()).or_insert(value);
+        }
+    }
+    Ok(all)
+}
+
+/// Credentials are to come from a token that this process was given.
+fn by_role(env: &BTreeMap<String, String>) -> bool {
+    let has = |name: &str| env.contains_key(name);
+    (has("AWS_WEB_IDENTITY_TOKEN_FILE") && has("AWS_ROLE_ARN"))
+        || has("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+        || (has("AWS_CONTAINER_CREDENTIALS_FULL_URI") && has("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"))
+}
+
+/// Says what is missing where nothing gives credentials: else the first request would look for a role for minutes.
+fn credentials(env: &BTreeMap<String, String>) -> Result<(), String> {
+    let says = |name: &str| env.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    match (env.contains_key("AWS_ACCESS_KEY_ID"), env.contains_key("AWS_SECRET_ACCESS_KEY")) {
+        (true, true) => return Ok(()),
+        (true, false) => return Err("AWS_ACCESS_KEY_ID is set and AWS_SECRET_ACCESS_KEY is not".to_owned()),
+        (false, true) => return Err("AWS_SECRET_ACCESS_KEY is set and AWS_ACCESS_KEY_ID is not".to_owned()),
+        (false, false) if by_role(env) || says("AWS_SKIP_SIGNATURE") => return Ok(()),
+        (false, false) => {}
+    }
+    let host = env.get("AWS_METADATA_ENDPOINT").map_or("http://169.254.169.254", String::as_str);
+    let role = match says("AWS_EC2_METADATA_DISABLED") {
+        true => Err("AWS_EC2_METADATA_DISABLED is true".to_owned()),
+        false => answers(host).map_err(|why| format!("{host} does not answer: {why}")),
+    };
+    role.map_err(|why| {
+        format!(
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile of ~/.aws/credentials that has \
+             them, or AWS_WEB_IDENTITY_TOKEN_FILE and AWS_ROLE_ARN; an instance's role gives none ({why})"
+        )
+    })
+}
+
+fn answers(host: &str) -> Result<(), String> {
+    let url = url::Url::parse(host).map_err(|e| e.to_string())?;
+    let place = (url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or(80));
+    let mut last = "it has no address".to_owned();
+    for address in place.to_socket_addrs().map_err(|e| e.to_string())? {
+        match TcpStream::connect_timeout(&address, METADATA) {
+            Ok(_) => return Ok(()),
+            Err(error) => last = error.to_string(),
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bucket::Bucket;
+
+    fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn without_any_credentials_the_variables_are_named() {
+        for more in [("AWS_EC2_METADATA_DISABLED", "true"), ("AWS_METADATA_ENDPOINT", "http://127.0.0.1:1")] {
+            let error = Bucket::open_with("s3://b/p", &env(&[more])).unwrap_err().to_string();
+            for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ROLE_ARN", more.1]
+            {
+                assert!(error.contains(name), "{name}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn half_a_pair_of_keys_is_told() {
+        let error = Bucket::open_with("s3://b", &env(&[("AWS_ACCESS_KEY_ID", "A")])).unwrap_err().to_string();
+        assert!(error.contains("AWS_SECRET_ACCESS_KEY is not"), "{error}");
+    }
+
+    #[test]
+    fn keys_of_the_environment_go_before_a_profiles_and_are_never_mixed_with_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("credentials");
+        std::fs::write(
+            &file,
+            "[default]\naws_access_key_id=P\naws_secret_access_key=p\naws_session_token=t\n",
+        )
+        .unwrap();
+        let file = ("AWS_SHARED_CREDENTIALS_FILE", file.to_str().unwrap());
+        let own = [("AWS_ACCESS_KEY_ID", "E"), ("AWS_SECRET_ACCESS_KEY", "e"), file];
+        assert!(!complete(&env(&own)).unwrap().contains_key("AWS_SESSION_TOKEN"));
+        assert_eq!(complete(&env(&[file])).unwrap()["AWS_ACCESS_KEY_ID"], "P");
+        Bucket::open_with("s3://b/p", &env(&[file])).unwrap();
+    }
+
+    #[test]
+    fn a_certificate_file_that_is_none_is_named() {
+        let keys =
+            [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a"), ("AWS_CA_BUNDLE", "/no/such.pem")];
+        let error = Bucket::open_with("s3://b", &env(&keys)).unwrap_err().to_string();
+        assert!(error.contains("AWS_CA_BUNDLE /no/such.pem"), "{error}");
+    }
+}

@@ -1,0 +1,102 @@
+//! What a store does wrong on purpose: which requests it refuses, answers late, answers by half, or carries out without an answer.
+//!
+//! In: a request's method. Out: its [`Fate`]. Counts what it did, so that a test can tell that its faults happened.
+
+use hyper::Method;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+/// Faults still to come. Counted ones run out; the others stay until they are changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultPlan {
+    /// So many requests are answered 503 and not carried out.
+    pub fail_next: u32,
+    /// Every so manieth request is answered 503 and not carried out; 0 is none.
+    pub fail_every: u32,
+    /// So many writes are carried out, and their connection is closed without an answer.
+    pub drop_answer_after_write: u32,
+    /// The same for every so manieth write; 0 is none.
+    pub drop_every: u32,
+    /// So many reads are answered with half of their body.
+    pub cut_body: u32,
+    /// Every answer comes so much later.
+    pub delay: Duration,
+}
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is carried out and answered.
+    Served,
+    /// It is answered 503.
+    Refused,
+    /// It is carried out, and nobody is told.
+    Unanswered,
+    /// Half of the body, then the connection is closed.
+    Cut,
+}
+
+/// What happened so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Happened {
+    /// Requests in all.
+    pub requests: u32,
+    /// Writes among them that were not refused.
+    pub writes: u32,
+    /// Answered 503.
+    pub refused: u32,
+    /// Carried out without an answer.
+    pub unanswered: u32,
+    /// Answered by half.
+    pub cut: u32,
+}
+
+/// A plan that is being carried out.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<(FaultPlan, Happened)>);
+
+impl Faults {
+    fn locked(&self) -> MutexGuard<'_, (FaultPlan, Happened)> {
+        self.0.lock().expect("no test panics while it plans")
+    }
+
+    /// Changes what is to come.
+    pub fn plan(&self, plan: FaultPlan) {
+        self.locked().0 = plan;
+    }
+
+    /// What happened so far.
+    pub fn happened(&self) -> Happened {
+        self.locked().1
+    }
+
+    /// What becomes of the next request, and how much later.
+    pub fn next(&self, method: &Method) -> (Fate, Duration) {
+        let mut locked = self.locked();
+        let (plan, happened) = &mut *locked;
+        happened.requests += 1;
+        let every = |n: u32, count: u32| n > 0 && count.is_multiple_of(n);
+        if spend(&mut plan.fail_next) || every(plan.fail_every, happened.requests) {
+            happened.refused += 1;
+            return (Fate::Refused, plan.delay);
+        }
+        let write = *method == Method::PUT;
+        happened.writes += u32::from(write);
+        if write && (spend(&mut plan.drop_answer_after_write) || every(plan.drop_every, happened.writes)) {
+            happened.unanswered += 1;
+            return (Fate::Unanswered, plan.delay);
+        }
+        if *method == Method::GET && spend(&mut plan.cut_body) {
+            happened.cut += 1;
+            return (Fate::Cut, plan.delay);
+        }
+        (Fate::Served, plan.delay)
+    }
+}
+
+/// Takes one of `left`, if there is one.
+fn spend(left: &mut u32) -> bool {
+    let any = *left > 0;
+    *left = left.saturating_sub(1);
+    any
+}

@@ -1,0 +1,209 @@
+//! A real S3-compatible server in this process, on a port of its own: s3s-fs behind a lock per object, so that conditional
+//! creates are atomic; without the lock it races on them, which is what a store must be refused for.
+//!
+//! In: [`Creates`] and faults. Out: an address, and the environment that `espalier` needs for it. Ends with the value.
+
+use crate::faults::{Fate, Faults};
+use bytes::Bytes;
+use espalier_proto::bucket::Bucket;
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use s3s::service::{S3Service, S3ServiceBuilder};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+use tokio::sync::OwnedMutexGuard;
+
+/// The bucket that every server has.
+pub const BUCKET: &str = "results";
+const KEY_ID: &str = "espalier-tests";
+const SECRET: &str = "not-a-secret";
+
+/// How good the server's create-only writes are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Creates {
+    /// One of many writers wins.
+    Atomic,
+    /// As s3s-fs does them: looks whether the object is there, then writes it.
+    Racy,
+    /// The condition is not read at all: every write wins.
+    Ignored,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct S3Server {
+    address: SocketAddr,
+    folder: tempfile::TempDir,
+    faults: Arc<Faults>,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl S3Server {
+    /// Starts a server with an empty bucket.
+    ///
+    /// # Panics
+    /// If this machine gives it no folder, port or thread.
+    pub fn start(creates: Creates) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        std::fs::create_dir(folder.path().join(BUCKET)).expect("a folder can be made");
+        let files = s3s_fs::FileSystem::new(folder.path()).expect("the folder is there");
+        let mut builder = S3ServiceBuilder::new(files);
+        builder.set_auth(s3s::auth::SimpleAuth::from_single(KEY_ID, SECRET));
+        let faults = Arc::new(Faults::default());
+        let server = Arc::new(Server {
+            service: builder.build(),
+            root: folder.path().to_owned(),
+            creates,
+            locks: Mutex::default(),
+            faults: Arc::clone(&faults),
+        });
+        // Enough threads for writers to race.
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(4)
+            .enable_all()
+            .build()
+            .expect("threads can be started");
+        let listener =
+            runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port can be opened");
+        let address = listener.local_addr().expect("an open port has an address");
+        runtime.spawn(accept(listener, server));
+        Self { address, folder, faults, runtime: Some(runtime) }
+    }
+
+    /// What a process needs in its environment to use this server.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let pairs = [
+            ("AWS_ENDPOINT", format!("http://{}", self.address)),
+            ("AWS_ALLOW_HTTP", "true".to_owned()),
+            ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
+            ("AWS_REGION", "us-east-1".to_owned()),
+        ];
+        pairs.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+
+    /// Gives a command this server's environment, and nothing else of AWS's.
+    pub fn apply(&self, command: &mut Command) {
+        for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("AWS_")) {
+            command.env_remove(name);
+        }
+        command.envs(self.environment());
+    }
+
+    /// The URL of a folder of the server's bucket.
+    pub fn url(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}")
+    }
+
+    /// That folder as this process sees it.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub fn bucket(&self, prefix: &str) -> Bucket {
+        Bucket::open_with(&self.url(prefix), &self.environment().into_iter().collect())
+            .expect("the server's own environment opens it")
+    }
+
+    /// Where the objects of a folder of the bucket lie as files.
+    pub fn files(&self, prefix: &str) -> PathBuf {
+        self.folder.path().join(BUCKET).join(prefix)
+    }
+
+    /// What it does wrong.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl Drop for S3Server {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+struct Server {
+    service: S3Service,
+    root: PathBuf,
+    creates: Creates,
+    locks: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    faults: Arc<Faults>,
+}
+
+/// The connection is closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer")]
+struct NoAnswer;
+
+async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
+    while let Ok((socket, _)) = listener.accept().await {
+        let server = Arc::clone(&server);
+        let service = service_fn(move |request| {
+            let server = Arc::clone(&server);
+            async move { server.answer(request).await }
+        });
+        tokio::spawn(async move {
+            // A connection that ends in an error is one that a client or a fault has closed.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(socket), service)
+                .await;
+        });
+    }
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, NoAnswer> {
+        let (head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
+        let (fate, delay) = self.faults.next(&head.method);
+        tokio::time::sleep(delay).await;
+        if fate == Fate::Refused {
+            let mut response = Response::new(s3s::Body::empty());
+            *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(response);
+        }
+        if self.creates == Creates::Ignored && head.method == Method::PUT {
+            // The header is signed and must stay; without the object the condition holds.
+            let _ = std::fs::remove_file(self.root.join(head.uri.path().trim_start_matches('/')));
+        }
+        let locked = match (self.creates, &head.method) {
+            // Listings and deletions of many name the bucket, not an object.
+            (Creates::Atomic, &Method::PUT | &Method::GET | &Method::HEAD | &Method::DELETE) => {
+                Some(self.lock(head.uri.path()).await)
+            }
+            _ => None,
+        };
+        let request = Request::from_parts(head, s3s::Body::from(body));
+        let response = self.service.call(request).await.map_err(|_| NoAnswer)?;
+        drop(locked);
+        match fate {
+            Fate::Unanswered => Err(NoAnswer),
+            Fate::Cut => half(response).await,
+            Fate::Served | Fate::Refused => Ok(response),
+        }
+    }
+
+    async fn lock(&self, path: &str) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.locks.lock().expect("nothing panics while it holds this");
+            Arc::clone(locks.entry(path.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+}
+
+/// The same answer with the second half of its body missing.
+async fn half(response: Response<s3s::Body>) -> Result<Response<s3s::Body>, NoAnswer> {
+    let (head, body) = response.into_parts();
+    let whole = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
+    let first: Result<Frame<Bytes>, NoAnswer> = Ok(Frame::data(whole.slice(..whole.len() / 2)));
+    let stream = futures::stream::iter([first, Err(NoAnswer)]);
+    Ok(Response::from_parts(head, s3s::Body::http_body_unsync(StreamBody::new(stream))))
+}
