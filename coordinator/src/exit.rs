@@ -126,6 +126,9 @@ pub enum Failure {
     /// A model's folder cannot be read.
     #[error(transparent)]
     Model(#[from] espalier_proto::model_folder::ModelFilesError),
+    /// A bucket cannot be looked after.
+    #[error(transparent)]
+    Store(#[from] crate::store::StoreError),
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] espalier_proto::bucket::BucketError),
@@ -149,7 +152,8 @@ impl Failure {
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
             Self::Collect(_) => Exit::BadInput,
-            Self::Bucket(_) => Exit::Bucket,
+            Self::Store(crate::store::StoreError::UnknownSweep { .. }) => Exit::BadInput,
+            Self::Bucket(_) | Self::Store(_) => Exit::Bucket,
         }
     }
 }
@@ -219,7 +223,8 @@ pub fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     // Where object_store finds no credentials it asks the cloud's instance for its role.
-    if text.contains("169.254.169.254") || text.contains("169.254.170.2") {
+    let asked = text.contains("169.254.169.254") || text.contains("169.254.170.2");
+    if asked && !text.contains("AWS_ACCESS_KEY_ID") {
         text.push_str(NO_CREDENTIALS);
     }
     text

@@ -1,6 +1,6 @@
 //! The user's command line and the coordinator of Espalier. Never links torch.
 //!
-//! Data goes one way: spec → inputs → records → plan → schedule → serve → merge → report → cli. A module imports only modules
+//! Data goes one way: spec → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports only modules
 //! to its left.
 
 pub mod cli;
@@ -14,4 +14,5 @@ pub mod report;
 pub mod schedule;
 pub mod serve;
 pub mod spec;
+pub mod store;
 pub mod telemetry;

@@ -113,6 +113,68 @@ pub fn export_folder(key: VariantKey) -> Path {
     Path::from(format!("exports/{key}"))
 }
 
+/// Whose an object is, by its path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// A mirrored model.
+    Model(ModelDigest),
+    /// Resolved inputs.
+    Inputs(InputsDigest),
+    /// A variant: its record, a blob, masks of a running attempt.
+    Variant(VariantKey),
+    /// A cell: its record or a blob.
+    Cell(CellKey),
+    /// A variant's exported folder.
+    Export(VariantKey),
+    /// A failure of a variant or a cell.
+    Failure(Digest),
+    /// A sweep's specs, log or report.
+    Sweep(Name),
+    /// An instance's epochs, probes or logs.
+    Instance(Name),
+    /// Nothing that this version knows.
+    Unknown,
+}
+
+/// Whose the object at `path` is.
+pub fn owner(path: &Path) -> Owner {
+    let parts: Vec<String> = path.parts().map(|part| part.as_ref().to_owned()).collect();
+    let part = |n: usize| parts.get(n).map_or("", String::as_str);
+    let deep = parts.len() > 2;
+    let known = match part(0) {
+        "models" if deep => part(1).parse().ok().map(Owner::Model),
+        "inputs" if deep => part(1).parse().ok().map(Owner::Inputs),
+        "variants" if parts.len() > 3 => part(2).parse().ok().map(Owner::Variant),
+        "cells" if parts.len() > 3 => part(2).parse().ok().map(Owner::Cell),
+        "exports" if deep => part(1).parse().ok().map(Owner::Export),
+        "failures" if deep => part(1).parse().ok().map(Owner::Failure),
+        "sweeps" if deep => part(1).parse().ok().map(Owner::Sweep),
+        "coordinators" if deep => part(1).parse().ok().map(Owner::Instance),
+        _ => None,
+    };
+    known.unwrap_or(Owner::Unknown)
+}
+
+/// True for what a race of the start-up probe leaves where its process dies in between.
+pub fn is_probe_race(path: &Path) -> bool {
+    matches!(owner(path), Owner::Instance(_)) && path.filename().is_some_and(|name| name.contains(".race-"))
+}
+
+/// The folder of a sweep: specs, log, report.
+pub fn sweep_folder(sweep: &Name) -> Path {
+    Path::from(format!("sweeps/{sweep}"))
+}
+
+/// The folder of a sweep's specs.
+pub fn specs(sweep: &Name) -> Path {
+    Path::from(format!("sweeps/{sweep}/specs"))
+}
+
+/// Written to read the store's own clock, and removed again.
+pub fn clock(nonce: &str) -> Path {
+    Path::from(format!("coordinators/clock/{nonce}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +185,32 @@ mod tests {
         let path = epoch(&demo.local_instance(), 7);
         assert_eq!(path.as_ref(), "coordinators/run.demo/epoch/00000007.json");
         assert_eq!(parse_epoch(&path), Some(7));
+    }
+
+    #[test]
+    fn every_path_that_is_built_here_is_known_by_its_owner() {
+        let (digest, demo): (Digest, Name) = (Digest::of(b"x"), "demo".parse().unwrap());
+        let attempt: AttemptId = "run.demo-1-2".parse().unwrap();
+        let (variant, cell) = (VariantKey(digest), CellKey(digest));
+        let cases = [
+            (variant_record(variant), Owner::Variant(variant)),
+            (variant_blob(variant, &attempt, "compact.bin"), Owner::Variant(variant)),
+            (cell_record(cell), Owner::Cell(cell)),
+            (cell_blob(cell, &attempt, "scores.parquet"), Owner::Cell(cell)),
+            (inputs(InputsDigest(digest)), Owner::Inputs(InputsDigest(digest))),
+            (failure(digest, &attempt), Owner::Failure(digest)),
+            (spec(&demo, digest), Owner::Sweep(demo.clone())),
+            (log_entry(&demo, 3), Owner::Sweep(demo.clone())),
+            (probe(&demo.local_instance(), 3), Owner::Instance(demo.local_instance())),
+            (export_folder(variant).join("config.json"), Owner::Export(variant)),
+            (Path::from(format!("models/{digest}/config.json")), Owner::Model(ModelDigest(digest))),
+            (Path::from("notes/mine.txt"), Owner::Unknown),
+            (Path::from("variants/ab/short/record.json"), Owner::Unknown),
+        ];
+        for (path, expected) in cases {
+            assert_eq!(owner(&path), expected, "{path}");
+        }
+        assert!(is_probe_race(&Path::from("coordinators/main/probe/00000001.json.race-3")));
+        assert!(!is_probe_race(&probe(&demo, 1)));
     }
 }

@@ -93,7 +93,7 @@ impl S3Server {
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("AWS_")) {
             command.env_remove(name);
         }
-        command.envs(self.environment());
+        command.envs(self.environment()).env("NO_PROXY", "127.0.0.1");
     }
 
     /// The URL of a folder of the server's bucket.

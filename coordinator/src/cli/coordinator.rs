@@ -52,7 +52,7 @@ fn backend(text: &str) -> Result<Backend, String> {
 
 /// Serves until SIGTERM or Ctrl-C.
 pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let machine = |what| move |source| Failure::Daemon(DaemonError::Machine { what, source });
     let listener =
         TcpListener::bind(command.listen).await.map_err(machine("the address cannot be listened on"))?;

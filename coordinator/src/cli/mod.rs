@@ -6,9 +6,11 @@ pub mod catalog;
 pub mod coordinator;
 pub mod dataset;
 pub mod doctor;
+pub mod du;
 pub mod eval;
 pub mod export;
 pub mod folders;
+pub mod gc;
 pub mod local_files;
 pub mod one;
 pub mod plan;
@@ -18,7 +20,9 @@ pub mod prune;
 pub mod prune_log;
 pub mod prune_tasks;
 pub mod remote;
+pub mod repair;
 pub mod report;
+pub mod rm;
 pub mod run;
 pub mod schema;
 pub mod submit;
@@ -77,6 +81,10 @@ pub enum Command {
     Eval(eval::Eval),
     Report(report::Report),
     Export(export::Export),
+    Du(du::Du),
+    Rm(rm::Rm),
+    Gc(gc::Gc),
+    Repair(repair::Repair),
     Schema(schema::Schema),
     Catalog(catalog::Catalog),
     Doctor(doctor::Doctor),
@@ -105,6 +113,10 @@ impl Command {
             Self::Report(command) => &command.bucket,
             Self::Export(command) => &command.bucket,
             Self::Coordinator(command) => &command.bucket,
+            Self::Du(command) => &command.bucket,
+            Self::Rm(command) => &command.bucket,
+            Self::Gc(command) => &command.bucket,
+            Self::Repair(command) => &command.bucket,
             _ => return Vec::new(),
         };
         if bucket.bucket.contains("://") { Vec::new() } else { folders::absent(Path::new(&bucket.bucket)) }
@@ -126,6 +138,10 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::Prune(command) => prune::run(&command, cli.output).await,
         Command::Eval(command) => eval::run(&command, cli.output).await,
         Command::Export(command) => export::run(&command, cli.output).await,
+        Command::Du(command) => du::run(&command, cli.output).await,
+        Command::Rm(command) => rm::run(&command, cli.output).await,
+        Command::Gc(command) => gc::run(&command, cli.output).await,
+        Command::Repair(command) => repair::run(&command, cli.output).await,
         Command::Schema(command) => schema::run(&command),
         Command::Doctor(command) => doctor::run(&command, cli.output).await,
         Command::Catalog(command) => catalog::run(&command, cli.output),

@@ -14,6 +14,18 @@ pub fn json(value: &impl Serialize) {
     text(&String::from_utf8_lossy(&espalier_proto::bucket::json_bytes(value)));
 }
 
+/// Bytes for people.
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        if value < 1024.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{value:.1} {unit}") };
+        }
+        value /= 1024.0;
+    }
+    format!("{value:.1} TiB")
+}
+
 /// Columns set flush, two spaces apart, without trailing spaces; columns of numbers only are set to the right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..header.len())
@@ -47,7 +59,13 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::table;
+    use super::{size, table};
+
+    #[test]
+    fn bytes_are_told_in_the_largest_unit_that_they_fill() {
+        let told = [0, 1023, 1536, 5 << 20, 3 << 40].map(size);
+        assert_eq!(told, ["0 B", "1023 B", "1.5 KiB", "5.0 MiB", "3.0 TiB"]);
+    }
 
     #[test]
     fn numbers_stand_to_the_right_and_words_to_the_left() {

@@ -122,11 +122,22 @@ async fn last(bucket: &Bucket, instance: &Name) -> Result<u64, BucketError> {
     Ok(paths.iter().filter_map(layout::parse_epoch).max().unwrap_or(0))
 }
 
-async fn refuse_if_running(bucket: &Bucket, instance: &Name, n: u64) -> Result<(), EpochError> {
+/// Who took the instance's last epoch, unless it has ended or is known to be dead.
+pub async fn running(bucket: &Bucket, instance: &Name) -> Result<Option<EpochRecord>, BucketError> {
+    let n = last(bucket, instance).await?;
+    if n == 0 { Ok(None) } else { not_ended(bucket, instance, n).await }
+}
+
+async fn not_ended(bucket: &Bucket, instance: &Name, n: u64) -> Result<Option<EpochRecord>, BucketError> {
     if bucket.exists(&layout::epoch_end(instance, n)).await? {
-        return Ok(());
+        return Ok(None);
     }
-    let Some(record) = bucket.read_json::<EpochRecord>(&layout::epoch(instance, n)).await? else {
+    let record = bucket.read_json::<EpochRecord>(&layout::epoch(instance, n)).await?;
+    Ok(record.filter(|record| record.process.life() != Life::Dead))
+}
+
+async fn refuse_if_running(bucket: &Bucket, instance: &Name, n: u64) -> Result<(), EpochError> {
+    let Some(record) = not_ended(bucket, instance, n).await? else {
         return Ok(());
     };
     let Process { host, pid, .. } = record.process.clone();

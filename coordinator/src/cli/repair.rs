@@ -1,0 +1,60 @@
+//! `espalier repair`: every blob that a sweep's records name, held against them.
+
+use super::{BucketArg, Output, print};
+use crate::exit::{Exit, Failure};
+use crate::store::repair::{Repaired, repair};
+use espalier_proto::bucket::Bucket;
+use espalier_proto::ids::Name;
+use serde_json::json;
+
+/// Read and verify everything that a sweep's records name; what is damaged becomes missing again, and the next run does it anew
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  espalier repair phi-demo --dry-run\n  espalier repair phi-demo --bucket s3://results/pruning\n\n\
+                  Ends with 4 where something was damaged: those cells are missing until the sweep is run again."
+)]
+pub struct Repair {
+    /// The sweep's name
+    #[arg(value_name = "SWEEP")]
+    pub sweep: Name,
+    /// Only say what is damaged
+    #[arg(long)]
+    pub dry_run: bool,
+    /// The bucket.
+    #[command(flatten)]
+    pub bucket: BucketArg,
+}
+
+/// Runs the command.
+pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
+    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let repaired = repair(&bucket, &command.sweep, command.dry_run).await?;
+    match output {
+        Output::Json => print::json(&json!({
+            "sweep": command.sweep,
+            "dry_run": command.dry_run,
+            "objects": repaired.objects,
+            "blobs": repaired.blobs,
+            "bytes": repaired.bytes,
+            "damaged": repaired.damaged,
+        })),
+        Output::Text => print::text(&text(command, &repaired)),
+    }
+    Ok(if repaired.damaged.is_empty() { Exit::Whole } else { Exit::Holes })
+}
+
+fn text(command: &Repair, repaired: &Repaired) -> String {
+    let Repaired { objects, blobs, bytes, damaged } = repaired;
+    let read = format!("{objects} records and inputs, {blobs} blobs, {} read", print::size(*bytes));
+    if damaged.is_empty() {
+        return format!("sweep {}: {read}; nothing is damaged\n", command.sweep);
+    }
+    let mut text: String = damaged.iter().map(|d| format!("{} {}: {}\n", d.kind, d.name, d.why)).collect();
+    let now = if command.dry_run {
+        "are damaged; nothing was changed"
+    } else {
+        "were damaged and are missing again"
+    };
+    text += &format!("sweep {}: {read}; {} {now}: run the sweep again\n", command.sweep, damaged.len());
+    text
+}

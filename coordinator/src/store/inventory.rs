@@ -1,0 +1,178 @@
+//! Reads a bucket whole: every object with its size and the store's own time, every sweep with what its specs name.
+//!
+//! In: a bucket. Out: [`Inventory`]. Decides nothing.
+
+use crate::serve::log::{self, Fold, LogError};
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest, Name, VariantKey};
+use espalier_proto::layout::{self, Owner};
+use espalier_proto::sweep::{ResolvedSweep, SWEEP_FORMAT};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Why a bucket cannot be looked after.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The bucket.
+    #[error(transparent)]
+    Bucket(#[from] BucketError),
+    /// A sweep's log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A sweep, or a record, that another version wrote: what it needs is not known.
+    #[error("{path} has format {found}, this version reads {expected}; nothing was deleted")]
+    Format {
+        /// The object.
+        path: String,
+        /// Its format.
+        found: u64,
+        /// Ours.
+        expected: u32,
+    },
+    /// No such sweep.
+    #[error("bucket {bucket} holds no sweep {sweep}; it holds: {known}")]
+    UnknownSweep {
+        /// The bucket.
+        bucket: String,
+        /// The name.
+        sweep: Name,
+        /// The sweeps that are there, for people.
+        known: String,
+    },
+    /// Somebody is at it.
+    #[error(
+        "sweep {sweep} belongs to instance {owner}, which process {pid} on host {host} has been running since {since} and has \
+         not ended, as far as can be known from here; end it first, or say --force"
+    )]
+    Running {
+        /// The sweep.
+        sweep: Name,
+        /// Whose it is.
+        owner: Name,
+        /// Its host.
+        host: String,
+        /// Its process there.
+        pid: u32,
+        /// Since when.
+        since: String,
+    },
+}
+
+/// What specs name: everything that they need in the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs(BTreeSet<Need>);
+
+/// One thing that a spec names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Need {
+    Model(ModelDigest),
+    Inputs(InputsDigest),
+    Variant(VariantKey),
+    Cell(CellKey),
+}
+
+impl Needs {
+    /// What one spec names.
+    pub fn of(sweep: &ResolvedSweep) -> Self {
+        let models = sweep.models.iter().map(|m| Need::Model(m.digest));
+        let variants = sweep.variants.iter().map(|v| Need::Variant(v.key));
+        let calibrations = sweep.variants.iter().filter_map(|v| v.spec.calibration).map(Need::Inputs);
+        let cells = sweep.cells.iter().flat_map(|c| [Need::Cell(c.key), Need::Inputs(c.inputs)]);
+        Self(models.chain(variants).chain(calibrations).chain(cells).collect())
+    }
+
+    /// True if what this object belongs to is needed; of a sweep's or an instance's own objects nothing is said.
+    pub fn has(&self, owner: &Owner) -> bool {
+        match owner {
+            Owner::Model(digest) => self.0.contains(&Need::Model(*digest)),
+            Owner::Inputs(digest) => self.0.contains(&Need::Inputs(*digest)),
+            Owner::Variant(key) | Owner::Export(key) => self.0.contains(&Need::Variant(*key)),
+            Owner::Cell(key) => self.0.contains(&Need::Cell(*key)),
+            Owner::Failure(key) => {
+                self.0.contains(&Need::Variant(VariantKey(*key)))
+                    || self.0.contains(&Need::Cell(CellKey(*key)))
+            }
+            Owner::Sweep(_) | Owner::Instance(_) | Owner::Unknown => false,
+        }
+    }
+
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        self.0.extend(&other.0);
+    }
+}
+
+/// One sweep of the bucket.
+#[derive(Clone, Debug, Default)]
+pub struct SweepNeeds {
+    /// The state of its log.
+    pub fold: Fold,
+    /// What the spec submitted last names; nothing if none was submitted whole.
+    pub current: Needs,
+    /// What its earlier specs name.
+    pub earlier: Needs,
+}
+
+/// A bucket as it was when it was read.
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    /// Every object with its owner, sorted by path.
+    pub objects: Vec<(ObjectMeta, Owner)>,
+    /// Every sweep, by name.
+    pub sweeps: BTreeMap<Name, SweepNeeds>,
+}
+
+impl Inventory {
+    /// Reads the bucket. Sweeps are read after the listing: a sweep submitted meanwhile is seen, and its objects are not.
+    pub async fn read(bucket: &Bucket) -> Result<Self, StoreError> {
+        let objects = bucket.list_sizes(&Path::default()).await?;
+        let objects: Vec<_> = objects.into_iter().map(|meta| (layout::owner(&meta.location), meta)).collect();
+        let objects: Vec<_> = objects.into_iter().map(|(owner, meta)| (meta, owner)).collect();
+        Ok(Self { sweeps: sweeps(bucket).await?, objects })
+    }
+
+    /// The sweep called `name`.
+    pub fn sweep(&self, bucket: &Bucket, name: &Name) -> Result<&SweepNeeds, StoreError> {
+        self.sweeps.get(name).ok_or_else(|| {
+            let known: Vec<&str> = self.sweeps.keys().map(Name::as_str).collect();
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            StoreError::UnknownSweep { bucket: bucket.url().to_owned(), sweep: name.clone(), known }
+        })
+    }
+}
+
+/// Reads every sweep's log and specs.
+pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, StoreError> {
+    let mut found: BTreeMap<Name, SweepNeeds> = BTreeMap::new();
+    for path in bucket.list(&layout::sweeps()).await? {
+        let Owner::Sweep(name) = layout::owner(&path) else { continue };
+        if !found.contains_key(&name) {
+            let needs = SweepNeeds { fold: log::read(bucket, &name).await?, ..SweepNeeds::default() };
+            found.insert(name.clone(), needs);
+        }
+        let spec = path.filename().and_then(|file| file.strip_suffix(".json")?.parse::<Digest>().ok());
+        let (Some(spec), Some(entry)) = (spec, found.get_mut(&name)) else { continue };
+        if path != layout::spec(&name, spec) {
+            continue;
+        }
+        let Some(needs) = spec_needs(bucket, &path).await? else { continue };
+        match entry.fold.spec == Some(spec) {
+            true => entry.current.add(&needs),
+            false => entry.earlier.add(&needs),
+        }
+    }
+    Ok(found)
+}
+
+/// What the spec at `path` names; an unknown format stops everything, since what it needs is not known.
+async fn spec_needs(bucket: &Bucket, path: &Path) -> Result<Option<Needs>, StoreError> {
+    let Some(value) = bucket.read_json::<serde_json::Value>(path).await? else { return Ok(None) };
+    let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if format != u64::from(SWEEP_FORMAT) {
+        return Err(StoreError::Format { path: path.to_string(), found: format, expected: SWEEP_FORMAT });
+    }
+    let sweep: ResolvedSweep = serde_json::from_value(value)
+        .map_err(|e| BucketError::Corrupt { path: path.to_string(), why: e.to_string() })?;
+    Ok(Some(Needs::of(&sweep)))
+}

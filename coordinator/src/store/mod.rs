@@ -1,0 +1,28 @@
+//! The bucket as a store of bytes: what is in it, who needs it, what may go, what is damaged.
+//!
+//! * [`inventory`]: every object and every sweep's specs, read once. * [`usage`]: bytes by sweep and by kind.
+//! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: blobs held against their
+//!   records.
+//!
+//! One rule for all: what this version does not know by its path is never touched.
+
+pub mod collect;
+pub mod inventory;
+pub mod remove;
+pub mod repair;
+pub mod usage;
+
+pub use inventory::{Inventory, StoreError};
+
+use espalier_proto::bucket::{Bucket, BucketError};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+
+/// Requests in flight.
+const AT_ONCE: usize = 32;
+
+/// Deletes these objects, in any order.
+async fn delete_all(bucket: &Bucket, paths: impl IntoIterator<Item = Path>) -> Result<(), BucketError> {
+    let deletions: Vec<_> = paths.into_iter().map(|path| async move { bucket.delete(&path).await }).collect();
+    futures::stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect().await
+}
