@@ -72,6 +72,7 @@ impl<'a> Cluster<'a> {
         let mut command = Command::new(binary("espalier-worker"));
         command.args(["--coordinator", &self.url, "--device", "cpu"]);
         command.env("HOME", self.place.at(name)).env_remove("XDG_CACHE_HOME").env_remove("ESPALIER_CACHE");
+        command.envs(self.place.environment().iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Process(command.spawn().expect("the worker starts"))
     }

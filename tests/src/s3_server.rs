@@ -84,6 +84,8 @@ impl S3Server {
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
+            // The server is on this machine, whatever proxy leads elsewhere.
+            ("NO_PROXY", "127.0.0.1".to_owned()),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -93,7 +95,7 @@ impl S3Server {
         for (name, _) in std::env::vars_os().filter(|(n, _)| n.to_string_lossy().starts_with("AWS_")) {
             command.env_remove(name);
         }
-        command.envs(self.environment()).env("NO_PROXY", "127.0.0.1");
+        command.envs(self.environment());
     }
 
     /// The URL of a folder of the server's bucket.

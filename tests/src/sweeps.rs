@@ -13,6 +13,7 @@ use std::process::{Command, Output};
 #[derive(Debug)]
 pub struct Place {
     folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
 }
 
 impl Place {
@@ -21,7 +22,8 @@ impl Place {
     /// # Panics
     /// If the goldens cannot be copied.
     pub fn new(golden: &str) -> Self {
-        let place = Self { folder: tempfile::tempdir().expect("a temporary folder can be made") };
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let place = Self { folder, environment: Vec::new() };
         let scoring = root().join("tests/goldens/scoring");
         copy_folder(&scoring.join(golden), &place.at("model"));
         for (from, to) in [("data/rows.txt", "rows.txt"), ("data/native/commonsense_qa.jsonl", "cs.jsonl")] {
@@ -34,6 +36,16 @@ impl Place {
     /// A path in the folder.
     pub fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// From now on every process of this place has these variables too.
+    pub fn add_environment(&mut self, variables: Vec<(String, String)>) {
+        self.environment.extend(variables);
+    }
+
+    /// What [`Self::add_environment`] added.
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
     }
 
     /// Writes the sweep file `<name>.yaml`: dense and wanda at `sparsity`, on `first` and on CommonsenseQA.
@@ -126,6 +138,7 @@ impl Place {
         for name in ["XDG_CACHE_HOME", "HF_HOME", "HF_HUB_CACHE"] {
             command.env_remove(name);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, Commit};
 use espalier_tests::binaries::text;
+use espalier_tests::cluster::{Cluster, hide, until};
 use espalier_tests::faults::FaultPlan;
 use espalier_tests::files;
 use espalier_tests::s3_server::{Creates, S3Server};
@@ -208,4 +209,46 @@ fn a_store_that_cannot_be_reached_or_lacks_the_bucket_is_told_within_seconds() {
     let output = command.output().unwrap();
     assert_eq!(output.status.code(), Some(5), "{}", text(&output));
     assert!(text(&output).contains("NoSuchBucket"), "{}", text(&output));
+}
+
+#[test]
+fn a_cluster_on_a_faulty_s3_gives_a_folders_results_and_its_bucket_is_looked_after_there() {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
+    let alone = place.results("s");
+    place.add_environment(server.environment());
+    place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), server.url("team/a"))]);
+    let delay = Duration::from_millis(2);
+    server.faults().plan(FaultPlan {
+        fail_every: 9,
+        drop_every: 6,
+        cut_body: 3,
+        delay,
+        ..FaultPlan::default()
+    });
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
+    // The model comes from the bucket.
+    hide(&place, "model");
+    let workers = ["w1", "w2"].map(|name| cluster.worker(name));
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    let report = server.files("team/a/sweeps/s/report/results.csv");
+    until("the report is written", || report.exists());
+    assert_eq!(std::fs::read_to_string(&report).unwrap(), alone);
+    assert_eq!(records(&server), (2, 4));
+    let happened = server.faults().happened();
+    assert!(happened.unanswered > 3 && happened.refused > 5, "{happened:?}");
+
+    place.ends(&["du"], 0, &["models", "its own"]);
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    place.ends(&["gc"], 0, &["removed 0 B"]);
+    place.ends(&["rm", "s", "--yes"], 5, &["belongs to instance main", "--force"]);
+    assert_eq!(records(&server), (2, 4));
+    drop(workers);
+    cluster.coordinator.kill();
+    place.ends(&["rm", "s", "--yes"], 0, &["removed"]);
+    let left = server.bucket("team/a");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let left = runtime.block_on(left.list(&Path::default())).unwrap();
+    assert!(left.iter().all(|path| path.as_ref().starts_with("coordinators/main/")), "{left:?}");
 }
