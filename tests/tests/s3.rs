@@ -132,6 +132,17 @@ async fn a_racing_store_is_found_out_every_time() {
 
 #[test]
 fn a_run_through_a_store_that_is_away_refuses_and_loses_answers_ends_whole_with_the_same_results() {
+    through(Duration::from_secs(4));
+}
+
+#[test]
+#[ignore = "takes two minutes"]
+fn a_run_through_a_store_that_is_away_for_minutes_ends_whole_with_the_same_results() {
+    through(Duration::from_secs(100));
+}
+
+/// A run through faults of every kind, in the middle of which the store is away for so long.
+fn through(outage: Duration) {
     let (place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
     let faults = FaultPlan {
@@ -150,7 +161,7 @@ fn a_run_through_a_store_that_is_away_refuses_and_loses_answers_ends_whole_with_
             std::thread::sleep(Duration::from_millis(5));
         }
         server.faults().plan(FaultPlan { fail_next: u32::MAX, ..FaultPlan::default() });
-        std::thread::sleep(Duration::from_secs(4));
+        std::thread::sleep(outage);
         server.faults().plan(faults.clone());
         run.join().unwrap()
     });

@@ -191,6 +191,16 @@ fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again
 }
 
 #[test]
+fn a_bucket_that_is_not_there_holds_nothing_and_is_not_made() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["du"], 0, &["0 B"]);
+    place.ends(&["gc"], 0, &["removed 0 B"]);
+    place.ends(&["repair", "s"], 3, &["holds no sweep s; it holds: none"]);
+    place.ends(&["rm", "s", "--yes"], 3, &["holds no sweep s; it holds: none"]);
+    assert!(!place.at("out").exists());
+}
+
+#[test]
 fn a_record_of_a_later_version_is_neither_repaired_nor_collected_around() {
     let place = ran();
     let record =

@@ -48,6 +48,9 @@ impl Garbage {
 /// Looks through the bucket.
 pub async fn garbage(bucket: &Bucket) -> Result<Garbage, StoreError> {
     let inventory = Inventory::read(bucket).await?;
+    if inventory.objects.is_empty() {
+        return Ok(Garbage::default());
+    }
     let old = store_time(bucket).await? - AGE;
     let submitted = last_submissions(&inventory);
     let named = named(bucket, &inventory).await?;
