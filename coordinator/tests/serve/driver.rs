@@ -134,7 +134,7 @@ async fn a_cell_that_fails_for_good_is_in_the_log_with_its_reason_and_the_rest_f
     until(&driver, "the sweep is over", |s| s.over()).await;
     driver.stop().await;
     let key = order.cells[0].cell_key.parse().unwrap();
-    assert!(log::read(&bucket, &sweep.name).await.unwrap().given_up.contains(&key));
+    assert!(log::read(&bucket, &sweep.name).await.unwrap().given_up.contains_key(&key));
     let failures = espalier::records::failures(&bucket, [key]).await.unwrap();
     assert_eq!((failures[&key].len(), failures[&key][0].message.as_str()), (1, "as told"));
 }
