@@ -45,7 +45,7 @@ impl Schedule {
     fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan) {
         let (home, order) = (plan.key, self.variants.len());
         let class = self.index.class(&plan.needs);
-        let variant = self.variants.entry(plan.key).or_insert_with(|| Variant {
+        let variant = self.variants.get_or_insert_with(&home, || Variant {
             needs: plan.needs,
             cost: plan.cost,
             class,
@@ -163,7 +163,7 @@ impl Schedule {
     pub(super) fn open_cells(&self, key: VariantKey) -> Vec<CellKey> {
         let variant = &self.variants[&key];
         let mut open: Vec<_> =
-            variant.cells.iter().filter(|(_, c)| self.is_open(c)).map(|(k, c)| (c.order, *k)).collect();
+            variant.cells.iter().filter(|(_, c)| self.is_open(c)).map(|(k, c)| (c.rank(), *k)).collect();
         open.sort_unstable();
         open.into_iter().map(|(_, k)| k).collect()
     }

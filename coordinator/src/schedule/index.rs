@@ -6,12 +6,14 @@ use super::blame::NODE_FAULTS;
 use super::event::{Millis, Needs, WorkerFacts, WorkerId};
 use super::place::misfit;
 use super::state::{Attempt, Schedule, Variant, Worker};
-use espalier_proto::ids::{AttemptId, CellKey, ModelDigest, VariantKey};
+use espalier_proto::ids::{CellKey, ModelDigest, VariantKey};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A sweep's number, a kind of worker's, a class of needs'.
 pub(super) type No = u32;
+/// Epoch and number of an attempt: all live ones are of one instance.
+pub(super) type Try = (u64, u64);
 /// Waiting variants of one class, by work and, among equals, in the order of submission.
 pub(super) type Queue = BTreeSet<(u64, Reverse<usize>, VariantKey)>;
 
@@ -25,7 +27,7 @@ pub(super) struct Index {
     /// Waiting variants by the number of a sweep that wants them and their class.
     pub(super) queues: BTreeMap<No, BTreeMap<No, Queue>>,
     /// Attempts that can be split, by class and by the work that could be taken.
-    pub(super) splits: BTreeMap<No, BTreeSet<(u64, Reverse<AttemptId>)>>,
+    pub(super) splits: BTreeMap<No, BTreeSet<(u64, Reverse<Try>)>>,
     /// Waiting variants for which the memory of workers matters.
     pub(super) sized: BTreeSet<VariantKey>,
     /// Idle workers with an open call, by kind.
@@ -52,6 +54,8 @@ pub(super) struct Tally {
     pub(super) running: bool,
     /// Work of attempts that the sweep wants.
     pub(super) work: u64,
+    /// Work that is not done yet.
+    pub(super) left: u64,
 }
 
 /// What all variants add to a sweep.
@@ -65,15 +69,17 @@ pub(super) struct Sum {
     pub(super) running: u64,
     /// Work that runs for it.
     pub(super) work: u64,
+    /// Work that is not done yet.
+    pub(super) left: u64,
 }
 
 /// A variant's place in the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
-    pub(super) tallies: BTreeMap<No, Tally>,
+    pub(super) tallies: Vec<(No, Tally)>,
     /// Its work and the sweeps that want it now, if it waits.
     pub(super) waits: Option<(u64, BTreeSet<No>)>,
-    pub(super) splits: BTreeMap<AttemptId, u64>,
+    pub(super) splits: Vec<(Try, u64)>,
     timer: Option<Millis>,
     sized: bool,
 }
@@ -184,7 +190,7 @@ impl Schedule {
                 splits.remove(&(work, Reverse(id)));
             }
             for (id, work) in &new.splits {
-                splits.insert((*work, Reverse(id.clone())));
+                splits.insert((*work, Reverse(*id)));
                 index.news = true;
             }
         }
@@ -206,9 +212,9 @@ impl Schedule {
         let variant = &self.variants[&key];
         let mut entry = Entry { tallies: self.tallies(variant), ..Entry::default() };
         let calm_at = variant.trouble.not_before;
-        let free = self.free_cells(key);
         let alone = !variant.done && variant.attempts.is_empty() && self.wanted_alone(key);
         let closed = variant.trouble.quarantined.is_some() || !(variant.attempts.is_empty() || variant.done);
+        let free = if closed { Vec::new() } else { self.free_cells(key) };
         if !closed && (alone || !free.is_empty()) {
             let mut timers: Vec<Millis> = free.iter().map(|c| variant.cells[c].trouble.not_before).collect();
             timers.push(calm_at);
@@ -230,7 +236,7 @@ impl Schedule {
                 let cells = self.unstarted(variant, &self.attempts[id]);
                 if !cells.is_empty() {
                     let work = cells.iter().map(|c| variant.cells[c].cost.max(1)).sum();
-                    entry.splits.insert(id.clone(), work);
+                    entry.splits.push(((id.epoch, id.n), work));
                     entry.sized |= variant.cells.values().any(|c| c.trouble.too_small > 0);
                 }
             }
@@ -238,30 +244,31 @@ impl Schedule {
         entry
     }
 
-    fn tallies(&self, variant: &Variant) -> BTreeMap<No, Tally> {
-        let mut tallies: BTreeMap<No, Tally> = BTreeMap::new();
+    fn tallies(&self, variant: &Variant) -> Vec<(No, Tally)> {
+        let mut tallies: Vec<(No, Tally)> = Vec::new();
         let given_up = variant.trouble.quarantined.is_some();
         for state in variant.cells.values() {
+            let failed = !state.done && (given_up || state.trouble.quarantined.is_some());
             for no in &state.wants {
-                let tally = tallies.entry(*no).or_default();
-                if !state.done {
-                    let failed = given_up || state.trouble.quarantined.is_some();
-                    tally.failed += u64::from(failed);
-                    tally.open |= !failed;
+                let tally = tally_of(&mut tallies, *no);
+                tally.failed += u64::from(failed);
+                if !state.done && !failed {
+                    tally.open = true;
+                    tally.left += state.cost;
                 }
             }
         }
         for no in &variant.wants_alone {
-            tallies.entry(*no).or_default().open |= !variant.done && !given_up;
+            tally_of(&mut tallies, *no).open |= !variant.done && !given_up;
         }
         let pruning = if variant.done { 0 } else { variant.cost };
+        tallies.iter_mut().filter(|(_, t)| t.open).for_each(|(_, t)| t.left += pruning);
         for id in &variant.attempts {
             let cells = &self.attempts[id].cells;
-            let work = pruning + cells.iter().map(|c| variant.cells[c].cost).sum::<u64>();
-            let with_cells: BTreeSet<No> =
-                cells.iter().flat_map(|c| &variant.cells[c].wants).copied().collect();
+            let states = cells.iter().map(|c| &variant.cells[c]);
+            let work = pruning + states.clone().map(|c| c.cost).sum::<u64>();
             for (no, tally) in &mut tallies {
-                let has = with_cells.contains(no);
+                let has = states.clone().any(|c| c.wants.contains(no));
                 tally.running |= has;
                 if has || variant.wants_alone.contains(no) {
                     tally.work += work.max(1);
@@ -278,7 +285,7 @@ impl Schedule {
             .cells
             .iter()
             .filter(|c| !begun(c) || planted!(self, BegunSplit))
-            .map(|c| (variant.cells[c].order, *c))
+            .map(|c| (variant.cells[c].rank(), *c))
             .collect();
         unstarted.sort_unstable();
         let keep = usize::from(unstarted.len() == attempt.cells.len());
@@ -321,12 +328,21 @@ impl Schedule {
     }
 }
 
+fn tally_of(tallies: &mut Vec<(No, Tally)>, no: No) -> &mut Tally {
+    let at = tallies.iter().position(|(n, _)| *n == no).unwrap_or_else(|| {
+        tallies.push((no, Tally::default()));
+        tallies.len() - 1
+    });
+    &mut tallies[at].1
+}
+
 impl Sum {
     pub(super) fn add(&mut self, tally: &Tally) {
         self.open += u64::from(tally.open);
         self.failed += tally.failed;
         self.running += u64::from(tally.running);
         self.work += tally.work;
+        self.left += tally.left;
     }
 
     fn take(&mut self, tally: &Tally) {
@@ -334,5 +350,6 @@ impl Sum {
         self.failed -= tally.failed;
         self.running -= u64::from(tally.running);
         self.work -= tally.work;
+        self.left -= tally.left;
     }
 }

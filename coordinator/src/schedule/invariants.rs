@@ -13,7 +13,7 @@ impl Schedule {
                 broken.push(format!("{name}: {what}"));
             }
         };
-        for (id, attempt) in &self.attempts {
+        for (id, attempt) in self.attempts.iter() {
             let worker = self.workers.get(&attempt.worker);
             let variant = &self.variants[&attempt.variant];
             say(
@@ -54,7 +54,7 @@ impl Schedule {
                 id,
             );
         }
-        for (id, worker) in &self.workers {
+        for (id, worker) in self.workers.iter() {
             say(
                 worker.attempts.iter().all(|a| self.attempts.get(a).is_some_and(|a| a.worker == *id)),
                 "S10 a worker holds live attempts only",
@@ -67,7 +67,7 @@ impl Schedule {
             }
         }
         let mut sums: BTreeMap<No, Sum> = BTreeMap::new();
-        for (key, variant) in &self.variants {
+        for (key, variant) in self.variants.iter() {
             say(variant.entry == self.entry(self.now, *key), "S13 a variant is indexed as it is", key);
             variant.entry.tallies.iter().for_each(|(no, t)| sums.entry(*no).or_default().add(t));
         }
@@ -77,7 +77,11 @@ impl Schedule {
             let going = self.going.contains(&sweep.no);
             say(going == sweep.goes_on(), "S15 a sweep goes on if nothing stops it", &sweep.no);
         }
-        for (id, worker) in &self.workers {
+        for (id, attempt) in self.attempts.iter() {
+            let lost = self.variants[&attempt.variant].losses.iter().any(|l| l.attempt == *id);
+            say(!lost, "S17 an attempt that lives is not among the lost", id);
+        }
+        for (id, worker) in self.workers.iter() {
             let idle = self.is_idle(worker).then_some(worker.kind);
             say(idle == worker.idle_as, "S16 a worker is idle if it is known as idle", id);
         }

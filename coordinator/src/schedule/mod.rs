@@ -8,7 +8,7 @@
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
 //! * [`control`]: cancel, pause, resume, retry, forget. * [`explain`]: why a cell is not running.
 //! * [`index`]: what is looked up instead of searched.
-//! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. * [`invariants`]: what is always true.
+//! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. [`table`]: how it is kept. * [`invariants`]: what is always true.
 
 /// Whether a fault is planted, for showing that the simulation finds it; never outside tests.
 macro_rules! planted {
@@ -40,6 +40,7 @@ mod step;
 mod stories;
 #[cfg(test)]
 mod story;
+mod table;
 mod view;
 
 pub use command::{Command, Order};

@@ -27,6 +27,16 @@ pub enum Misfit {
     Faulty { faults: u32 },
 }
 
+/// Cells that could be taken from an attempt.
+struct Split {
+    from: AttemptId,
+    cells: BTreeSet<CellKey>,
+    /// All that it has not started.
+    work: u64,
+    /// Of the sweeps that want the cells.
+    priority: i32,
+}
+
 impl Schedule {
     /// Why no worker that has called can run any waiting variant; empty while something runs, nothing waits, or one can.
     pub fn starved(&self) -> Vec<(WorkerId, Misfit)> {
@@ -39,7 +49,7 @@ impl Schedule {
             return Vec::new();
         }
         let mut reasons = Vec::new();
-        for (id, worker) in &self.workers {
+        for (id, worker) in self.workers.iter() {
             for variant in &waiting {
                 match self.unfit(worker, *variant) {
                     Some(misfit) => reasons.push((id.clone(), misfit)),
@@ -92,15 +102,21 @@ impl Schedule {
     }
 
     fn give(&mut self, now: Millis, worker: &WorkerId) -> bool {
-        if let Some((variant, cells)) = self.longest_waiting(now, worker) {
-            self.begin(now, worker, variant, cells);
-        } else if let Some((from, cells)) = self.largest_split(worker) {
+        let waiting = self.longest_waiting(now, worker);
+        let split = self.largest_split(worker).filter(|split| {
+            waiting
+                .as_ref()
+                .is_none_or(|(priority, ..)| split.priority >= *priority && self.is_late(split.work))
+        });
+        if let Some(Split { from, cells, .. }) = split {
             let planted = planted!(self, CellTwice);
             let attempt = self.attempts.get_mut(&from).expect("it was just chosen");
             let variant = attempt.variant;
             if !planted {
                 attempt.cells.retain(|c| !cells.contains(c));
             }
+            self.begin(now, worker, variant, cells);
+        } else if let Some((_, variant, cells)) = waiting {
             self.begin(now, worker, variant, cells);
         } else {
             return false;
@@ -118,9 +134,9 @@ impl Schedule {
             && (!self.free_cells(key).is_empty() || (variant.attempts.is_empty() && self.wanted_alone(key)))
     }
 
-    /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants one whose model
-    /// the worker has, and of those the longest.
-    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<(VariantKey, BTreeSet<CellKey>)> {
+    /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are
+    /// about the longest one whose model the worker has.
+    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<(i32, VariantKey, BTreeSet<CellKey>)> {
         let worker = &self.workers[id];
         let mut best = None;
         for (name, sweep) in &self.sweeps {
@@ -136,7 +152,8 @@ impl Schedule {
                 let model = self.index.model(*class);
                 let has_model = worker.last_model == Some(model) || worker.facts.models.contains(&model);
                 for (work, order, key) in queue.iter().rev() {
-                    let rank = (claim, has_model, *work, *order, Reverse(name));
+                    // Within a factor of two the model at hand comes before the length.
+                    let rank = (claim, work.max(&1).ilog2(), has_model, *work, *order, Reverse(name));
                     if best.as_ref().is_some_and(|(top, _, _)| rank <= *top) {
                         break;
                     }
@@ -147,7 +164,7 @@ impl Schedule {
                 }
             }
         }
-        best.map(|(_, key, cells)| (key, cells))
+        best.map(|(((priority, _), ..), key, cells)| (priority, key, cells))
     }
 
     /// The cells of a waiting variant that the worker can take up.
@@ -179,30 +196,37 @@ impl Schedule {
             || !self.workers.values().any(larger)
     }
 
+    /// So much work of one worker lasts longer than all that is left shared among all workers.
+    fn is_late(&self, work: u64) -> bool {
+        let left: u64 = self.going.iter().map(|no| self.sum(*no).left).sum();
+        work > left / self.workers.len().max(1) as u64
+    }
+
     /// Half of the unstarted work of the attempt that has most of it; its worker keeps at least one cell.
-    fn largest_split(&self, id: &WorkerId) -> Option<(AttemptId, BTreeSet<CellKey>)> {
+    fn largest_split(&self, id: &WorkerId) -> Option<Split> {
         let worker = &self.workers[id];
-        let mut best: Option<(u64, &AttemptId, Vec<CellKey>)> = None;
+        let mut best: Option<(u64, AttemptId, Vec<CellKey>)> = None;
         for (class, splits) in &self.index.splits {
             if !self.index.fits(worker.kind, *class) && !planted!(self, Misfit) {
                 continue;
             }
-            for (work, Reverse(attempt_id)) in splits.iter().rev() {
+            for (work, Reverse((epoch, n))) in splits.iter().rev() {
                 if best.as_ref().is_some_and(|(most, _, _)| work <= most) {
                     break;
                 }
-                let attempt = &self.attempts[attempt_id];
+                let id = AttemptId { instance: self.instance.clone(), epoch: *epoch, n: *n };
+                let attempt = &self.attempts[&id];
                 let variant = &self.variants[&attempt.variant];
                 let mut unstarted = self.unstarted(variant, attempt);
                 unstarted.retain(|c| self.large_enough(worker, attempt.variant, &variant.cells[c].trouble));
                 if !unstarted.is_empty() {
-                    best = Some((*work, attempt_id, unstarted));
+                    best = Some((*work, id, unstarted));
                     break;
                 }
             }
         }
         let (_, from, unstarted) = best?;
-        let costs = &self.variants[&self.attempts[from].variant].cells;
+        let costs = &self.variants[&self.attempts[&from].variant].cells;
         let work: u64 = unstarted.iter().map(|c| costs[c].cost.max(1)).sum();
         let mut taken = 0;
         let mut cells = BTreeSet::new();
@@ -213,7 +237,12 @@ impl Schedule {
             taken += costs[&cell].cost.max(1);
             cells.insert(cell);
         }
-        Some((from.clone(), cells))
+        let wanting = self
+            .sweeps
+            .values()
+            .filter(|s| s.goes_on() && cells.iter().any(|c| costs[c].wants.contains(&s.no)));
+        let priority = wanting.map(|s| s.priority).max().unwrap_or(i32::MIN);
+        Some(Split { from, cells, work, priority })
     }
 }
 

@@ -2,9 +2,11 @@
 
 use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
 use super::index::{Entry, Index, No, Sum};
+use super::table::Table;
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Durations of the protocol.
@@ -42,11 +44,11 @@ pub struct Schedule {
     /// Something happened that can finish a sweep.
     pub(super) unsettled: bool,
     pub(super) sweeps: BTreeMap<Name, Sweep>,
-    pub(super) variants: BTreeMap<VariantKey, Variant>,
+    pub(super) variants: Table<VariantKey, Variant>,
     /// The variant of every cell.
-    pub(super) homes: BTreeMap<CellKey, VariantKey>,
-    pub(super) workers: BTreeMap<WorkerId, Worker>,
-    pub(super) attempts: BTreeMap<AttemptId, Attempt>,
+    pub(super) homes: Table<CellKey, VariantKey>,
+    pub(super) workers: Table<WorkerId, Worker>,
+    pub(super) attempts: Table<AttemptId, Attempt>,
     pub(super) index: Index,
     /// What variants add to the sweep of each number.
     pub(super) sums: BTreeMap<No, Sum>,
@@ -159,6 +161,13 @@ pub(super) struct Cell {
     pub(super) trouble: Trouble,
 }
 
+impl Cell {
+    /// Cells of a variant are done in this order: the longest first, so that none is begun late.
+    pub(super) fn rank(&self) -> (Reverse<u64>, usize) {
+        (Reverse(self.cost), self.order)
+    }
+}
+
 /// The failures of one key, since this coordinator's start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trouble {
@@ -259,10 +268,10 @@ impl Schedule {
             bug: None,
             unsettled: false,
             sweeps: BTreeMap::new(),
-            variants: BTreeMap::new(),
-            homes: BTreeMap::new(),
-            workers: BTreeMap::new(),
-            attempts: BTreeMap::new(),
+            variants: Table::default(),
+            homes: Table::default(),
+            workers: Table::default(),
+            attempts: Table::default(),
             index: Index::default(),
             sums: BTreeMap::new(),
             going: BTreeSet::new(),

@@ -65,7 +65,7 @@ impl Schedule {
             Some(worker) if worker.facts.same_kind(&sync.facts) => worker.kind,
             _ => self.index.kind(&sync.facts),
         };
-        let worker = self.workers.entry(id.clone()).or_insert_with(|| Worker {
+        let worker = self.workers.get_or_insert_with(&id, || Worker {
             facts: sync.facts.clone(),
             heard: now,
             draining: false,
@@ -128,7 +128,9 @@ impl Schedule {
             finished += u64::from(self.variant_is_done(report.variant));
             self.end_rivals(report);
         }
-        for cell in &report.cells_done {
+        let known = &self.variants[&report.variant].cells;
+        let news = report.cells_done.iter().filter(|c| known.get(*c).is_none_or(|state| !state.done));
+        for cell in &news.copied().collect::<Vec<_>>() {
             finished += u64::from(self.cell_is_done(*cell));
         }
         if finished > 0 {
@@ -228,7 +230,7 @@ impl Schedule {
         let order = |attempt_id: &AttemptId| {
             let attempt = &self.attempts[attempt_id];
             let cells = &self.variants[&attempt.variant].cells;
-            let mut ordered: Vec<_> = attempt.cells.iter().map(|c| (cells[c].order, *c)).collect();
+            let mut ordered: Vec<_> = attempt.cells.iter().map(|c| (cells[c].rank(), *c)).collect();
             ordered.sort_unstable();
             Order {
                 attempt: attempt_id.clone(),

@@ -5,9 +5,11 @@
 //! world itself knows (W1…, [`oracle`]). Once the world turns quiet every sweep comes to its end: each cell is in the bucket or was
 //! given up by its own fault. Everything follows from the seed. [`planted`] shows that faults are found.
 
+mod bench;
 mod coordinator;
 mod coverage;
 mod dice;
+mod makespan;
 mod oracle;
 mod planted;
 mod storm;

@@ -144,7 +144,7 @@ impl World {
 
     pub(super) fn check_bucket(&self) {
         for coordinator in &self.coordinators {
-            for (key, variant) in &coordinator.schedule.variants {
+            for (key, variant) in coordinator.schedule.variants.iter() {
                 let there = !variant.done || self.variants_there.contains(key);
                 let cells = variant.cells.iter().all(|(c, s)| !s.done || self.cells_there.contains(c));
                 assert!(there && cells, "W11 nothing is believed done that the bucket does not hold");
@@ -236,7 +236,7 @@ impl Coordinator {
         if self.draining || self.superseded || !self.reconciled(now) {
             return;
         }
-        for (id, worker) in &self.schedule.workers {
+        for (id, worker) in self.schedule.workers.iter() {
             if worker.call.is_none() || worker.draining || !worker.attempts.is_empty() {
                 continue;
             }
@@ -306,12 +306,12 @@ impl Coordinator {
         if self.schedule.superseded {
             return;
         }
-        for (id, attempt) in &self.schedule.attempts {
+        for (id, attempt) in self.schedule.attempts.iter() {
             let failed = self.kept.contains(&(id.clone(), attempt.variant.0));
             assert!(!failed, "W19 an attempt that failed does not live again: {id}");
         }
         let newest = |id: &WorkerId| self.heard.get(id).map(|s| s.call);
-        for (id, worker) in &self.schedule.workers {
+        for (id, worker) in self.schedule.workers.iter() {
             assert!(newest(id) == Some(worker.newest), "W17 a worker's newest call is what counts: {id}");
             let fresh = worker.attempts.iter().filter(|a| !worker.reported.contains(*a)).count();
             assert!(fresh <= 1, "W18 a worker is given one shard at a time: {id}");

@@ -71,6 +71,9 @@ impl World {
                     (FaultKind::StoreError, FailureCode::StoreError)
                 };
                 self.workers.get_mut(&name).unwrap().excuse(kind, code);
+                if self.dice.percent(50) {
+                    self.late_call(&name); // from before it failed
+                }
             }
             _ => {}
         }

@@ -1,0 +1,249 @@
+//! How long a sweep takes on 1 to 1,000 devices beside the least time that it could take. The schedule sees estimates; true times
+//! are log-normal around them with sigma 0.3. `make bench-schedule` prints the table.
+//!
+//! The bound is max(total / devices, longest prune + longest cell of one variant) of true times.
+
+use super::dice::Dice;
+use crate::schedule::{
+    CellPlan, Command, Event, Millis, Needs, Order, Phase, Report, Schedule, Submission, Sync, Timing,
+    VariantPlan, WorkerFacts, WorkerId,
+};
+use espalier_proto::ids::{CellKey, Digest, ModelDigest, VariantKey};
+use espalier_proto::recipe::Backend;
+use espalier_proto::sweep::Limits;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+
+const SIGMA: f64 = 0.3;
+
+/// A sweep with its true times, milliseconds.
+struct Sweep {
+    submission: Submission,
+    prunes: BTreeMap<VariantKey, u64>,
+    cells: BTreeMap<CellKey, u64>,
+}
+
+/// Standard normal (Box, Muller 1958).
+fn normal(dice: &mut Dice) -> f64 {
+    let mut unit = || (dice.roll() >> 11) as f64 / (1u64 << 53) as f64;
+    let (u, v) = (unit().max(1e-300), unit());
+    (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+/// Models whose forward passes span two orders of magnitude, methods from magnitude to reconstruction, tasks from a hundred
+/// items to ten thousand.
+fn sweep(seed: u64, recipes: u64) -> Sweep {
+    let mut dice = Dice(seed);
+    let models = [0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 7.0, 8.0];
+    let tasks = [0.2, 0.5, 0.8, 1.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
+    let methods = [0.5, 4.0, 5.0, 12.0];
+    let mut sweep = Sweep {
+        submission: Submission {
+            sweep: "grid".parse().unwrap(),
+            priority: 0,
+            limits: Limits::default(),
+            variants: Vec::new(),
+            variants_done: BTreeSet::new(),
+            cells_done: BTreeSet::new(),
+            given_up: BTreeMap::new(),
+        },
+        prunes: BTreeMap::new(),
+        cells: BTreeMap::new(),
+    };
+    let mut truly = |estimate: f64| (estimate * (SIGMA * normal(&mut dice)).exp() * 1000.0).max(1.0) as u64;
+    for (m, size) in models.iter().enumerate() {
+        for r in 0..recipes {
+            let id = m as u64 * recipes + r;
+            let key = VariantKey(Digest::of(format!("v{id}").as_bytes()));
+            let prune = 20.0 * size * methods[r as usize % methods.len()];
+            sweep.prunes.insert(key, truly(prune));
+            let mut cells = Vec::new();
+            for (t, task) in tasks.iter().enumerate() {
+                let key = CellKey(Digest::of(format!("c{id}.{t}").as_bytes()));
+                let cost = 10.0 * size * task;
+                sweep.cells.insert(key, truly(cost));
+                cells.push(CellPlan { key, cost: (cost * 1000.0) as u64 });
+            }
+            let needs = Needs {
+                model: ModelDigest(Digest::of(&[m as u8])),
+                backend: Backend::Cuda,
+                threads: None,
+                device_kind: None,
+                memory: 0,
+                stages: BTreeMap::new(),
+            };
+            let cost = (prune * 1000.0) as u64;
+            sweep.submission.variants.push(VariantPlan { key, needs, cost, wanted_alone: false, cells });
+        }
+    }
+    sweep
+}
+
+#[derive(Default)]
+struct Device {
+    order: Option<Order>,
+    variant_done: bool,
+    done: BTreeSet<CellKey>,
+    begun: Option<CellKey>,
+}
+
+impl Device {
+    /// Takes the answer; the time that what it does next takes, if it does anything.
+    fn next(&mut self, sweep: &Sweep, there: &BTreeSet<VariantKey>) -> Option<u64> {
+        let order = self.order.as_ref()?;
+        if !self.variant_done && !there.contains(&order.variant) {
+            return Some(sweep.prunes[&order.variant]);
+        }
+        self.variant_done = true;
+        self.begun = order.cells.iter().find(|c| !self.done.contains(*c)).copied();
+        self.begun.map(|c| sweep.cells[&c])
+    }
+
+    fn reports(&self) -> Vec<Report> {
+        let report = |order: &Order| Report {
+            variant: order.variant,
+            attempt: order.attempt.clone(),
+            phase: if self.variant_done { Phase::Evaluating } else { Phase::Pruning },
+            progress: (0, 0),
+            variant_done: self.variant_done,
+            cells_done: self.done.clone(),
+            cells_begun: self.begun.into_iter().collect(),
+            faults: Vec::new(),
+        };
+        self.order.iter().map(report).collect()
+    }
+}
+
+struct Cluster<'a> {
+    sweep: &'a Sweep,
+    schedule: Schedule,
+    devices: Vec<Device>,
+    there: BTreeSet<VariantKey>,
+    /// When a device gets something done.
+    ends: BinaryHeap<Reverse<(u64, usize)>>,
+    calls: u64,
+    over: bool,
+}
+
+impl Cluster<'_> {
+    fn call(&mut self, now: u64, at: usize) {
+        self.calls += 1;
+        let facts = WorkerFacts {
+            host: String::new(),
+            pid: 0,
+            device: String::new(),
+            backend: Backend::Cuda,
+            memory: 1,
+            fingerprint: String::new(),
+            stages: BTreeMap::new(),
+            threads: 1,
+            models: BTreeSet::new(),
+        };
+        let sync = Sync {
+            worker: WorkerId(format!("{at:04}")),
+            call: self.calls,
+            facts,
+            draining: false,
+            epoch_seen: 0,
+            shards: self.devices[at].reports(),
+        };
+        for command in self.schedule.step(Millis(now), Event::Sync(Box::new(sync))) {
+            match command {
+                Command::Answer { worker, orders, .. } => self.take(now, worker.0.parse().unwrap(), orders),
+                Command::SweepDone { .. } => self.over = true,
+                _ => {}
+            }
+        }
+    }
+
+    fn take(&mut self, now: u64, at: usize, mut orders: Vec<Order>) {
+        let device = &mut self.devices[at];
+        let same = orders.first().map(|o| &o.attempt) == device.order.as_ref().map(|o| &o.attempt);
+        if !same {
+            *device = Device::default();
+        }
+        device.order = orders.pop();
+        if same && device.begun.is_some() {
+            return;
+        }
+        match device.next(self.sweep, &self.there) {
+            Some(time) => {
+                self.ends.push(Reverse((now + time, at)));
+                if self.devices[at].begun.is_some() {
+                    self.call(now, at); // what has begun is said at once
+                }
+            }
+            None => self.call(now, at),
+        }
+    }
+}
+
+/// Time to the end, and the bound.
+fn makespan(sweep: &Sweep, devices: usize) -> (u64, u64) {
+    let forever = Millis(u64::MAX / 4);
+    let timing = Timing { lease: forever, busy: forever, hold: forever, reconcile: Millis(0) };
+    let mut cluster = Cluster {
+        sweep,
+        schedule: Schedule::new("main".parse().unwrap(), 1, timing),
+        devices: (0..devices).map(|_| Device::default()).collect(),
+        there: BTreeSet::new(),
+        ends: BinaryHeap::new(),
+        calls: 0,
+        over: false,
+    };
+    cluster.schedule.step(Millis(0), Event::Submit(Box::new(sweep.submission.clone())));
+    (0..devices).for_each(|at| cluster.call(0, at));
+    let mut now = 0;
+    while !cluster.over {
+        let Reverse((end, at)) = cluster.ends.pop().expect("somebody does what is left");
+        now = end;
+        let device = &mut cluster.devices[at];
+        match device.begun.take() {
+            Some(cell) => drop(device.done.insert(cell)),
+            None => {
+                device.variant_done = true;
+                cluster.there.extend(device.order.as_ref().map(|o| o.variant));
+            }
+        }
+        cluster.call(now, at);
+    }
+    let total: u64 = sweep.prunes.values().sum::<u64>() + sweep.cells.values().sum::<u64>();
+    let longest = sweep
+        .submission
+        .variants
+        .iter()
+        .map(|v| sweep.prunes[&v.key] + v.cells.iter().map(|c| sweep.cells[&c.key]).max().unwrap_or(0));
+    (now, longest.max().unwrap_or(0).max(total.div_ceil(devices as u64)))
+}
+
+fn table(recipes: u64, seeds: u64) -> f64 {
+    let mut worst: f64 = 0.0;
+    println!("{} variants, {} cells", recipes * 10, recipes * 120);
+    for devices in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] {
+        let over = (0..seeds).map(|seed| {
+            let (time, bound) = makespan(&sweep(seed, recipes), devices);
+            100.0 * (time as f64 / bound as f64 - 1.0)
+        });
+        let over: Vec<f64> = over.collect();
+        let most = over.iter().copied().fold(0.0, f64::max);
+        let mean = over.iter().sum::<f64>() / seeds as f64;
+        println!("{devices:>5} devices: {mean:5.2} % over the bound, at most {most:5.2} %");
+        worst = worst.max(most);
+    }
+    worst
+}
+
+#[test]
+#[ignore = "takes minutes without optimization; make bench-schedule runs it"]
+fn the_makespan_is_near_the_bound_on_1_to_1000_devices() {
+    table(48, 5);
+    table(240, 3);
+}
+
+#[test]
+fn the_makespan_of_a_small_sweep_is_near_the_bound() {
+    for devices in [1, 4, 16] {
+        let (time, bound) = makespan(&sweep(1, 4), devices);
+        assert!(time as f64 <= 1.03 * bound as f64, "{devices} devices: {time} ms, bound {bound} ms");
+    }
+}
