@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda bench check goldens
+.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda bench check goldens sim bench-schedule
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,16 @@ cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cud
 
 bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
 	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture
+
+# The scheduler needs no torch; optimized, with its invariants on (sim) or off (bench-schedule).
+SCHEDULE = $(CARGO) test --quiet -p espalier --lib --config 'profile.dev.package.espalier.opt-level=3' --config 'profile.dev.package.espalier-proto.opt-level=3'
+WORLDS ?= 1000000
+sim: ## WORLDS random worlds of the scheduler (default 1000000), on all cores
+	ESPALIER_WORLDS=$(WORLDS) $(SCHEDULE) -- schedule::simulation::worlds --nocapture
+	$(SCHEDULE) -- schedule::simulation::planted schedule::simulation::coverage --nocapture
+
+bench-schedule: ## how long a step of the scheduler takes, and simulated makespans beside their bound
+	$(SCHEDULE) --config 'profile.dev.package.espalier.debug-assertions=false' -- schedule::simulation --ignored --nocapture --test-threads 1
 
 DEVICE ?= cuda:0
 test-cuda: cuda-suite ## the golden tests on DEVICE (default cuda:0)

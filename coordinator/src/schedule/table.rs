@@ -1,6 +1,8 @@
 //! A map that is looked up by hash and read in the order of its keys: what is found costs one look, and no order of chance can
 //! reach a command.
 
+#![expect(clippy::disallowed_types, reason = "it is read in the order of its keys")]
+
 use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::ops::Index;

@@ -180,7 +180,11 @@ impl World {
 impl Coordinator {
     /// A new shard is of the highest priority that its worker could have been given, and not too large for it.
     fn best_choice(&self, now: u64, worker: &WorkerId, order: &Order) {
-        let chosen = self.priority(order.variant, &order.cells);
+        // What was given out in one step may have been split again in the same step.
+        let given = self.schedule.variants[&order.variant].attempts.iter().filter(|id| self.is_fresh(id));
+        let cells: Vec<CellKey> =
+            given.flat_map(|id| self.schedule.attempts[id].cells.iter().copied()).collect();
+        let chosen = self.priority(order.variant, &cells);
         for variant in self.schedule.variants.keys() {
             let cells = self.could_be_given(now, worker, *variant);
             let higher = cells.is_some_and(|c| self.priority(*variant, &c) > chosen);
