@@ -89,11 +89,16 @@ impl Schedule {
 
     /// Ends other attempts that still prepare a variant whose checkpoint this attempt has put into the bucket.
     pub(super) fn end_rivals(&mut self, report: &Report) {
-        for id in self.variants[&report.variant].attempts.clone() {
-            let other = &self.attempts[&id];
-            if id != report.attempt && other.prepares && !other.reach.variant_done {
-                self.end(&id);
-            }
+        let live = &self.variants[&report.variant].attempts;
+        if live.len() < 2 && live.contains(&report.attempt) {
+            return;
+        }
+        let rivals = live.iter().filter(|id| {
+            let other = &self.attempts[*id];
+            **id != report.attempt && other.prepares && !other.reach.variant_done
+        });
+        for id in rivals.cloned().collect::<Vec<_>>() {
+            self.end(&id);
         }
     }
 
@@ -108,6 +113,9 @@ impl Schedule {
                 && report.faults.iter().all(|f| f.key != c.0)
                 && !known[c].trouble.seen.contains(&report.attempt)
         });
+        if taken.is_empty() {
+            return taken;
+        }
         for id in self.variants[&report.variant].attempts.clone() {
             if id == report.attempt {
                 continue;

@@ -3,7 +3,7 @@
 use super::command::Command;
 use super::event::{Millis, Submission, VariantPlan};
 use super::index::{Entry, No, Sum};
-use super::state::{Cell, Schedule, Sweep, Variant};
+use super::state::{Attempt, Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeSet;
@@ -161,19 +161,19 @@ impl Schedule {
 
     /// Cells of a variant that are wanted, not done and not given up, in order.
     pub(super) fn open_cells(&self, key: VariantKey) -> Vec<CellKey> {
-        let variant = &self.variants[&key];
-        let mut open: Vec<_> =
-            variant.cells.iter().filter(|(_, c)| self.is_open(c)).map(|(k, c)| (c.rank(), *k)).collect();
-        open.sort_unstable();
-        open.into_iter().map(|(_, k)| k).collect()
+        in_order(self.variants[&key].cells.iter().filter(|(_, c)| self.is_open(c)))
     }
 
-    /// Open cells that no live attempt has, or has begun and may have lost to another.
+    /// Open cells that no live attempt has, or has begun and may have lost to another; in order.
     pub(super) fn free_cells(&self, key: VariantKey) -> Vec<CellKey> {
-        let mut open = self.open_cells(key);
-        let attempts = &self.variants[&key].attempts;
-        open.retain(|c| !attempts.iter().any(|a| self.attempts[a].has(c)));
-        open
+        in_order(self.free(&self.variants[&key]).into_iter())
+    }
+
+    /// The same, in any order.
+    pub(super) fn free<'a>(&'a self, variant: &'a Variant) -> Vec<(&'a CellKey, &'a Cell)> {
+        let live: Vec<&Attempt> = variant.attempts.iter().map(|id| &self.attempts[id]).collect();
+        let open = variant.cells.iter().filter(|(_, c)| self.is_open(c));
+        open.filter(|(key, _)| !live.iter().any(|a| a.has(key))).collect()
     }
 
     /// Gives cells that came in late to the attempt that is already preparing their variant.
@@ -217,9 +217,14 @@ impl Schedule {
         }
         state.done = true;
         self.index.mark(*home);
-        for id in variant.attempts.clone() {
-            let attempt = self.attempts.get_mut(&id).expect("a variant names live attempts");
-            attempt.cells.remove(&cell);
+        let mut emptied = Vec::new();
+        for id in &variant.attempts {
+            let attempt = self.attempts.get_mut(id).expect("a variant names live attempts");
+            if attempt.cells.remove(&cell) && attempt.cells.is_empty() {
+                emptied.push(id.clone());
+            }
+        }
+        for id in emptied {
             self.end_if_finished(&id);
         }
         true
@@ -275,4 +280,10 @@ impl Schedule {
     pub(super) fn sum(&self, no: No) -> Sum {
         self.sums.get(&no).copied().unwrap_or_default()
     }
+}
+
+fn in_order<'a>(cells: impl Iterator<Item = (&'a CellKey, &'a Cell)>) -> Vec<CellKey> {
+    let mut ranked: Vec<_> = cells.map(|(key, c)| (c.rank(), *key)).collect();
+    ranked.sort_unstable();
+    ranked.into_iter().map(|(_, key)| key).collect()
 }

@@ -5,7 +5,7 @@
 use super::blame::NODE_FAULTS;
 use super::event::{Millis, Needs, WorkerFacts, WorkerId};
 use super::place::misfit;
-use super::state::{Attempt, Schedule, Variant, Worker};
+use super::state::{Attempt, Cell, Schedule, Variant, Worker};
 use espalier_proto::ids::{CellKey, ModelDigest, VariantKey};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -214,15 +214,13 @@ impl Schedule {
         let calm_at = variant.trouble.not_before;
         let alone = !variant.done && variant.attempts.is_empty() && self.wanted_alone(key);
         let closed = variant.trouble.quarantined.is_some() || !(variant.attempts.is_empty() || variant.done);
-        let free = if closed { Vec::new() } else { self.free_cells(key) };
+        let free = if closed { Vec::new() } else { self.free(variant) };
         if !closed && (alone || !free.is_empty()) {
-            let mut timers: Vec<Millis> = free.iter().map(|c| variant.cells[c].trouble.not_before).collect();
-            timers.push(calm_at);
-            entry.timer = timers.into_iter().filter(|at| *at > now).min();
-            let ready = |c: &&CellKey| variant.cells[*c].trouble.not_before <= now;
-            let ready: Vec<&CellKey> = free.iter().filter(ready).collect();
-            if calm_at <= now && (alone || !ready.is_empty()) {
-                let cells = ready.iter().map(|c| &variant.cells[*c]);
+            let times = free.iter().map(|(_, c)| c.trouble.not_before).chain([calm_at]);
+            entry.timer = times.filter(|at| *at > now).min();
+            let ready = free.iter().map(|(_, c)| *c).filter(|c| c.trouble.not_before <= now);
+            if calm_at <= now && (alone || ready.clone().next().is_some()) {
+                let cells = ready;
                 let pruning = if variant.done { 0 } else { variant.cost };
                 let work = pruning + cells.clone().map(|c| c.cost).sum::<u64>();
                 let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);
@@ -233,9 +231,7 @@ impl Schedule {
         }
         if variant.done {
             for id in &variant.attempts {
-                let cells = self.unstarted(variant, &self.attempts[id]);
-                if !cells.is_empty() {
-                    let work = cells.iter().map(|c| variant.cells[c].cost.max(1)).sum();
+                if let Some(work) = self.split_work(variant, &self.attempts[id]) {
                     entry.splits.push(((id.epoch, id.n), work));
                     entry.sized |= variant.cells.values().any(|c| c.trouble.too_small > 0);
                 }
@@ -278,18 +274,30 @@ impl Schedule {
         tallies
     }
 
-    /// Cells of an attempt that could be taken from it, in order; it keeps at least one.
-    pub(super) fn unstarted(&self, variant: &Variant, attempt: &Attempt) -> Vec<CellKey> {
-        let begun = |c: &CellKey| variant.attempts.iter().any(|a| self.attempts[a].begun.contains(c));
-        let mut unstarted: Vec<_> = attempt
+    /// Cells of an attempt that nobody has begun.
+    fn not_begun<'a>(&'a self, variant: &'a Variant, attempt: &'a Attempt) -> Vec<(&'a CellKey, &'a Cell)> {
+        let begun: Vec<_> = variant.attempts.iter().map(|a| &self.attempts[a].begun).collect();
+        let open = attempt
             .cells
             .iter()
-            .filter(|c| !begun(c) || planted!(self, BegunSplit))
-            .map(|c| (variant.cells[c].rank(), *c))
-            .collect();
-        unstarted.sort_unstable();
+            .filter(|c| !begun.iter().any(|b| b.contains(*c)) || planted!(self, BegunSplit));
+        open.map(|c| (c, &variant.cells[c])).collect()
+    }
+
+    /// Cells of an attempt that could be taken from it, in order; it keeps at least one.
+    pub(super) fn unstarted(&self, variant: &Variant, attempt: &Attempt) -> Vec<CellKey> {
+        let mut unstarted = self.not_begun(variant, attempt);
+        unstarted.sort_unstable_by_key(|(key, c)| (c.rank(), **key));
         let keep = usize::from(unstarted.len() == attempt.cells.len());
-        unstarted.into_iter().skip(keep).map(|(_, c)| c).collect()
+        unstarted.into_iter().skip(keep).map(|(key, _)| *key).collect()
+    }
+
+    /// The work of those cells.
+    fn split_work(&self, variant: &Variant, attempt: &Attempt) -> Option<u64> {
+        let costs: Vec<u64> = self.not_begun(variant, attempt).iter().map(|(_, c)| c.cost.max(1)).collect();
+        let keep = costs.len() == attempt.cells.len();
+        let kept = if keep { costs.iter().copied().max().unwrap_or(0) } else { 0 };
+        (costs.len() > usize::from(keep)).then(|| costs.iter().sum::<u64>() - kept)
     }
 
     /// The worker changed: it may have become idle, or busy.

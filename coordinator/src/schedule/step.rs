@@ -82,14 +82,19 @@ impl Schedule {
         if worker.newest > sync.call && !planted!(self, StaleCall) {
             return; // an older call that arrived late: what it says is no longer the case
         }
-        let before = std::mem::take(&mut worker.reported);
+        // Most calls name what the one before named.
+        let same = worker.reported.len() == sync.shards.len()
+            && sync.shards.iter().all(|s| worker.reported.contains(&s.attempt));
+        let before = if same { BTreeSet::new() } else { std::mem::take(&mut worker.reported) };
         worker.facts = sync.facts;
         worker.kind = kind;
         worker.heard = now;
         worker.newest = sync.call;
         worker.draining = sync.draining;
         worker.call = Some((sync.call, now));
-        worker.reported = sync.shards.iter().map(|s| s.attempt.clone()).collect();
+        if !same {
+            worker.reported = sync.shards.iter().map(|s| s.attempt.clone()).collect();
+        }
         for report in &sync.shards {
             self.absorb(now, &id, report, commands);
         }
@@ -168,6 +173,9 @@ impl Schedule {
         before: &BTreeSet<AttemptId>,
         commands: &mut Vec<Command>,
     ) {
+        if before.is_empty() {
+            return;
+        }
         let known = &self.workers[worker];
         let gone: Vec<AttemptId> = known
             .attempts
