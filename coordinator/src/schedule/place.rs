@@ -103,11 +103,16 @@ impl Schedule {
 
     fn give(&mut self, now: Millis, worker: &WorkerId) -> bool {
         let waiting = self.longest_waiting(now, worker);
-        let split = self.largest_split(worker).filter(|split| {
-            waiting
-                .as_ref()
-                .is_none_or(|(priority, ..)| split.priority >= *priority && self.is_late(split.work))
-        });
+        let splits = self.index.splits.values();
+        let most = splits.filter_map(|s| s.last()).map(|(work, _)| *work).max().unwrap_or(0);
+        let split = match &waiting {
+            None => self.largest_split(worker),
+            Some(_) if !self.is_late(most) => None,
+            Some((priority, ..)) => {
+                let split = self.largest_split(worker);
+                split.filter(|split| split.priority >= *priority && self.is_late(split.work))
+            }
+        };
         if let Some(Split { from, cells, .. }) = split {
             let planted = planted!(self, CellTwice);
             let attempt = self.attempts.get_mut(&from).expect("it was just chosen");
