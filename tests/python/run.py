@@ -124,6 +124,17 @@ def check_demo(work):
             check(f"{model} {task}: at 80 % most of the margin is gone", left < 0.5, f"{left:.2f} of it is left")
 
 
+def check_cuda_library():
+    """The CUDA part of the installed torch opens in a worker, links followed, whether or not there is a GPU."""
+    library = Path(torch.__file__).parent / "lib/libtorch_cuda.so"
+    if not library.exists():
+        print("skip the installed torch is without CUDA")
+        return
+    done = subprocess.run([BIN / "espalier-worker", "doctor", "--device", "cuda:0", "--libtorch-cuda", library], capture_output=True, text=True)
+    fine = done.returncode == 0 or "libtorch_cuda.so is open, but there is no NVIDIA driver" in done.stderr
+    check("libtorch_cuda.so opens in the worker", fine, done.stderr.strip() or done.stdout.strip())
+
+
 def main():
     torch.set_num_threads(2)
     with tempfile.TemporaryDirectory() as folder:
@@ -133,6 +144,7 @@ def main():
             check_scores(model, work)
             check_perplexity(model, work)
         check_demo(work)
+    check_cuda_library()
     # The form that a reader of test logs looks for.
     print(f"{'FAILED: ' + ', '.join(failures) if failures else 'all equal'}")
     sys.exit(1 if failures else 0)

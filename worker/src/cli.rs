@@ -69,6 +69,9 @@ struct DeviceArgs {
     /// CPU: threads that compute. They change last bits, so they are the sweep's, never the machine's.
     #[arg(long, default_value_t = 2, env = "ESPALIER_THREADS")]
     threads: u32,
+    /// CUDA: the libtorch_cuda.so to open [default: the one beside libtorch_cpu.so].
+    #[arg(long, value_name = "FILE", env = "ESPALIER_LIBTORCH_CUDA")]
+    libtorch_cuda: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -107,7 +110,7 @@ struct Logs {
 enum CliError {
     #[error(transparent)]
     Session(#[from] SessionError),
-    #[error("this device cannot work: {0}")]
+    #[error("this device cannot work")]
     Device(#[source] ShardError),
     #[error("this process cannot start: {action}")]
     Process {
@@ -193,7 +196,13 @@ fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<Child
     }
     let exe = std::env::current_exe()
         .map_err(|source| CliError::Process { action: "finding its own binary", source })?;
-    Ok(ChildOptions { exe, device: device.device.clone(), threads: device.threads, memory_bytes })
+    Ok(ChildOptions {
+        exe,
+        device: device.device.clone(),
+        threads: device.threads,
+        memory_bytes,
+        libtorch_cuda: device.libtorch_cuda.clone(),
+    })
 }
 
 async fn examine(doctor: &Doctor) -> Result<(), CliError> {

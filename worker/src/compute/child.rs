@@ -25,6 +25,8 @@ pub struct ChildOptions {
     pub threads: u32,
     /// Memory that it may use, bytes.
     pub memory_bytes: Option<u64>,
+    /// The libtorch_cuda.so to open; the one beside libtorch_cpu.so where `None`.
+    pub libtorch_cuda: Option<PathBuf>,
 }
 
 /// Why a request has no answer.
@@ -102,6 +104,9 @@ impl Child {
         command.args(["--parent", &std::process::id().to_string()]);
         if let Some(bytes) = options.memory_bytes {
             command.args(["--memory-bytes", &bytes.to_string()]);
+        }
+        if let Some(file) = &options.libtorch_cuda {
+            command.arg("--libtorch-cuda").arg(file);
         }
         // Threads change last bits: one number decides, and nothing may adapt it.
         let threads = options.threads.to_string();

@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::FromRawFd;
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// What the supervisor tells its child at the start.
@@ -28,6 +29,9 @@ pub struct Options {
     /// Memory that may be used, bytes; default: what the device has.
     #[arg(long)]
     pub memory_bytes: Option<u64>,
+    /// The libtorch_cuda.so to open; default: the one beside libtorch_cpu.so.
+    #[arg(long)]
+    pub libtorch_cuda: Option<PathBuf>,
     /// Process id of the supervisor.
     #[arg(long)]
     pub parent: u32,

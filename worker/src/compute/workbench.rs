@@ -56,7 +56,7 @@ type Progress<'a> = &'a dyn Fn(u64, u64);
 impl Workbench {
     /// Takes the device.
     pub fn new(options: &Options) -> Result<Self, WorkError> {
-        let device = device::open(&options.device, options.threads, None)?;
+        let device = device::open(&options.device, options.threads, options.libtorch_cuda.as_deref())?;
         // The rest is for the context of CUDA, or for the system.
         let memory_bytes =
             options.memory_bytes.unwrap_or_else(|| device::describe(device).memory_bytes / 5 * 4);

@@ -98,31 +98,38 @@ fn openmp_dynamic_off() {
     }
 }
 
+/// Brings CUDA's part of libtorch into this process. A file that was asked for is opened even without a driver, so that a wrong
+/// path is told wherever it is tried.
 fn open_cuda(asked_for: Option<&Path>) -> Result<(), String> {
     let loaded = loaded_libraries();
-    if loaded.iter().any(|path| path.file_name().is_some_and(|n| n == "libtorch_cuda.so")) {
-        return Ok(());
-    }
-    if !nvidia::driver_is_there() {
-        return Err("there is no NVIDIA driver".to_owned());
+    let named = |name: &str| loaded.iter().find(|path| path.file_name().is_some_and(|n| n == name));
+    if let Some(before) = named("libtorch_cuda.so") {
+        return needs_driver(before);
     }
     let path = match asked_for {
-        Some(path) => path.to_owned(),
+        // Links followed: what it needs lies beside the file itself ($ORIGIN), which a folder of links may not have.
+        Some(path) => path.canonicalize().map_err(|e| format!("{}: {e}", path.display()))?,
+        None if !nvidia::driver_is_there() => return Err("there is no NVIDIA driver".to_owned()),
         None => {
-            let cpu = loaded.iter().find(|path| path.file_name().is_some_and(|n| n == "libtorch_cpu.so"));
-            let cpu = cpu.ok_or("libtorch_cpu.so is not among the loaded libraries")?;
-            cpu.with_file_name("libtorch_cuda.so")
+            let cpu = named("libtorch_cpu.so").ok_or("libtorch_cpu.so is not among the loaded libraries")?;
+            let path = cpu.with_file_name("libtorch_cuda.so");
+            path.canonicalize()
+                .map_err(|e| format!("{}: {e}, expected a libtorch with CUDA", path.display()))?
         }
     };
-    if !path.exists() {
-        return Err(format!("{} is not there, expected a libtorch with CUDA", path.display()));
-    }
     // SAFETY: libtorch's own library; its initialisers register CUDA, which is what it is opened for.
     let library = unsafe { Library::open(Some(&path), RTLD_NOW | RTLD_GLOBAL) };
     let library = library.map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
     // It stays for the life of the process: libtorch holds pointers into it.
     std::mem::forget(library);
-    Ok(())
+    needs_driver(&path)
+}
+
+fn needs_driver(library: &Path) -> Result<(), String> {
+    match nvidia::driver_is_there() {
+        true => Ok(()),
+        false => Err(format!("{} is open, but there is no NVIDIA driver", library.display())),
+    }
 }
 
 /// Files mapped into this process, links followed.

@@ -20,6 +20,23 @@ fn a_device_that_is_not_there_is_refused_with_the_reason() {
 }
 
 #[test]
+fn a_cuda_library_that_does_not_open_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libtorch_cuda.so");
+    let why = || match open("cuda:0", 2, Some(&file)) {
+        Err(EngineError::NoDevice { why, .. }) => why,
+        other => panic!("{other:?}"),
+    };
+    // Where CUDA is in this process already, no other file is opened.
+    if std::env::var("ESPALIER_TEST_DEVICE").is_ok_and(|name| name != "cpu") {
+        return;
+    }
+    assert!(why().contains("libtorch_cuda.so: No such file"), "{}", why());
+    std::fs::write(&file, "not a library").unwrap();
+    assert!(why().contains("libtorch_cuda.so cannot be opened: "), "{}", why());
+}
+
+#[test]
 fn the_same_device_has_the_same_fingerprint() {
     open("cpu", 2, None).unwrap();
     let first = fingerprint(Device::Cpu);
