@@ -10,7 +10,7 @@ else
     lib=$(python3 -c 'import importlib.util as u; print(u.find_spec("torch").submodule_search_locations[0])')/lib
 fi
 export LD_LIBRARY_PATH=$lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-export ESPALIER_TEST_DEVICE=$device ESPALIER_GOLDENS=$here/goldens
+export ESPALIER_TEST_DEVICE=$device ESPALIER_GOLDENS=$here/goldens ESPALIER_WORKER_BIN=$here/espalier-worker
 "$here/espalier-worker" doctor --device "$device"
 failed=
 for test in "$here"/bin/*; do

@@ -15,17 +15,16 @@ use espalier_worker::evaluate::score::{Scorer, SpanScore};
 use espalier_worker::evaluate::{self, multiple_choice};
 use espalier_worker::load::{BaseModel, Weights, kind_of};
 use espalier_worker::models::Decoder;
-use harness::golden;
+use harness::{golden, goldens};
 use serde_json::Value;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use tch::Device;
 
 /// Gives `work` a scorer of the model in `folder`, with waves of about this many bytes.
 fn with_scorer<T>(folder: &Path, wave_bytes: u64, work: impl FnOnce(&mut Scorer) -> T) -> T {
     let base = Arc::new(BaseModel::open(folder).unwrap());
-    let (device, dtype) = (Device::Cpu, Dtype::Float32);
+    let (device, dtype) = (goldens::device(), Dtype::Float32);
     let decoder = Decoder::new(base.arch().clone(), device, kind_of(dtype));
     let weights = Weights::dense(base);
     let mut block = |i| weights.block(i, device, dtype).map(Rc::new);

@@ -8,7 +8,7 @@ use espalier_proto::inputs::Inputs;
 use espalier_proto::messages::{FailureKind, Phase};
 use espalier_proto::records::{FailureRecord, Outcome};
 use espalier_proto::{keys, layout};
-use harness::{World, choices, dense, golden, wanda, windows};
+use harness::{World, choices, dense, golden, wanda, windows, worker_binary};
 
 const VOCAB: u32 = 60;
 
@@ -227,8 +227,8 @@ async fn nan_weights_are_a_typed_failure_that_names_the_tensor() {
 
 #[test]
 fn doctor_says_what_this_device_is_as_json() {
-    let worker = env!("CARGO_BIN_EXE_espalier-worker");
-    let output = std::process::Command::new(worker).args(["doctor", "--output", "json"]).output().unwrap();
+    let output =
+        std::process::Command::new(worker_binary()).args(["doctor", "--output", "json"]).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let info: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((info["backend"].as_str(), info["threads"].as_u64()), (Some("cpu"), Some(2)));

@@ -1,5 +1,8 @@
 //! A small coordinator over a real socket, a bucket in a folder, and the built worker.
 
+#[path = "../goldens/mod.rs"]
+pub(crate) mod goldens;
+
 use espalier_proto::bucket::{Bucket, json_bytes};
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::{
@@ -89,7 +92,7 @@ impl World {
     }
 
     pub(crate) fn worker(&self) -> Worker {
-        let child = Command::new(env!("CARGO_BIN_EXE_espalier-worker"))
+        let child = Command::new(worker_binary())
             .args(["--coordinator", &self.url, "--threads", "2", "--die-with-parent"])
             .arg("--digest-cache")
             .arg(self.folder.path().join("digests"))
@@ -179,8 +182,14 @@ impl Drop for Worker {
     }
 }
 
+/// The built worker; `ESPALIER_WORKER_BIN` where the tests were carried to another machine.
+pub(crate) fn worker_binary() -> PathBuf {
+    std::env::var_os("ESPALIER_WORKER_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_espalier-worker").into(), PathBuf::from)
+}
+
 pub(crate) fn golden(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/goldens").join(path)
+    goldens::root().join(path)
 }
 
 pub(crate) fn model_of(folder: &Path) -> ModelDigest {
