@@ -168,3 +168,33 @@ fn a_second_run_beside_a_running_one_stops_and_says_who_is_at_it() {
     main.kill().unwrap();
     main.wait().unwrap();
 }
+
+#[test]
+fn what_plan_says_of_memory_is_enough_and_at_most_three_times_what_a_worker_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let sweep = sweep_file(folder.path(), "small");
+    let empty = folder.path().join("empty");
+    let plan = espalier(&["plan", sweep.to_str().unwrap(), "--limit", "6", "--output", "json", "--bucket"])
+        .arg(&empty)
+        .output()
+        .unwrap();
+    assert!(plan.status.success(), "{}", text(&plan));
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let most = |field: &str| {
+        plan["shards"].as_array().unwrap().iter().map(|s| s[field].as_f64().unwrap()).fold(0.0, f64::max)
+    };
+    let (least, predicted) = (most("device_bytes"), most("resident_bytes"));
+    let done = run(folder.path());
+    assert!(done.status.success(), "{}", text(&done));
+    // Oracle: the kernel's own account of the compute process, VmHWM, in the records.
+    let records =
+        files(&folder.path().join("out"), "json").into_iter().filter(|p| p.ends_with("record.json"));
+    let measured = records
+        .map(|path| serde_json::from_slice::<serde_json::Value>(&std::fs::read(path).unwrap()).unwrap())
+        .map(|record| record["measured"]["rss_mib"].as_f64().unwrap() * 1_048_576.0)
+        .fold(0.0, f64::max);
+    assert!(
+        least <= predicted && predicted >= measured && predicted <= 3.0 * measured,
+        "{least} {predicted} {measured}"
+    );
+}

@@ -171,8 +171,12 @@ fn sums(plan: &Summary) -> String {
         "tokens: {tokens} through the decoder (calibration twice: before and after each block is pruned)\n"
     );
     text += &format!("FLOPs: {:.3e}\n", flops);
-    text +=
-        &format!("device memory: at least {} (an estimate: one block and one micro-batch)\n", mib(memory));
+    let resident = todo.iter().map(|s| s.resident_bytes).max().unwrap_or(0);
+    text += &format!(
+        "device memory: {} where all weights stay on the device, at least {} (estimates)\n",
+        mib(resident),
+        mib(memory)
+    );
     text += &format!("checkpoints: {} more in the bucket\n", mib(bytes));
     text += &match (plan.seconds, &plan.seconds_from) {
         (Some(seconds), Some(source)) => {

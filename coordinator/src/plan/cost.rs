@@ -1,11 +1,19 @@
 //! What work costs: FLOPs (a multiplication and an addition are two), device memory, checkpoint bytes.
 //!
 //! FLOPs are those that the mathematics needs: no padding, no masked pairs. Memory is an estimate of the least that a worker which
-//! streams blocks needs on its device: the largest block (or embedding), and one micro-batch's activations.
+//! streams blocks needs on its device: the head, one block, and one micro-batch's activations or the head's logits. On a CPU the device
+//! is the process.
 
 use super::load::Load;
 use espalier_proto::arch::{Arch, MlpKind};
-use espalier_proto::recipe::{Dtype, VariantSpec};
+use espalier_proto::recipe::{Backend, Dtype, VariantSpec};
+
+/// Positions that a worker's head is applied to at once.
+const HEAD_POSITIONS: u64 = 1024;
+/// Bytes of hidden states that go through resident blocks together.
+const WAVE: u64 = 256 << 20;
+/// A worker's compute process before it has loaded anything: libtorch and its buffers.
+const PROCESS: u64 = 192 << 20;
 
 /// FLOPs of one forward pass without the head.
 pub fn blocks_flops(arch: &Arch, load: &Load) -> f64 {
@@ -37,21 +45,39 @@ fn seen(arch: &Arch, load: &Load) -> f64 {
     }
 }
 
-/// Bytes on the device, at least: see the module's note.
-pub fn device_bytes(arch: &Arch, dtype: Dtype, load: &Load) -> u64 {
+/// Bytes on the device, at least: see the module's note. What placement goes by.
+pub fn device_bytes(arch: &Arch, dtype: Dtype, backend: Backend, load: &Load) -> u64 {
     let bytes = dtype.bytes();
     let block = arch.prunable() / (arch.blocks.max(1) as u64);
-    let embedding = (arch.vocab * arch.hidden) as u64;
+    let head = (arch.vocab * arch.hidden) as u64;
     let heads = (arch.heads + 2 * arch.kv_heads) * arch.head_dim;
     let inner = match arch.mlp.kind {
-        MlpKind::Plain => arch.intermediate,
-        MlpKind::Gated | MlpKind::GatedFused => 2 * arch.intermediate,
+        MlpKind::Plain => 2 * arch.intermediate,
+        // Gate and its activation, or both halves and the activation; then the other half, and their product.
+        MlpKind::Gated | MlpKind::GatedFused => 4 * arch.intermediate,
     };
     // The residual stream, its norm, and the widest linear's output live at once; attention scores are f32.
     let widest = heads.max(inner);
     let activations = load.batch_tokens * (3 * arch.hidden + widest) as u64 * bytes;
     let scores = load.batch_tokens * load.longest * arch.heads as u64 * 4;
-    block.max(embedding) * bytes + activations + scores
+    // The head sees so many positions at once: logits in the model's format, in f32, and their log-softmax.
+    let positions = load.scored.min(HEAD_POSITIONS);
+    let logits = positions * arch.vocab as u64 * (bytes + 8);
+    let process = if backend == Backend::Cpu { PROCESS } else { 0 };
+    process + (head + block) * bytes + (activations + scores).max(logits)
+}
+
+/// Bytes on the device where all weights stay there, as they do where they fit into half of its memory: nothing is loaded twice.
+/// On a CPU this is what the process holds at most, the mapped checkpoint and what malloc keeps for later included.
+pub fn resident_bytes(arch: &Arch, dtype: Dtype, backend: Backend, load: &Load) -> u64 {
+    let weights = arch.parameters() * dtype.bytes();
+    let least = device_bytes(arch, dtype, backend, load);
+    // Hidden states in f32, rope's tables, and a byte a pair for the mask of options.
+    let wave = WAVE.min(load.tokens * (4 * arch.hidden as u64 + 1024 + load.longest));
+    match backend {
+        Backend::Cuda => least + weights + wave,
+        Backend::Cpu => (least + 2 * weights + wave) / 2 * 3,
+    }
 }
 
 /// Bytes of the variant's compact checkpoint: a bit for each weight of each pruned linear, rows beginning at a byte.

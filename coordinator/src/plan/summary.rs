@@ -10,6 +10,7 @@ use crate::records::Committed;
 use crate::spec::only::Only;
 use espalier_proto::arch::Arch;
 use espalier_proto::ids::InputsDigest;
+use espalier_proto::recipe::{Backend, Dtype};
 use espalier_proto::sweep::CellEntry;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -83,6 +84,8 @@ pub struct ShardRow {
     pub evaluate_flops: f64,
     /// Device memory: an estimate of the least.
     pub device_bytes: u64,
+    /// The same where all weights stay on the device: what a run takes where memory suffices.
+    pub resident_bytes: u64,
     /// Bytes that the checkpoint takes in the bucket.
     pub checkpoint_bytes: u64,
     /// Seconds on one worker: an estimate.
@@ -165,6 +168,9 @@ impl<'p> Costs<'p> {
         let calibration = variant.spec.calibration.filter(|_| shard.prunes()).map(|digest| self.load(digest));
         let loads: Vec<Load> = shard.missing.iter().map(|cell| self.load(cell.inputs)).collect();
         let all = loads.iter().chain(calibration.iter());
+        let spec = &variant.spec;
+        let bytes =
+            |of: fn(&Arch, Dtype, Backend, &Load) -> u64, load| of(arch, spec.dtype, spec.backend, load);
         let prune_flops = if shard.prunes() { self.prune_flops(shard, arch) } else { 0.0 };
         let evaluate_flops = loads.iter().map(|load| cost::evaluate_flops(arch, load)).sum();
         ShardRow {
@@ -179,10 +185,8 @@ impl<'p> Costs<'p> {
             tokens: loads.iter().map(|load| load.tokens).sum(),
             prune_flops,
             evaluate_flops,
-            device_bytes: all
-                .map(|load| cost::device_bytes(arch, variant.spec.dtype, load))
-                .max()
-                .unwrap_or(0),
+            device_bytes: all.clone().map(|load| bytes(cost::device_bytes, load)).max().unwrap_or(0),
+            resident_bytes: all.map(|load| bytes(cost::resident_bytes, load)).max().unwrap_or(0),
             checkpoint_bytes: cost::checkpoint_bytes(arch, &variant.spec),
             seconds: speed.map(|speed| speed.seconds(prune_flops, evaluate_flops)),
         }

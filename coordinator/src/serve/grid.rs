@@ -14,6 +14,7 @@ use espalier_proto::ids::{CellKey, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
 use espalier_proto::methods;
+use espalier_proto::recipe::Backend;
 use espalier_proto::sweep::{CellEntry, ModelEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -114,12 +115,26 @@ impl Costs {
         units(flops + model.parameters as f64)
     }
 
+    /// What a worker takes at most where all of a model's weights stay at hand, over all models and inputs.
+    pub fn resident(&self, sweep: &ResolvedSweep, backend: Backend) -> u64 {
+        let all = sweep.models.iter().filter_map(|m| Some((self.archs.get(&m.digest)?, m.dtype)));
+        let bytes = |(arch, dtype)| {
+            self.loads.values().map(move |load| cost::resident_bytes(arch, dtype, backend, load))
+        };
+        all.flat_map(bytes).max().unwrap_or(0)
+    }
+
     /// Least bytes that a device needs for any of these inputs; 0 if nothing is predicted.
-    fn memory(&self, model: &ModelEntry, inputs: impl Iterator<Item = InputsDigest>) -> u64 {
+    fn memory(
+        &self,
+        model: &ModelEntry,
+        backend: Backend,
+        inputs: impl Iterator<Item = InputsDigest>,
+    ) -> u64 {
         let Some(arch) = self.archs.get(&model.digest) else {
             return 0;
         };
-        inputs.map(|i| cost::device_bytes(arch, model.dtype, &self.load(i))).max().unwrap_or(0)
+        inputs.map(|i| cost::device_bytes(arch, model.dtype, backend, &self.load(i))).max().unwrap_or(0)
     }
 }
 
@@ -143,7 +158,8 @@ pub fn submission(
         let model = models[variant.model.as_str()];
         let calibration = variant.spec.calibration;
         let cells = cells.remove(&variant.key).unwrap_or_default();
-        let memory = costs.memory(model, cells.iter().map(|c| c.inputs).chain(calibration));
+        let memory =
+            costs.memory(model, variant.spec.backend, cells.iter().map(|c| c.inputs).chain(calibration));
         VariantPlan {
             key: variant.key,
             needs: needs(variant, memory),

@@ -8,7 +8,7 @@ use super::epoch::{self, Epoch, EpochError};
 use super::fleet::Fleet;
 use super::grid::{self, Catalog, Costs};
 use super::log::{self, LogError};
-use super::machine::{Demand, Devices, worker_devices};
+use super::machine::{Demand, Devices, memory_share_gib, worker_devices};
 use super::outcome;
 use super::progress::{Estimator, Progress};
 use super::status::Status;
@@ -195,11 +195,11 @@ impl<'a> Running<'a> {
         let LocalRun { sweep, bucket, .. } = *options;
         let binary =
             find_binary(options.worker_bin.as_deref()).map_err(|looked| LocalError::NoWorker { looked })?;
-        let devices = worker_devices(&options.devices, demand(sweep, missing), &binary);
+        let costs = Costs::read(bucket, sweep).await?;
+        let devices = worker_devices(&options.devices, demand(sweep, &costs, missing), &binary);
         if devices.is_empty() {
             return Err(LocalError::NoGpu);
         }
-        let costs = Costs::read(bucket, sweep).await?;
         let machine = |what| move |source| LocalError::Machine { what, source };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
@@ -216,11 +216,15 @@ impl<'a> Running<'a> {
         });
         let logs = log_folder(bucket, epoch);
         let threads = sweep.variants.iter().find_map(|v| v.spec.threads);
+        // A worker alone on its device knows best; what the environment says holds for each worker.
+        let shared = devices[0] == "cpu" && std::env::var_os("ESPALIER_MEMORY_GIB").is_none();
+        let memory_gib = if shared { memory_share_gib(devices.len()) } else { None };
         let commands = devices.into_iter().enumerate().map(|(slot, device)| WorkerCommand {
             binary: binary.clone(),
             coordinator: format!("http://{address}"),
             device,
             threads,
+            memory_gib,
             log: logs(slot),
         });
         let fleet = Fleet::new(driver.clone(), commands);
@@ -287,12 +291,13 @@ fn restore_interrupt() {
     unsafe { libc::signal(libc::SIGTERM, libc::SIG_DFL) };
 }
 
-fn demand(sweep: &ResolvedSweep, missing: usize) -> Demand {
+fn demand(sweep: &ResolvedSweep, costs: &Costs, missing: usize) -> Demand {
     let spec = sweep.variants.first().map(|v| &v.spec);
+    let backend = spec.map_or(Backend::Cpu, |s| s.backend);
     Demand {
-        backend: spec.map_or(Backend::Cpu, |s| s.backend),
+        backend,
         threads: spec.and_then(|s| s.threads).unwrap_or(1),
-        model_bytes: sweep.models.iter().map(|m| m.parameters * m.dtype.bytes()).max().unwrap_or(0),
+        worker_bytes: costs.resident(sweep, backend),
         useful: missing,
     }
 }

@@ -4,9 +4,6 @@ use espalier_proto::recipe::{Backend, Dtype};
 use std::path::Path;
 use std::process::Command;
 
-/// Memory that a CPU worker needs beside the model, bytes.
-const BESIDE_MODEL: u64 = 700 << 20;
-
 /// `--devices`: on what a local run works.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Devices {
@@ -51,8 +48,8 @@ pub struct Demand {
     pub backend: Backend,
     /// Threads of one CPU worker.
     pub threads: u32,
-    /// Bytes of the largest model in the number format that it is computed in.
-    pub model_bytes: u64,
+    /// Bytes that one worker is predicted to take.
+    pub worker_bytes: u64,
     /// More workers than this would find nothing to do.
     pub useful: usize,
 }
@@ -75,7 +72,7 @@ pub fn worker_devices(devices: &Devices, demand: Demand, worker: &Path) -> Vec<S
 /// As many workers as cores, memory and work allow, at least one.
 fn cpu_workers(demand: Demand, cores: usize, memory: Option<u64>) -> usize {
     let by_cores = cores / demand.threads.max(1) as usize;
-    let by_memory = memory.map_or(usize::MAX, |m| (m / (demand.model_bytes + BESIDE_MODEL)) as usize);
+    let by_memory = memory.map_or(usize::MAX, |m| (m / demand.worker_bytes.max(1)) as usize);
     by_cores.min(by_memory).min(demand.useful).max(1)
 }
 
@@ -129,6 +126,17 @@ pub fn speed(worker: &Path, devices: &Devices, measured: Measured) -> Result<f64
         .ok_or_else(|| format!("{worker} measured no speed ({}): {first}", said.status))
 }
 
+/// GiB that each of so many CPU workers may use: its share of four fifths of the machine, or of this process's control group.
+/// `None` where the machine does not tell.
+pub fn memory_share_gib(workers: usize) -> Option<f64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find(|l| l.starts_with("MemTotal:"))?;
+    let host = line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024;
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|t| t.trim().parse().ok());
+    let share = group.unwrap_or(u64::MAX).min(host) / 5 * 4 / workers.max(1) as u64;
+    Some(share as f64 / f64::from(1 << 30))
+}
+
 /// Bytes that can still be used, by the kernel's own account and by this process's control group.
 fn available_memory() -> Option<u64> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
@@ -146,7 +154,7 @@ mod tests {
     use super::*;
 
     fn demand(threads: u32, useful: usize) -> Demand {
-        Demand { backend: Backend::Cpu, threads, model_bytes: 1 << 30, useful }
+        Demand { backend: Backend::Cpu, threads, worker_bytes: 2 << 30, useful }
     }
 
     #[test]
@@ -156,6 +164,12 @@ mod tests {
         assert_eq!(cpu_workers(demand(2, 100), 16, gib(4)), 2);
         assert_eq!(cpu_workers(demand(2, 3), 16, gib(100)), 3);
         assert_eq!(cpu_workers(demand(8, 3), 2, gib(0)), 1);
+    }
+
+    #[test]
+    fn cpu_workers_share_the_machines_memory() {
+        let (one, four) = (memory_share_gib(1).unwrap(), memory_share_gib(4).unwrap());
+        assert!(one > 0.0 && (one / 4.0 - four).abs() < 1e-6, "{one} {four}");
     }
 
     #[test]

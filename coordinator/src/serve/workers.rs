@@ -24,6 +24,8 @@ pub struct WorkerCommand {
     pub device: String,
     /// Threads of one compute process, on CPU.
     pub threads: Option<u32>,
+    /// Memory that it may use, GiB; `None` leaves it to the worker.
+    pub memory_gib: Option<f64>,
     /// Where its stderr goes.
     pub log: PathBuf,
 }
@@ -66,6 +68,9 @@ impl WorkerCommand {
         command.args(["--coordinator", &self.coordinator, "--device", &self.device, "--die-with-parent"]);
         if let Some(threads) = self.threads {
             command.args(["--threads", &threads.to_string()]);
+        }
+        if let Some(gib) = self.memory_gib {
+            command.args(["--memory-gib", &gib.to_string()]);
         }
         // A group of its own: Ctrl-C at a terminal reaches this process only, which then ends its workers in order.
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
