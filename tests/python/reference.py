@@ -68,26 +68,39 @@ def hidden_inputs(model, windows):
     return caught, kwargs
 
 
+# The mean over samples of the squared norm of each input column, by roads that differ in rounding alone: (state, x [tokens, columns], samples
+# before it) -> state, and what becomes of the state after n samples. "running" is how wanda's own code does it.
+STATISTICS = {
+    "float32": (lambda total, x, seen: total + x.pow(2).sum(0), lambda total, n: total / n),
+    "running": (lambda mean, x, seen: mean * (seen / (seen + 1)) + torch.norm(x, p=2, dim=0) ** 2 / (seen + 1), lambda mean, n: mean),
+    "float64": (lambda total, x, seen: total + x.double().pow(2).sum(0), lambda total, n: (total / n).float()),
+}
+
+
 @torch.no_grad()
-def prune_wanda(model, windows, pattern):
-    """Block by block: dense forward with hooks, prune every linear of the block, forward again through the pruned block."""
+def prune_wanda(model, windows, pattern, statistics="float32", follow=None):
+    """Block by block: dense forward with hooks, prune every linear of the block, forward again through the pruned block.
+
+    With `follow`, another pruned copy of the model, what goes on to the next block went through that one's block."""
+    step, finish = STATISTICS[statistics]
     hidden, kwargs = hidden_inputs(model, windows)
-    for layer in model.model.layers:
-        sums = {}
-        handles = []
+    for index, layer in enumerate(model.model.layers):
+        state, seen, handles = {}, 0, []
         for name, linear in linears_of(layer).items():
             def hook(_, args, __, name=name):
                 x = args[0].reshape(-1, args[0].shape[-1]).float()
-                sums[name] = sums.get(name, 0) + x.pow(2).sum(0)
+                state[name] = step(state.get(name, 0), x, seen)
             handles.append(linear.register_forward_hook(hook))
         for h in hidden:
             run(layer, h, kwargs)
+            seen += 1
         for handle in handles:
             handle.remove()
         for name, linear in linears_of(layer).items():
-            scaler = sums[name] / len(hidden)
+            scaler = finish(state[name], len(hidden))
             linear.weight[mask_of(linear.weight.abs() * scaler.sqrt(), pattern)] = 0
-        hidden = [run(layer, h, kwargs) for h in hidden]
+        through = follow.model.layers[index] if follow else layer
+        hidden = [run(through, h, kwargs) for h in hidden]
 
 
 def run(layer, hidden, kwargs):
