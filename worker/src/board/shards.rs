@@ -175,11 +175,12 @@ impl Board {
         }
     }
 
-    /// How far its phase is.
-    pub fn progress(&mut self, attempt: &AttemptId, done: u64, total: u64) {
-        if let Some(held) = self.shards.get_mut(attempt) {
-            held.progress = (done, total);
-        }
+    /// How far its phase is; true if it has come to another tenth of it.
+    pub fn progress(&mut self, attempt: &AttemptId, done: u64, total: u64) -> bool {
+        let Some(held) = self.shards.get_mut(attempt) else { return false };
+        let tenth = |(done, total): (u64, u64)| (done * 10).checked_div(total);
+        let before = tenth(std::mem::replace(&mut held.progress, (done, total)));
+        before != tenth(held.progress)
     }
 
     /// The worker leaves: nothing more is begun. What is held and unfinished goes back, blamed on nobody.

@@ -294,7 +294,11 @@ impl Executor {
             slot => slot.insert(Warm { child: Child::spawn(&self.options)?, model: None, weights: None }),
         };
         let attempt = &shard.order.attempt;
-        let progress = |done, total| shard.shared.with(|board| board.progress(attempt, done, total));
+        let progress = |done, total| {
+            if shard.shared.with(|board| board.progress(attempt, done, total)) {
+                shard.shared.tell();
+            }
+        };
         let unwanted = async {
             if !stoppable {
                 std::future::pending::<()>().await;
