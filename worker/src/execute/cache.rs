@@ -39,27 +39,30 @@ impl ModelCache {
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         let folder = self.folder.join(digest.to_string());
         loop {
-            let lock = self.lock(digest).await.map_err(failed)?;
+            // Held is shared; whoever removes a model takes it alone.
+            let lock = open(self.lock_path(digest)).map_err(failed)?;
+            lock.lock_shared().map_err(failed)?;
+            if folder.is_dir() {
+                // Its time says when it was last asked for.
+                (&lock).write_all(b".").and_then(|()| lock.set_len(0)).map_err(failed)?;
+                return Ok(Held { digest, folder, _lock: lock });
+            }
+            drop(lock);
+            let fetching = self.fetch_lock(digest).await.map_err(failed)?;
             if !folder.is_dir() {
                 self.make_room(bucket, digest).await?;
                 tracing::info!(model = %digest.0.short(), folder = %folder.display(), "model is fetched");
                 mirror::fetch(bucket, digest, &folder).await?;
             }
-            // Its time says when it was last asked for.
-            (&lock).write_all(b".").and_then(|()| lock.set_len(0)).map_err(failed)?;
-            lock.unlock().and_then(|()| lock.lock_shared()).map_err(failed)?;
-            // Between the two locks another worker may have made room.
-            if folder.is_dir() {
-                return Ok(Held { digest, folder, _lock: lock });
-            }
+            drop(fetching);
         }
     }
 
-    /// The model's lock, alone. Waiting for another worker's fetch may take minutes, so it waits on a thread of its own.
-    async fn lock(&self, digest: ModelDigest) -> std::io::Result<File> {
-        let path = self.lock_path(digest);
+    /// The right to fetch a model. Waiting for another worker's fetch may take minutes, so it waits on a thread of its own.
+    async fn fetch_lock(&self, digest: ModelDigest) -> std::io::Result<File> {
+        let path = self.folder.join(format!("{digest}.fetch"));
         let locked = tokio::task::spawn_blocking(move || {
-            let file = OpenOptions::new().create(true).append(true).open(path)?;
+            let file = open(path)?;
             file.lock()?;
             Ok(file)
         });
@@ -82,7 +85,7 @@ impl ModelCache {
             if total <= limit {
                 break;
             }
-            let Ok(lock) = OpenOptions::new().append(true).open(self.lock_path(digest)) else { continue };
+            let Ok(lock) = open(self.lock_path(digest)) else { continue };
             if lock.try_lock().is_ok()
                 && std::fs::remove_dir_all(self.folder.join(digest.to_string())).is_ok()
             {
@@ -103,6 +106,10 @@ impl ModelCache {
         });
         models.collect()
     }
+}
+
+fn open(path: PathBuf) -> std::io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
 }
 
 fn bytes(folder: &Path) -> u64 {
