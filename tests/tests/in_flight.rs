@@ -4,6 +4,7 @@ use espalier_tests::cluster::{Cluster, Process, until};
 use espalier_tests::sweeps::Place;
 use espalier_tests::{files, root};
 use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// Two variants to prune and two dense ones to evaluate, each long enough to be met half done.
 fn sweep(place: &Place) {
@@ -23,53 +24,64 @@ fn sweep(place: &Place) {
     );
 }
 
-const REPEATS: usize = 8;
-const NSAMPLES: usize = 1600;
+const REPEATS: usize = 6;
+const NSAMPLES: usize = 1000;
 
-/// Process ids of the children of these workers that own tensors.
-fn children(workers: &[Process]) -> Vec<String> {
-    let of = |p: &Process| {
-        std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", p.0.id())).unwrap_or_default()
-    };
-    workers.iter().map(|p| of(p).trim().to_owned()).collect()
+/// The process that owns tensors for this worker; none while it is not started.
+fn child(worker: &Process) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", worker.0.id())).ok()?;
+    children.split_whitespace().next()?.parse().ok()
 }
 
-/// Shares of the shards that are pruning and of those that are evaluating.
-fn shares(status: &Value) -> (Vec<f64>, Vec<f64>) {
-    let (mut pruning, mut evaluating) = (Vec::new(), Vec::new());
-    for line in status["sweeps"][0]["running"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        let share = line.rsplit(' ').next().and_then(|last| {
-            let (done, total) = last.split_once('/')?;
-            Some(done.parse::<f64>().ok()? / total.parse::<f64>().ok()?)
-        });
-        if let Some(share) = share {
-            if line.contains("pruning") { pruning.push(share) } else { evaluating.push(share) }
-        }
-    }
-    (pruning, evaluating)
+fn signal(pid: i32, signal: i32) {
+    // SAFETY: sends a signal to a process that a worker of this test started.
+    unsafe { libc::kill(pid, signal) };
+}
+
+/// What the worker with this process id is doing: whether it prunes, and how much of it is done.
+fn doing(status: &Value, pid: u32) -> Option<(bool, f64)> {
+    let workers = status["workers"].as_array()?;
+    let of = |w: &&Value| w["id"].as_str().is_some_and(|id| id.rsplit('-').nth(1) == Some(&pid.to_string()));
+    let line = workers.iter().find(of)?["doing"][0].as_str()?;
+    let (done, total) = line.rsplit(' ').next()?.split_once('/')?;
+    Some((line.contains("pruning"), done.parse::<f64>().ok()? / total.parse::<f64>().ok()?))
 }
 
 #[test]
-fn a_killed_coordinator_s_successor_credits_every_shard_that_was_running() {
+fn a_killed_coordinators_successor_credits_every_shard_that_was_running() {
     let place = Place::new("phi-nobos");
     sweep(&place);
     let mut cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "long.yaml"], 0, &["4 of them to do"]);
-    let workers: Vec<Process> = ["w1", "w2", "w3", "w4"].iter().map(|name| cluster.worker(name)).collect();
-    let half = |shares: &[f64]| shares.len() == 2 && shares.iter().all(|s| *s >= 0.5);
-    until("two shards are half pruned and two half evaluated", || {
-        let (pruning, evaluating) = shares(&cluster.json(&["status", "long"]));
-        half(&pruning) && half(&evaluating)
+    let names = ["w1", "w2", "w3", "w4"];
+    let workers = names.map(|name| cluster.worker(name));
+    // Whoever is half done is held there until all four are.
+    let mut held = BTreeMap::new();
+    until("four shards are half done", || {
+        let status = cluster.json(&["status"]);
+        for worker in &workers {
+            let half = doing(&status, worker.0.id()).is_some_and(|(_, share)| share >= 0.5);
+            if half && !held.contains_key(&worker.0.id()) {
+                let child = child(worker).expect("a worker with a shard has a child");
+                signal(child, libc::SIGSTOP);
+                held.insert(worker.0.id(), child);
+            }
+        }
+        held.len() == workers.len()
     });
-    let before = children(&workers);
-    assert!(before.iter().all(|child| !child.is_empty()), "{before:?}");
+    let running = |cluster: &Cluster<'_>| {
+        let status = cluster.json(&["status"]);
+        let all: Vec<_> = workers.iter().filter_map(|w| doing(&status, w.0.id())).collect();
+        (all.len(), all.iter().filter(|(pruning, _)| *pruning).count())
+    };
+    until("all four have told how far they are", || running(&cluster) == (4, 2));
     cluster.restart();
-    // Some may finish before their worker has called again; what they did then counts by its records.
-    until("running shards are taken up", || {
-        let (pruning, evaluating) = shares(&cluster.json(&["status", "long"]));
-        pruning.len() + evaluating.len() >= 2
-    });
-    assert_eq!(children(&workers), before, "the same processes go on");
+    until("four shards are taken up, two of them pruning", || running(&cluster) == (4, 2));
+    assert_eq!(cluster.json(&["status"])["epoch"], 2);
+    held.values().for_each(|child| signal(*child, libc::SIGCONT));
+    for worker in &workers {
+        assert_eq!(child(worker), Some(held[&worker.0.id()]), "the same process goes on");
+    }
     cluster.ends(&["watch", "long"], 0, &["4 of 4 cells done"]);
     let mut attempts = 0;
     for record in files(&place.at("out"), "json").iter().filter(|p| p.ends_with("record.json")) {
@@ -79,7 +91,6 @@ fn a_killed_coordinator_s_successor_credits_every_shard_that_was_running() {
         attempts += 1;
     }
     assert_eq!(attempts, 8, "four variants and four cells");
-    let begun: usize =
-        ["w1", "w2", "w3", "w4"].iter().map(|w| cluster.log(w).matches("shard begun").count()).sum();
+    let begun: usize = names.iter().map(|w| cluster.log(w).matches("shard begun").count()).sum();
     assert_eq!(begun, 4, "no key was started twice");
 }
