@@ -94,7 +94,11 @@ fn the_scheduler_reads_no_clock_no_file_and_no_chance() {
         let text = std::fs::read_to_string(&path).unwrap();
         // The simulation is compiled for tests only: it is told how much to run, and tells what it found.
         let tells = path.components().any(|part| part.as_os_str() == "simulation");
-        for word in banned.iter().filter(|word| !(tells && ["println!", "std::env"].contains(*word))) {
+        // The one map that is looked up by hash: it is read in the order of its keys, and its hasher is its own.
+        let hashes = path.file_name() == Some("table.rs".as_ref());
+        let may =
+            |word: &str| tells && ["println!", "std::env"].contains(&word) || hashes && word == "HashMap";
+        for word in banned.iter().filter(|word| !may(word)) {
             assert!(!text.contains(word), "{} holds {word}", path.display());
         }
     }
