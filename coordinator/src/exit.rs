@@ -2,11 +2,11 @@
 //!
 //! In: what a command returned. Out: a message on stderr and a code. Must never hide a cause: the whole chain is shown.
 
+use crate::causes;
 use crate::cli::Output;
 use crate::serve::LocalError;
 use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
-use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -195,7 +195,7 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
-            let message = chain(&failure);
+            let message = causes::chain(&failure);
             let text = match output {
                 Output::Text => format!("error: {message}\n"),
                 Output::Json => {
@@ -209,30 +209,6 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
     };
     ExitCode::from(exit as u8)
 }
-
-/// An error and its causes in one line each, without repeating a cause that its error already tells.
-pub fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.contains(&line) {
-            text.push_str(": ");
-            text.push_str(&line);
-        }
-        cause = error.source();
-    }
-    // Where object_store finds no credentials it asks the cloud's instance for its role.
-    let asked = text.contains("169.254.169.254") || text.contains("169.254.170.2");
-    if asked && !text.contains("AWS_ACCESS_KEY_ID") {
-        text.push_str(NO_CREDENTIALS);
-    }
-    text
-}
-
-const NO_CREDENTIALS: &str = "; no S3 credentials are set and this machine has no instance role: set AWS_ACCESS_KEY_ID, \
-                              AWS_SECRET_ACCESS_KEY and AWS_REGION, and AWS_ENDPOINT_URL (with AWS_ALLOW_HTTP=true for http) \
-                              for a store that is not Amazon's";
 
 #[cfg(test)]
 mod tests {
@@ -253,21 +229,5 @@ mod tests {
         for (exit, code) in codes {
             assert_eq!(exit as u8, code, "{exit:?}");
         }
-    }
-
-    #[test]
-    fn missing_s3_credentials_are_told_with_the_variables_that_give_them() {
-        // As object_store 0.13 says it.
-        let said = "Error performing PUT http://169.254.169.254/latest/api/token in 7 ms - 403 Forbidden";
-        let source = std::io::Error::other(said);
-        let text = chain(&Failure::Write { path: "s3://x".into(), source });
-        assert!(text.contains(said) && text.contains("AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY"), "{text}");
-    }
-
-    #[test]
-    fn a_message_tells_every_cause_once() {
-        let source = std::io::Error::other("no space left");
-        let failure = Failure::Write { path: "out.json".into(), source };
-        assert_eq!(chain(&failure), "out.json cannot be written: no space left");
     }
 }

@@ -1,7 +1,8 @@
 //! `espalier doctor`: can this machine run a sweep? The worker binary, its devices, the bucket, the Hugging Face cache.
 
 use super::{BucketArg, print};
-use crate::exit::{Exit, Failure, chain};
+use crate::causes::chain;
+use crate::exit::{Exit, Failure};
 use crate::serve::workers::find_binary;
 use espalier_proto::bucket::Bucket;
 use object_store::path::Path as ObjectPath;

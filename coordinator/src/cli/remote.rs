@@ -1,5 +1,6 @@
 //! Speaks to a coordinator for the commands that need one: where it is, what its refusals mean.
 
+use crate::causes::chain;
 use crate::exit::{Exit, Failure};
 use crate::serve::refuse::EXIT_KEY;
 use espalier_proto::messages::sweep_api_client::SweepApiClient;
@@ -36,7 +37,7 @@ impl CoordinatorArg {
             .tcp_nodelay(true)
             .connect()
             .await
-            .map_err(|e| unreachable(crate::exit::chain(&e)))?;
+            .map_err(|e| unreachable(chain(&e)))?;
         Ok(SweepApiClient::new(channel).max_decoding_message_size(LARGEST))
     }
 }

@@ -3,6 +3,7 @@
 use super::error::InputsError;
 use super::sources::HubCache;
 use super::tokenize::TextTokenizer;
+use crate::causes::chain;
 use crate::spec::file::{DtypeChoice, ModelDecl};
 use espalier_proto::arch::Arch;
 use espalier_proto::inputs::Inputs;
@@ -37,8 +38,8 @@ pub fn open(
 ) -> Result<Model, InputsError> {
     let located = hub.model(&decl.source)?;
     let bad = |why: String| InputsError::Model { model: decl.id.clone(), why };
-    let files = ModelFiles::open(&located.folder).map_err(|e| bad(with_causes(&e)))?;
-    let digest = folder_digest(&located.folder, digests).map_err(|e| bad(with_causes(&e)))?;
+    let files = ModelFiles::open(&located.folder).map_err(|e| bad(chain(&e)))?;
+    let digest = folder_digest(&located.folder, digests).map_err(|e| bad(chain(&e)))?;
     let tokenizer = TextTokenizer::open(&located.folder, decl.add_bos)?;
     let folder = std::fs::canonicalize(&located.folder).map_err(|e| InputsError::io(&located.folder, e))?;
     let arch = files.arch.clone();
@@ -83,17 +84,4 @@ impl Model {
             _ => Ok(()),
         }
     }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(next) = cause {
-        let line = next.to_string();
-        if !text.ends_with(&line) {
-            text = format!("{text}: {line}");
-        }
-        cause = next.source();
-    }
-    text
 }

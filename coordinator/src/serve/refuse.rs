@@ -2,6 +2,7 @@
 
 use super::log::LogError;
 use super::sweeps::SweepsError;
+use crate::causes::chain;
 use crate::inputs::InputsError;
 use std::error::Error;
 use tonic::{Code, Status};
@@ -72,8 +73,4 @@ impl From<Refusal> for Status {
         status.metadata_mut().insert(EXIT_KEY, exit);
         status
     }
-}
-
-fn chain(error: &dyn Error) -> String {
-    crate::exit::chain(error)
 }
