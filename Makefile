@@ -47,7 +47,7 @@ cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cud
 	scripts/cuda-suite.sh
 
 bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
-	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture
+	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture --test-threads 1
 
 # The scheduler needs no torch; optimized, with its invariants on (sim) or off (bench-schedule).
 SCHEDULE = $(CARGO) test --quiet -p espalier --lib --config 'profile.dev.package.espalier.opt-level=3' --config 'profile.dev.package.espalier-proto.opt-level=3'

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds of an everyday test run; `ESPALIER_WORLDS` says another number.
-const WORLDS: u64 = 5_000;
+const WORLDS: u64 = 2_000;
 
 #[test]
 fn every_random_world_keeps_the_invariants_and_comes_to_its_end() {
