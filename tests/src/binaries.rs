@@ -31,3 +31,17 @@ pub fn run(args: &[&str]) -> Output {
 pub fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
+
+/// A command that ended: with `code`, saying all of `needles`, panicking nowhere. Gives what it said.
+///
+/// # Panics
+/// If not.
+pub fn ended(args: &[&str], output: &Output, code: i32, needles: &[&str]) -> String {
+    let said = text(output);
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(!said.contains("panicked"), "{args:?}: {said}");
+    for needle in needles {
+        assert!(said.contains(needle), "{args:?} does not say {needle:?}: {said}");
+    }
+    said
+}

@@ -1,6 +1,6 @@
 //! A coordinator and workers as processes of their own, as on a cluster: they share nothing but the network and the bucket.
 
-use crate::binaries::{binary, text};
+use crate::binaries::{binary, ended, text};
 use crate::sweeps::Place;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -100,14 +100,7 @@ impl<'a> Cluster<'a> {
     /// # Panics
     /// If not.
     pub fn ends(&self, args: &[&str], code: i32, needles: &[&str]) -> String {
-        let output = self.espalier(args);
-        let said = text(&output);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        assert!(!said.contains("panicked"), "{args:?}: {said}");
-        for needle in needles {
-            assert!(said.contains(needle), "{args:?} does not say {needle:?}: {said}");
-        }
-        said
+        ended(args, &self.espalier(args), code, needles)
     }
 
     /// What `espalier` prints as JSON.

@@ -3,7 +3,7 @@
 //! In: a golden model's name. Out: a private copy of it, tiny data and a sweep file of two variants and two tasks. Never touches
 //! the goldens, nor any cache of the user's.
 
-use crate::binaries::{espalier, text};
+use crate::binaries::{ended, espalier};
 use crate::{files, root};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -155,14 +155,7 @@ impl Place {
     /// # Panics
     /// If not.
     pub fn ends(&self, args: &[&str], code: i32, needles: &[&str]) -> String {
-        let output = self.espalier(args);
-        let said = text(&output);
-        assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
-        assert!(!said.contains("panicked"), "{args:?}: {said}");
-        for needle in needles {
-            assert!(said.contains(needle), "{args:?} does not say {needle:?}: {said}");
-        }
-        said
+        ended(args, &self.espalier(args), code, needles)
     }
 
     /// `plan` refuses the sweep as bad input, says all of `needles`, and leaves no bucket behind.

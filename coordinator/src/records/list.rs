@@ -40,6 +40,20 @@ pub async fn committed(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Committ
     look_for(bucket, variants, cells).await
 }
 
+/// As [`committed`], before work begins: the records of stale cells are removed. A record is written once, and while it is there
+/// its cell could not be measured anew.
+pub async fn committed_without_stale(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+) -> Result<Committed, RecordsError> {
+    let there = committed(bucket, sweep).await?;
+    for cell in &there.stale {
+        tracing::warn!(%cell, "the cell was measured on other weights than its variant's record names; it is run again");
+        bucket.delete(&layout::cell_record(*cell)).await?;
+    }
+    Ok(there)
+}
+
 /// Reads the records of these variants and cells; those that are absent are left out.
 pub async fn look_for(
     bucket: &Bucket,

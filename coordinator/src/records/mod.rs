@@ -6,4 +6,4 @@ pub mod index;
 pub mod list;
 
 pub use index::Committed;
-pub use list::{RecordsError, committed, failures};
+pub use list::{RecordsError, committed, committed_without_stale, failures};

@@ -15,7 +15,7 @@ use super::status::Status;
 use super::worker_api;
 use super::workers::{WorkerCommand, find_binary};
 use crate::clock::{self, Stopwatch};
-use crate::records::{Committed, RecordsError, committed};
+use crate::records::{Committed, RecordsError, committed, committed_without_stale};
 use crate::schedule::{Event, Millis, Misfit, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::CellKey;
@@ -143,12 +143,7 @@ async fn run_epoch(
 ) -> Result<Outcome, LocalError> {
     let LocalRun { sweep, bucket, only, .. } = options;
     log::submit(bucket, epoch, sweep, options.take_over).await?;
-    let before = committed(bucket, sweep).await?;
-    for cell in &before.stale {
-        // A record is written once: while this one is there, the cell could not be measured anew.
-        tracing::warn!(%cell, "the cell was measured on other weights than its variant's record names; it is run again");
-        bucket.delete(&layout::cell_record(*cell)).await?;
-    }
+    let before = committed_without_stale(bucket, sweep).await?;
     let missing = outcome::missing(sweep, &before, only.as_ref());
     if missing == 0 {
         return Ok(outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())

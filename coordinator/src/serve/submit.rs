@@ -45,9 +45,7 @@ pub async fn submit(
         limit: (request.limit > 0).then_some(request.limit),
     };
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
-    let only = request.only.iter().try_fold(Only::default(), |all, one| {
-        Ok::<_, Refusal>(all.and(&one.parse::<Only>().map_err(Refusal::bad)?))
-    })?;
+    let only = only(&request.only)?;
     let only = chosen(&prepared.sweep, &only);
     if only.as_ref().is_some_and(BTreeSet::is_empty) {
         return Err(Refusal::usage(
@@ -55,6 +53,15 @@ pub async fn submit(
         ));
     }
     queue(sweeps, &request, prepared, only, tree.root(), defaults, tell.as_ref()).await
+}
+
+/// All `--only` together.
+pub(super) fn only(choices: &[String]) -> Result<Only, Refusal> {
+    let mut all = Only::default();
+    for choice in choices {
+        all = all.and(&choice.parse().map_err(Refusal::bad)?);
+    }
+    Ok(all)
 }
 
 async fn queue(

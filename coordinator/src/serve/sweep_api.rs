@@ -6,7 +6,7 @@ use super::log;
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::status::Status as Now;
-use super::submit;
+use super::submit::{self, only};
 use super::sweeps::{Shown, Sweeps, SweepsError};
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;
@@ -256,14 +256,6 @@ fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
         .map(|(worker, why)| format!("no connected worker can run what waits: {worker}: {why}"));
     let state = sweeps.show(&sweep.name, &now).map(|shown| state(&sweep.name, shown));
     m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().collect() }
-}
-
-fn only(choices: &[String]) -> Result<Only, Status> {
-    let mut all = Only::default();
-    for choice in choices {
-        all = all.and(&choice.parse().map_err(Refusal::bad)?);
-    }
-    Ok(all)
 }
 
 /// The keys of the chosen cells and of their variants; none for everything.

@@ -11,7 +11,7 @@ use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::{RecordsError, committed};
+use crate::records::{RecordsError, committed_without_stale};
 use crate::schedule::{AttemptView, Event};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Name};
@@ -160,12 +160,7 @@ impl Sweeps {
         fold: Fold,
         only: Option<BTreeSet<CellKey>>,
     ) -> Result<(), SweepsError> {
-        let before = committed(&self.bucket, &sweep).await?;
-        for cell in &before.stale {
-            // A record is written once: while this one is there, the cell could not be measured anew.
-            tracing::warn!(%cell, "the cell was measured on other weights than its variant's record names; it is run again");
-            self.bucket.delete(&layout::cell_record(*cell)).await?;
-        }
+        let before = committed_without_stale(&self.bucket, &sweep).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
         submission.priority = fold.priority;
