@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda bench check goldens sim bench-schedule
+.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -45,6 +45,11 @@ test-python: libtorch $(PYTHON) ## against the references: transformers, lm-eval
 
 cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz
 	scripts/cuda-suite.sh
+
+SEEDS ?= 20
+chaos: libtorch ## seven workers through SEEDS (default 20) storms of deaths, hosts through cut cables (root): the same bytes
+	$(CARGO) build --quiet --workspace --bins
+	ESPALIER_SEEDS=$(SEEDS) $(CARGO) test --quiet --workspace --test chaos --test partitions -- --ignored --nocapture
 
 bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
 	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture --test-threads 1

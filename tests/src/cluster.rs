@@ -68,13 +68,7 @@ impl<'a> Cluster<'a> {
     /// # Panics
     /// If it does not start.
     pub fn worker(&self, name: &str) -> Process {
-        let log = std::fs::File::create(self.place.at(&format!("{name}.log"))).expect("a log can be made");
-        let mut command = Command::new(binary("espalier-worker"));
-        command.args(["--coordinator", &self.url, "--device", "cpu"]);
-        command.env("HOME", self.place.at(name)).env_remove("XDG_CACHE_HOME").env_remove("ESPALIER_CACHE");
-        command.envs(self.place.environment().iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        Process(command.spawn().expect("the worker starts"))
+        spawned(self.place, name, worker_command(self.place, name, &self.url))
     }
 
     /// What a worker logged so far.
@@ -116,8 +110,15 @@ impl<'a> Cluster<'a> {
 fn coordinator(place: &Place, listen: &str, more: &[&str]) -> (Process, String) {
     let mut args = vec!["coordinator", "--listen", listen, "--output", "json", "--log", "info"];
     args.extend(more);
+    listening(place, place.command(&args))
+}
+
+/// Starts `espalier coordinator … --output json` as told; gives the process and where it listens. Its log is `coordinator.log`.
+///
+/// # Panics
+/// If it does not say where it listens.
+pub fn listening(place: &Place, mut command: Command) -> (Process, String) {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(place.at("coordinator.log"));
-    let mut command = place.command(&args);
     command.stdout(Stdio::piped()).stderr(log.expect("a log can be made"));
     let mut process = Process(command.spawn().expect("the binary starts"));
     let out = process.0.stdout.take().expect("stdout is piped");
@@ -134,6 +135,25 @@ fn coordinator(place: &Place, listen: &str, more: &[&str]) -> (Process, String) 
         "the coordinator ended: {said}, {}",
         std::fs::read_to_string(place.at("coordinator.log")).unwrap_or_default()
     );
+}
+
+/// A worker of the coordinator at `url`, with a home of its own.
+pub fn worker_command(place: &Place, name: &str, url: &str) -> Command {
+    let mut command = Command::new(binary("espalier-worker"));
+    command.args(["--coordinator", url, "--device", "cpu"]);
+    command.env("HOME", place.at(name)).env_remove("XDG_CACHE_HOME").env_remove("ESPALIER_CACHE");
+    command.envs(place.environment().iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Starts a worker; its log is `<name>.log`.
+///
+/// # Panics
+/// If it does not start.
+pub fn spawned(place: &Place, name: &str, mut command: Command) -> Process {
+    let log = std::fs::File::create(place.at(&format!("{name}.log"))).expect("a log can be made");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    Process(command.spawn().expect("the worker starts"))
 }
 
 /// Waits until `holds`, a minute at most.

@@ -1,6 +1,6 @@
 //! What a store does wrong on purpose: which requests it refuses, answers late, answers by half, or carries out without an answer.
 //!
-//! In: a request's method. Out: its [`Fate`]. Counts what it did, so that a test can tell that its faults happened.
+//! In: a request's method and path. Out: its [`Fate`]. Counts what it did, so that a test can tell that its faults happened.
 
 use hyper::Method;
 use std::sync::{Mutex, MutexGuard};
@@ -19,6 +19,10 @@ pub struct FaultPlan {
     pub drop_every: u32,
     /// So many reads are answered with half of their body.
     pub cut_body: u32,
+    /// So many writers of a `record.json` are killed with -9 before it is carried out: what it names is there, the record is not.
+    pub kill_before_record: u32,
+    /// So many are killed after it is carried out: nobody has been told of it.
+    pub kill_after_record: u32,
     /// Every answer comes so much later.
     pub delay: Duration,
 }
@@ -34,6 +38,10 @@ pub enum Fate {
     Unanswered,
     /// Half of the body, then the connection is closed.
     Cut,
+    /// Who asked is killed, and nothing is carried out.
+    KilledBefore,
+    /// It is carried out, and who asked is killed.
+    KilledAfter,
 }
 
 /// What happened so far.
@@ -49,6 +57,8 @@ pub struct Happened {
     pub unanswered: u32,
     /// Answered by half.
     pub cut: u32,
+    /// Writers of records that were killed.
+    pub killed: u32,
 }
 
 /// A plan that is being carried out.
@@ -71,7 +81,7 @@ impl Faults {
     }
 
     /// What becomes of the next request, and how much later.
-    pub fn next(&self, method: &Method) -> (Fate, Duration) {
+    pub fn next(&self, method: &Method, path: &str) -> (Fate, Duration) {
         let mut locked = self.locked();
         let (plan, happened) = &mut *locked;
         happened.requests += 1;
@@ -82,6 +92,17 @@ impl Faults {
         }
         let write = *method == Method::PUT;
         happened.writes += u32::from(write);
+        if write && path.ends_with("/record.json") {
+            for (left, fate) in [
+                (&mut plan.kill_before_record, Fate::KilledBefore),
+                (&mut plan.kill_after_record, Fate::KilledAfter),
+            ] {
+                if spend(left) {
+                    happened.killed += 1;
+                    return (fate, Duration::ZERO);
+                }
+            }
+        }
         if write && (spend(&mut plan.drop_answer_after_write) || every(plan.drop_every, happened.writes)) {
             happened.unanswered += 1;
             return (Fate::Unanswered, plan.delay);

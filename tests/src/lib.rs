@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 pub mod binaries;
 pub mod cluster;
 pub mod faults;
+pub mod network;
+pub mod peers;
 pub mod s3_server;
 pub mod sweeps;
 pub mod synthetic;

@@ -4,6 +4,7 @@
 //! In: [`Creates`] and faults. Out: an address, and the environment that `espalier` needs for it. Ends with the value.
 
 use crate::faults::{Fate, Faults};
+use crate::peers::kill_peer;
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
 use http_body_util::{BodyExt, StreamBody};
@@ -50,6 +51,14 @@ impl S3Server {
     /// # Panics
     /// If this machine gives it no folder, port or thread.
     pub fn start(creates: Creates) -> Self {
+        Self::start_on("127.0.0.1", creates)
+    }
+
+    /// The same on another address of this machine; `0.0.0.0` is all of them.
+    ///
+    /// # Panics
+    /// If this machine gives it no folder, port or thread.
+    pub fn start_on(ip: &str, creates: Creates) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("a folder can be made");
         let files = s3s_fs::FileSystem::new(folder.path()).expect("the folder is there");
@@ -70,7 +79,7 @@ impl S3Server {
             .build()
             .expect("threads can be started");
         let listener =
-            runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a port can be opened");
+            runtime.block_on(tokio::net::TcpListener::bind((ip, 0))).expect("a port can be opened");
         let address = listener.local_addr().expect("an open port has an address");
         runtime.spawn(accept(listener, server));
         Self { address, folder, faults, runtime: Some(runtime) }
@@ -78,14 +87,19 @@ impl S3Server {
 
     /// What a process needs in its environment to use this server.
     pub fn environment(&self) -> Vec<(String, String)> {
+        self.environment_at("127.0.0.1")
+    }
+
+    /// The same for a process that reaches this server at another address.
+    pub fn environment_at(&self, ip: &str) -> Vec<(String, String)> {
         let pairs = [
-            ("AWS_ENDPOINT", format!("http://{}", self.address)),
+            ("AWS_ENDPOINT", format!("http://{ip}:{}", self.address.port())),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
             // The server is on this machine, whatever proxy leads elsewhere.
-            ("NO_PROXY", "127.0.0.1".to_owned()),
+            ("NO_PROXY", ip.to_owned()),
         ];
         pairs.map(|(name, value)| (name.to_owned(), value)).into()
     }
@@ -145,11 +159,11 @@ struct Server {
 struct NoAnswer;
 
 async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
-    while let Ok((socket, _)) = listener.accept().await {
+    while let Ok((socket, peer)) = listener.accept().await {
         let server = Arc::clone(&server);
         let service = service_fn(move |request| {
             let server = Arc::clone(&server);
-            async move { server.answer(request).await }
+            async move { server.answer(request, peer).await }
         });
         tokio::spawn(async move {
             // A connection that ends in an error is one that a client or a fault has closed.
@@ -161,15 +175,23 @@ async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
 }
 
 impl Server {
-    async fn answer(&self, request: Request<Incoming>) -> Result<Response<s3s::Body>, NoAnswer> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        peer: SocketAddr,
+    ) -> Result<Response<s3s::Body>, NoAnswer> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
-        let (fate, delay) = self.faults.next(&head.method);
+        let (fate, delay) = self.faults.next(&head.method, head.uri.path());
         tokio::time::sleep(delay).await;
         if fate == Fate::Refused {
             let mut response = Response::new(s3s::Body::empty());
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
             return Ok(response);
+        }
+        if fate == Fate::KilledBefore {
+            kill_peer(peer);
+            return Err(NoAnswer);
         }
         if self.creates == Creates::Ignored && head.method == Method::PUT {
             // The header is signed and must stay; without the object the condition holds.
@@ -187,8 +209,12 @@ impl Server {
         drop(locked);
         match fate {
             Fate::Unanswered => Err(NoAnswer),
+            Fate::KilledAfter => {
+                kill_peer(peer);
+                Err(NoAnswer)
+            }
             Fate::Cut => half(response).await,
-            Fate::Served | Fate::Refused => Ok(response),
+            Fate::Served | Fate::Refused | Fate::KilledBefore => Ok(response),
         }
     }
 

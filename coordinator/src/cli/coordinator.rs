@@ -12,10 +12,12 @@ use crate::serve::sweep_api::Reporter;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use espalier_proto::messages as m;
+use espalier_proto::protocol;
 use espalier_proto::recipe::Backend;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -40,7 +42,14 @@ pub struct Coordinator {
     /// What `backend: auto` is [default: what all connected workers are]
     #[arg(long, value_parser = backend, value_name = "cpu|cuda")]
     pub backend: Option<Backend>,
+    /// Silence after which a worker is taken for dead and its shards are given to others, in seconds, 10 at least. Shorter wastes less
+    /// time after a death; longer wastes less work where the network is slow (a worker never stops because of silence)
+    #[arg(long, env = "ESPALIER_LEASE", default_value_t = protocol::LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(LEAST_LEASE..), value_name = "SECONDS")]
+    pub lease: u64,
 }
+
+/// A worker may be silent for as long while all is well: a call every two seconds, or five seconds' pause after one that failed.
+const LEAST_LEASE: u64 = protocol::RECONCILE.as_secs() + protocol::BUSY.as_secs();
 
 fn backend(text: &str) -> Result<Backend, String> {
     match text {
@@ -70,7 +79,8 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
         ),
     }
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
-    let defaults = Defaults { backend: command.backend, hub, digests: digests() };
+    let lease = Duration::from_secs(command.lease);
+    let defaults = Defaults { backend: command.backend, hub, digests: digests(), lease };
     let stop = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}

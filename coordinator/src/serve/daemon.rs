@@ -25,13 +25,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 
-/// Durations of the protocol where workers come from anywhere.
-const TIMING: Timing = Timing {
-    lease: millis(protocol::LEASE),
-    busy: millis(protocol::BUSY),
-    hold: millis(protocol::HOLD),
-    reconcile: millis(protocol::RECONCILE),
-};
 /// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -48,6 +41,8 @@ pub struct Defaults {
     pub hub: HubCache,
     /// A folder that remembers digests of model files.
     pub digests: Option<PathBuf>,
+    /// Silence after which a worker's shards may be given to others; more than [`protocol::RECONCILE`].
+    pub lease: Duration,
 }
 
 /// Why a coordinator ended.
@@ -92,10 +87,14 @@ pub async fn run(
 ) -> Result<(), DaemonError> {
     let epoch = epoch::take(&bucket, instance).await?;
     tracing::info!(%instance, epoch = epoch.n, bucket = bucket.url(), "epoch taken");
-    // Of the first coordinator of an instance no worker holds anything.
-    let reconcile = if epoch.n == 1 { Millis(0) } else { TIMING.reconcile };
-    let driver =
-        driver::start(bucket.clone(), epoch.clone(), Timing { reconcile, ..TIMING }, Catalog::default());
+    let timing = Timing {
+        lease: millis(defaults.lease),
+        busy: millis(protocol::BUSY),
+        hold: millis(protocol::HOLD),
+        // Of the first coordinator of an instance no worker holds anything.
+        reconcile: if epoch.n == 1 { Millis(0) } else { millis(protocol::RECONCILE) },
+    };
+    let driver = driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default());
     let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
     sweeps.restore().await?;
     let uploads = Arc::new(Uploads::new().map_err(|source| DaemonError::Machine {
