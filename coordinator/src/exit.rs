@@ -167,7 +167,7 @@ fn local(error: &LocalError) -> Exit {
         LocalError::NoWorker { .. }
         | LocalError::NoGpu
         | LocalError::Machine { .. }
-        | LocalError::WorkersDie { .. }
+        | LocalError::Fleet(_)
         | LocalError::NoFit { .. } => Exit::BadNode,
     }
 }

@@ -150,7 +150,9 @@ mod tests {
             |s| s.model = ModelDigest(Digest::of(b"other")),
             |s| s.method = "magnitude".into(),
             |s| drop(s.params.insert("use_variant".into(), ParamValue::Bool(true))),
-            |s| drop(s.targets.insert("model.layers.0.mlp.fc1".into(), Pattern::NOfM { prune: 2, of: 4 })),
+            |s| {
+                s.targets.insert("model.layers.0.mlp.fc1".into(), Pattern::NOfM { prune: 2, of: 4 });
+            },
             |s| s.calibration = None,
             |s| s.dtype = Dtype::Bfloat16,
             |s| s.backend = Backend::Cuda,

@@ -1,11 +1,11 @@
 //! The worker processes of a local run: started, started again a bounded number of times when they die, and ended in order.
 
 use super::driver::Handle;
-use super::local::LocalError;
 use super::status::Status;
 use super::workers::{WorkerCommand, WorkerProcess};
 use crate::clock::{self, Stopwatch};
 use crate::schedule::Event;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long workers may take to end by themselves.
@@ -16,6 +16,26 @@ const DEATHS: u32 = 6;
 const STILLBIRTHS: u32 = 2;
 /// The exit code by which a worker says that its machine cannot do the work.
 const BAD_NODE: i32 = 7;
+
+/// Why a run has no workers.
+#[derive(Debug, thiserror::Error)]
+pub enum FleetError {
+    /// None can be started.
+    #[error("the worker cannot be started")]
+    NotStarted(#[source] std::io::Error),
+    /// Workers die and do not come back.
+    #[error("workers on {device} keep dying ({how}); the last one's log, {log}, ends with:\n{tail}")]
+    WorkersDie {
+        /// The device.
+        device: String,
+        /// How the last one ended.
+        how: String,
+        /// Its log.
+        log: PathBuf,
+        /// The log's end.
+        tail: String,
+    },
+}
 
 /// One worker's place in a run.
 struct Slot {
@@ -48,7 +68,7 @@ impl Fleet {
     }
 
     /// Starts workers that are not there, and tells the schedule of those that died.
-    pub(super) fn look_after(&mut self, status: &Status) -> Result<(), LocalError> {
+    pub(super) fn look_after(&mut self, status: &Status) -> Result<(), FleetError> {
         let done = status.view.sweeps.values().map(|s| s.done).sum();
         let mut last_death = None;
         for slot in &mut self.slots {
@@ -67,17 +87,13 @@ impl Fleet {
                 last_death = Some((slot.command.clone(), ended.to_string()));
             }
             if slot.process.is_none() && !slot.given_up {
-                let started = slot.command.start();
-                slot.process = Some(started.map_err(|source| LocalError::Machine {
-                    what: "the worker cannot be started",
-                    source,
-                })?);
+                slot.process = Some(slot.command.start().map_err(FleetError::NotStarted)?);
             }
         }
         match last_death {
             Some((command, how)) if self.slots.iter().all(|s| s.given_up) => {
                 let tail = command.tail();
-                Err(LocalError::WorkersDie { device: command.device, how, log: command.log, tail })
+                Err(FleetError::WorkersDie { device: command.device, how, log: command.log, tail })
             }
             _ => Ok(()),
         }

@@ -5,7 +5,7 @@
 
 use super::driver::{self, Handle};
 use super::epoch::{self, Epoch, EpochError};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, FleetError};
 use super::grid::{self, Catalog, Costs};
 use super::log::{self, LogError};
 use super::machine::{Demand, Devices, memory_share_gib, worker_devices};
@@ -89,18 +89,9 @@ pub enum LocalError {
         #[source]
         source: std::io::Error,
     },
-    /// Workers die and do not come back.
-    #[error("workers on {device} keep dying ({how}); the last one's log, {log}, ends with:\n{tail}")]
-    WorkersDie {
-        /// The device.
-        device: String,
-        /// How the last one ended.
-        how: String,
-        /// Its log.
-        log: PathBuf,
-        /// The log's end.
-        tail: String,
-    },
+    /// Its workers.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// No worker is what the sweep asks for.
     #[error("no worker can run what is left: worker {worker}: {why}")]
     NoFit {

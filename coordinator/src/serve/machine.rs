@@ -3,6 +3,7 @@
 use espalier_proto::recipe::{Backend, Dtype};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 /// `--devices`: on what a local run works.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -81,8 +82,13 @@ pub fn backend(worker: &Path) -> Backend {
     if gpus(worker) > 0 { Backend::Cuda } else { Backend::Cpu }
 }
 
-/// GPUs that the worker binary sees; it is the one that has to use them.
+/// GPUs that the worker binary sees; it is the one that has to use them. Asked once: starting it takes a second.
 fn gpus(worker: &Path) -> usize {
+    static SEEN: OnceLock<usize> = OnceLock::new();
+    *SEEN.get_or_init(|| seen_by(worker))
+}
+
+fn seen_by(worker: &Path) -> usize {
     let asked = Command::new(worker).args(["doctor", "--device", "cpu", "--output", "json"]).output();
     let Ok(output) = asked else { return 0 };
     let about: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

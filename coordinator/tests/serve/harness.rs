@@ -18,14 +18,14 @@ use std::time::Duration;
 use tonic::transport::Channel;
 
 /// A bucket in a folder of its own.
-pub fn bucket() -> (tempfile::TempDir, Bucket) {
+pub(crate) fn bucket() -> (tempfile::TempDir, Bucket) {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
     (folder, bucket)
 }
 
 /// `variants` magnitude variants of one model, each with `tasks` tasks. Its inputs are written to the bucket.
-pub async fn sweep(bucket: &Bucket, variants: usize, tasks: usize) -> ResolvedSweep {
+pub(crate) async fn sweep(bucket: &Bucket, variants: usize, tasks: usize) -> ResolvedSweep {
     let model = ModelEntry {
         id: "m".into(),
         source: "/m".into(),
@@ -123,7 +123,7 @@ fn measured() -> Measured {
 }
 
 /// Writes a variant's record.
-pub async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt: &str) {
+pub(crate) async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt: &str) {
     let key = variant_key(spec);
     let record = VariantRecord {
         format: RECORD_FORMAT,
@@ -140,7 +140,7 @@ pub async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt: &str) 
 }
 
 /// Writes a cell's record.
-pub async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: InputsDigest, attempt: &str) {
+pub(crate) async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: InputsDigest, attempt: &str) {
     let key = cell_key(variant, inputs);
     let record = CellRecord {
         format: RECORD_FORMAT,
@@ -157,21 +157,21 @@ pub async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: InputsDig
 }
 
 /// A worker's end of the wire, for tests that decide each call.
-pub struct Wire {
+pub(crate) struct Wire {
     client: WorkerApiClient<Channel>,
     id: String,
 }
 
 impl Wire {
-    pub async fn connect(url: &str, id: &str) -> Self {
+    pub(crate) async fn connect(url: &str, id: &str) -> Self {
         Self { client: WorkerApiClient::connect(url.to_owned()).await.unwrap(), id: id.to_owned() }
     }
 
-    pub async fn sync(&mut self, shards: Vec<m::ShardReport>) -> Result<m::SyncResponse, tonic::Status> {
+    pub(crate) async fn sync(&mut self, shards: Vec<m::ShardReport>) -> Result<m::SyncResponse, tonic::Status> {
         self.sync_at(shards, 0).await
     }
 
-    pub async fn sync_at(
+    pub(crate) async fn sync_at(
         &mut self,
         shards: Vec<m::ShardReport>,
         epoch: u64,
@@ -198,7 +198,7 @@ impl Wire {
 }
 
 /// What a worker says of an order that it has taken.
-pub fn report(order: &m::ShardOrder, phase: m::Phase) -> m::ShardReport {
+pub(crate) fn report(order: &m::ShardOrder, phase: m::Phase) -> m::ShardReport {
     let spec: VariantSpec = serde_json::from_str(&order.variant_json).unwrap();
     m::ShardReport {
         variant_key: variant_key(&spec).to_string(),
@@ -210,7 +210,7 @@ pub fn report(order: &m::ShardOrder, phase: m::Phase) -> m::ShardReport {
 
 /// How a fake worker misbehaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Habits {
+pub(crate) struct Habits {
     /// Waits so long before each piece of work.
     pub slow: Duration,
     /// Cells of this inputs fail.
@@ -220,7 +220,7 @@ pub struct Habits {
 }
 
 /// Takes orders and commits records until it is told to drain.
-pub async fn work(url: &str, id: &str, habits: &Habits) {
+pub(crate) async fn work(url: &str, id: &str, habits: &Habits) {
     let mut wire = Wire::connect(url, id).await;
     let mut held: BTreeMap<String, m::ShardReport> = BTreeMap::new();
     loop {
