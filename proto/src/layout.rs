@@ -13,6 +13,48 @@ pub fn variant_blob(key: VariantKey, attempt: &AttemptId, name: &str) -> Path {
     Path::from(format!("variants/{}/{key}/{attempt}/{name}", key.0.prefix()))
 }
 
+/// The folder of masks of finished blocks of a variant that is not pruned yet.
+pub fn partials(key: VariantKey) -> Path {
+    Path::from(format!("variants/{}/{key}/partial", key.0.prefix()))
+}
+
+/// The masks of some finished blocks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PartialPlace {
+    /// The attempt that pruned them.
+    pub attempt: AttemptId,
+    /// The first block.
+    pub from: u32,
+    /// One past the last block.
+    pub to: u32,
+    /// Which kind of device pruned them: begins the digest of its fingerprint.
+    pub kind: String,
+}
+
+impl PartialPlace {
+    /// Of a device with this fingerprint.
+    pub fn new(attempt: AttemptId, (from, to): (u32, u32), fingerprint: &str) -> Self {
+        Self { attempt, from, to, kind: Digest::of(fingerprint.as_bytes()).short() }
+    }
+
+    /// Where it lies.
+    pub fn path(&self, key: VariantKey) -> Path {
+        let Self { attempt, from, to, kind } = self;
+        partials(key).join(attempt.to_string()).join(format!("{from:05}-{to:05}-{kind}.safetensors"))
+    }
+
+    /// What lies at a path of [`partials`].
+    pub fn parse(path: &Path) -> Option<Self> {
+        let parts: Vec<_> = path.parts().collect();
+        let [.., attempt, name] = &parts[..] else { return None };
+        let name = name.as_ref().strip_suffix(".safetensors")?;
+        let mut words = name.splitn(3, '-');
+        let (from, to) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let kind = words.next()?.to_owned();
+        Some(Self { attempt: attempt.as_ref().parse().ok()?, from, to, kind })
+    }
+}
+
 /// The record of a cell.
 pub fn cell_record(key: CellKey) -> Path {
     Path::from(format!("cells/{}/{key}/record.json", key.0.prefix()))
@@ -192,7 +234,11 @@ mod tests {
         let (digest, demo): (Digest, Name) = (Digest::of(b"x"), "demo".parse().unwrap());
         let attempt: AttemptId = "run.demo-1-2".parse().unwrap();
         let (variant, cell) = (VariantKey(digest), CellKey(digest));
+        let partial = PartialPlace::new(attempt.clone(), (3, 12), "a kind of device");
+        assert_eq!(PartialPlace::parse(&partial.path(variant)).unwrap(), partial);
+        assert_eq!(PartialPlace::parse(&variant_record(variant)), None);
         let cases = [
+            (partial.path(variant), Owner::Variant(variant)),
             (variant_record(variant), Owner::Variant(variant)),
             (variant_blob(variant, &attempt, "compact.bin"), Owner::Variant(variant)),
             (cell_record(cell), Owner::Cell(cell)),

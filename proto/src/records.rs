@@ -42,6 +42,13 @@ pub struct Measured {
     pub joules: Option<f64>,
     /// When it ended, RFC 3339, UTC.
     pub ended: String,
+    /// Blocks whose masks an attempt before this one had saved; the seconds are those of all of them together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub resumed_blocks: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What pruning did to one linear.

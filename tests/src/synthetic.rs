@@ -188,6 +188,7 @@ fn measured(stages: &[&str], seconds: f64) -> Measured {
         rss_mib: 410.0 + seconds,
         joules: None,
         ended: "2026-01-01T00:00:00Z".to_owned(),
+        resumed_blocks: 0,
     }
 }
 

@@ -120,8 +120,9 @@ fn gc_removes_what_no_current_spec_and_no_record_names_once_it_is_a_week_old() {
     let dense = |path: &PathBuf| std::fs::read_to_string(path).unwrap().contains("\"method\": \"dense\"");
     let variant = variants.find(|path| path.ends_with("record.json") && dense(path)).unwrap();
     let (dead, fresh) = (variant.with_file_name("main-7-1"), variant.with_file_name("main-7-2"));
-    for folder in [&dead, &fresh] {
-        std::fs::create_dir(folder).unwrap();
+    let masks = variant.with_file_name("partial").join("main-7-1");
+    for folder in [&dead, &fresh, &masks] {
+        std::fs::create_dir_all(folder).unwrap();
         std::fs::write(folder.join("compact.bin"), "what an attempt left").unwrap();
     }
     std::fs::create_dir(place.at("out/notes")).unwrap();
@@ -140,13 +141,15 @@ fn gc_removes_what_no_current_spec_and_no_record_names_once_it_is_a_week_old() {
     let paths = |said: &Value| -> Vec<String> {
         said["objects"].as_array().unwrap().iter().map(|o| o["path"].as_str().unwrap().to_owned()).collect()
     };
-    assert!(paths(&early).len() == 1 && paths(&early)[0].ends_with("main-7-1/compact.bin"), "{early}");
+    assert!(paths(&early).len() == 2 && paths(&early)[0].ends_with("main-7-1/compact.bin"), "{early}");
+    assert!(paths(&early)[1].ends_with("partial/main-7-1/compact.bin"), "{early}");
     age(log.last().unwrap(), 8);
     let dry = json(&place, &["gc", "--dry-run"], 0);
     assert_eq!(all(&place.at("out")), before);
     let gone = json(&place, &["gc"], 0);
     assert_eq!(paths(&gone), paths(&dry));
     assert_eq!((place.cells(), records(&place, "variants")), (4, 2));
+    assert!(!masks.join("compact.bin").exists());
     assert!(!dead.join("compact.bin").exists() && place.at("out/notes/mine.txt").exists());
     assert!(fresh.join("compact.bin").exists());
     assert!(paths(&json(&place, &["gc"], 0)).is_empty());

@@ -2,13 +2,14 @@
 
 use crate::compute::child::ChildOptions;
 use crate::compute::{protocol::DeviceInfo, serve};
-use crate::execute::{Executor, ModelCache, ShardError};
+use crate::execute::{Executor, ModelCache, Options, ShardError};
 use crate::session::{self, SessionError};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_proto::recipe::Dtype;
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Prunes and evaluates for a coordinator, one device a worker.
 #[derive(Debug, Parser)]
@@ -54,6 +55,13 @@ struct Work {
     /// How much the cache may hold, GiB; models that nobody uses go, oldest first [default: no end].
     #[arg(long, value_name = "GIB", env = "ESPALIER_CACHE_LIMIT")]
     cache_limit: Option<f64>,
+    /// While pruning, masks of finished blocks go to the bucket not more often than this, in seconds; whoever prunes the variant after this
+    /// worker's end goes on from there.
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_SAVE_EVERY", default_value_t = 20.0, value_parser = seconds)]
+    save_every: f64,
+    /// A compute process that says nothing for so many seconds hangs, and is killed; one that works says something at least once a block.
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_STALL", default_value_t = 1800.0, value_parser = seconds)]
+    stall: f64,
     /// End when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -190,7 +198,19 @@ fn on_main_thread(future: impl Future<Output = Result<(), CliError>>) -> Result<
     runtime.map_err(|source| CliError::Process { action: "starting the runtime", source })?.block_on(future)
 }
 
-fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<ChildOptions, CliError> {
+fn seconds(text: &str) -> Result<f64, String> {
+    let found: f64 = text.parse().map_err(|_| format!("found {text}, expected a number of seconds"))?;
+    match (0.0..1e9).contains(&found) {
+        true => Ok(found),
+        false => Err(format!("found {text}, expected seconds from 0 to 10^9")),
+    }
+}
+
+fn child_options(
+    device: &DeviceArgs,
+    memory_bytes: Option<u64>,
+    stall: Duration,
+) -> Result<ChildOptions, CliError> {
     if let Ok(value) = std::env::var("OMP_THREAD_LIMIT") {
         return Err(CliError::ThreadLimit { value });
     }
@@ -202,12 +222,18 @@ fn child_options(device: &DeviceArgs, memory_bytes: Option<u64>) -> Result<Child
         threads: device.threads,
         memory_bytes,
         libtorch_cuda: device.libtorch_cuda.clone(),
+        stall,
     })
 }
 
 async fn examine(doctor: &Doctor) -> Result<(), CliError> {
-    let mut executor = Executor::new(child_options(&doctor.device, None)?, None, model_cache(None, None))
-        .map_err(CliError::Device)?;
+    let options = Options {
+        child: child_options(&doctor.device, None, Duration::from_secs(600))?,
+        digest_cache: None,
+        cache: model_cache(None, None),
+        save_every: Duration::MAX,
+    };
+    let mut executor = Executor::new(options).map_err(CliError::Device)?;
     let info = executor.describe().await.map_err(CliError::Device)?;
     let gflops = match doctor.speed {
         None => None,
@@ -288,10 +314,13 @@ async fn work(work: &Work) -> Result<(), CliError> {
     // Installed before anything slow, so that a signal at any time is one that is heard.
     let leave = leave_signal()?;
     let memory = work.memory_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64);
-    let options = child_options(&work.device, memory)?;
-    let digests = work.digest_cache.clone().or_else(|| user_cache("digests"));
-    let models = model_cache(work.cache.clone(), work.cache_limit);
-    let mut executor = Executor::new(options, digests, models).map_err(CliError::Device)?;
+    let options = Options {
+        child: child_options(&work.device, memory, Duration::from_secs_f64(work.stall))?,
+        digest_cache: work.digest_cache.clone().or_else(|| user_cache("digests")),
+        cache: model_cache(work.cache.clone(), work.cache_limit),
+        save_every: Duration::from_secs_f64(work.save_every),
+    };
+    let mut executor = Executor::new(options).map_err(CliError::Device)?;
     let device = executor.describe().await.map_err(CliError::Device)?;
     let memory = memory.unwrap_or(device.memory_bytes / 5 * 4);
     tracing::info!(

@@ -209,6 +209,7 @@ mod tests {
             rss_mib: 1.0,
             joules: None,
             ended: "2000-01-01T00:00:00Z".to_owned(),
+            resumed_blocks: 0,
         }
     }
 

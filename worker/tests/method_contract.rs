@@ -10,7 +10,7 @@ use espalier_proto::records::FailureCode;
 use espalier_worker::calibrate::InputStats;
 use espalier_worker::error::EngineError;
 use espalier_worker::load::{BaseModel, Weights};
-use espalier_worker::prune::{Control, Layer, Plan, Progress, PruneResult, methods, prune};
+use espalier_worker::prune::{Control, Layer, Plan, Progress, PruneResult, Restored, methods, prune};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,8 +46,9 @@ fn run(
         calibration,
         device: goldens::device(),
         dtype: Dtype::Float32,
+        restored: None,
     };
-    prune(base, &plan, Control { progress: &|_| (), stop: &AtomicBool::new(false) })
+    prune(base, &plan, Control { progress: &|_| (), pruned: &|_, _| (), stop: &AtomicBool::new(false) })
 }
 
 fn all(base: &Weights, pattern: Pattern) -> BTreeMap<String, Pattern> {
@@ -149,15 +150,53 @@ fn the_walk_reports_every_block_and_stops_when_told() {
             calibration: Some(&calibration),
             device: goldens::device(),
             dtype: Dtype::Float32,
+            restored: None,
         };
         let progress = |p: Progress| {
             seen.borrow_mut().push((p.done, p.all));
             stop.store(p.done == 1 && seen.borrow().len() > 2, Ordering::Relaxed);
         };
-        prune(&base, &plan, Control { progress: &progress, stop: &stop }).unwrap();
+        prune(&base, &plan, Control { progress: &progress, pruned: &|_, _| (), stop: &stop }).unwrap();
         assert_eq!(*seen.borrow(), [(1, 2), (2, 2)]);
-        let stopped = prune(&base, &plan, Control { progress: &progress, stop: &stop });
+        let stopped = prune(&base, &plan, Control { progress: &progress, pruned: &|_, _| (), stop: &stop });
         assert_eq!(stopped.unwrap_err().code(), FailureCode::Preempted);
+    }
+}
+
+#[test]
+fn a_walk_that_goes_on_from_saved_blocks_gives_the_same_bits() {
+    let base = model("phi");
+    let targets = all(&base, Pattern::Ratio(0.5));
+    let calibration = windows(4);
+    for declared in METHODS {
+        let saved = RefCell::new(Vec::new());
+        let keep = |blocks: usize, found: &PruneResult| {
+            let mut masks: BTreeMap<_, _> = found.masks.clone().into_iter().collect();
+            masks.retain(|name, _| targets.contains_key(name));
+            saved.borrow_mut().push((blocks, masks));
+        };
+        let mut plan = Plan {
+            method: declared.name,
+            params: &BTreeMap::new(),
+            targets: &targets,
+            calibration: Some(&calibration),
+            device: goldens::device(),
+            dtype: Dtype::Float32,
+            restored: None,
+        };
+        let stop = AtomicBool::new(false);
+        let whole = prune(&base, &plan, Control { progress: &|_| (), pruned: &keep, stop: &stop }).unwrap();
+        let saved = saved.into_inner();
+        assert_eq!(saved.len(), 1, "after each of two blocks but the last");
+        let (blocks, mut masks) = saved[0].clone();
+        let restored = Restored::new(&base, blocks, masks.clone(), &targets).unwrap();
+        plan.restored = Some(&restored);
+        let again = |_: usize, _: &PruneResult| panic!("a restored block is not pruned");
+        let resumed =
+            prune(&base, &plan, Control { progress: &|_| (), pruned: &again, stop: &stop }).unwrap();
+        assert_eq!((resumed.masks, resumed.linears), (whole.masks, whole.linears), "{}", declared.name);
+        masks.pop_first();
+        assert!(Restored::new(&base, blocks, masks, &targets).is_err(), "a mask is missing");
     }
 }
 

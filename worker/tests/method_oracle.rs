@@ -142,8 +142,9 @@ fn whole_models_are_pruned_as_by_the_published_code() {
             calibration: calibration.as_ref(),
             device,
             dtype: Dtype::Float32,
+            restored: None,
         };
-        let control = Control { progress: &|_| (), stop: &AtomicBool::new(false) };
+        let control = Control { progress: &|_| (), pruned: &|_, _| (), stop: &AtomicBool::new(false) };
         let result = prune(&base, &plan, control).unwrap();
         for (linear, ours) in &result.masks {
             let theirs = pack(&golden_file::tensor(&file, &format!("{linear}.mask")).to_kind(Kind::Bool));

@@ -71,8 +71,9 @@ fn masks(method: &str, device: Device) -> Digest {
                 calibration: Some(&windows),
                 device,
                 dtype: Dtype::Float32,
+                restored: None,
             };
-            let control = Control { progress: &|_| (), stop: &AtomicBool::new(false) };
+            let control = Control { progress: &|_| (), pruned: &|_, _| (), stop: &AtomicBool::new(false) };
             for (linear, mask) in prune(&base, &plan, control).unwrap().masks {
                 c.field(&format!("{family} {pattern} {linear}"), mask.bits());
             }

@@ -35,6 +35,8 @@ fn with_scorer<T>(folder: &Path, wave_bytes: u64, work: impl FnOnce(&mut Scorer)
         weights: &weights,
         block: &mut block,
         wave_bytes,
+        wave_batches: usize::MAX,
+        wave: &|_| {},
         progress: &|_, _| {},
     })
 }

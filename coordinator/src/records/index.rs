@@ -51,6 +51,7 @@ mod tests {
             rss_mib: 1.0,
             joules: None,
             ended: "2026-01-01T00:00:00Z".into(),
+            resumed_blocks: 0,
         }
     }
 

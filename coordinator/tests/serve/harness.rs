@@ -119,6 +119,7 @@ fn measured() -> Measured {
         rss_mib: 1.0,
         joules: None,
         ended: "2026-01-01T00:00:00Z".into(),
+        resumed_blocks: 0,
     }
 }
 

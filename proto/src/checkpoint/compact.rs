@@ -91,18 +91,24 @@ impl Compact {
 
     /// The file's bytes.
     pub fn encode(&self) -> Bytes {
+        self.encode_with(&[])
+    }
+
+    /// The file's bytes with more fields of metadata.
+    pub(super) fn encode_with(&self, more: &[(&str, String)]) -> Bytes {
         let columns: BTreeMap<&String, usize> =
             self.masks.iter().map(|(name, m)| (name, m.columns())).collect();
+        let mut metadata = json!({
+            "format": FORMAT,
+            "base_model": self.model.to_string(),
+            "dtype": self.dtype.as_str(),
+            "columns": serde_json::to_string(&columns).expect("names and numbers are JSON"),
+        });
+        for (name, value) in more {
+            metadata[*name] = value.as_str().into();
+        }
         let mut header = serde_json::Map::new();
-        header.insert(
-            "__metadata__".to_owned(),
-            json!({
-                "format": FORMAT,
-                "base_model": self.model.to_string(),
-                "dtype": self.dtype.as_str(),
-                "columns": serde_json::to_string(&columns).expect("names and numbers are JSON"),
-            }),
-        );
+        header.insert("__metadata__".to_owned(), metadata);
         let mut offset = 0;
         for (linear, mask) in &self.masks {
             let end = offset + mask.bits().len();

@@ -11,9 +11,6 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
 
-/// Longest silence of a working child; it speaks at least once a block.
-const STALL: Duration = Duration::from_secs(1800);
-
 /// How to start a child.
 #[derive(Clone, Debug)]
 pub struct ChildOptions {
@@ -27,6 +24,8 @@ pub struct ChildOptions {
     pub memory_bytes: Option<u64>,
     /// The libtorch_cuda.so to open; the one beside libtorch_cpu.so where `None`.
     pub libtorch_cuda: Option<PathBuf>,
+    /// Longest silence of a working child, which speaks at least once a block.
+    pub stall: Duration,
 }
 
 /// Why a request has no answer.
@@ -91,6 +90,7 @@ pub struct Child {
     process: tokio::process::Child,
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
+    stall: Duration,
 }
 
 impl Child {
@@ -124,7 +124,7 @@ impl Child {
         let mut process = command.spawn().map_err(spawn)?;
         let stdin = process.stdin.take().expect("stdin was piped");
         let stdout = process.stdout.take().expect("stdout was piped");
-        Ok(Self { process, stdin, lines: BufReader::new(stdout).lines() })
+        Ok(Self { process, stdin, lines: BufReader::new(stdout).lines(), stall: options.stall })
     }
 
     /// It has not ended.
@@ -134,11 +134,11 @@ impl Child {
 
     /// Sends a request and waits for its answer. After any error the child is of no more use.
     ///
-    /// `interrupt` ends the wait when the work is no longer wanted.
+    /// `told` hears what it says on the way. `interrupt` ends the wait when the work is no longer wanted.
     pub async fn ask(
         &mut self,
         request: &Request,
-        mut progress: impl FnMut(u64, u64),
+        mut told: impl FnMut(Event),
         interrupt: impl Future<Output = ()>,
     ) -> Result<Event, ComputeError> {
         let mut line = serde_json::to_vec(request).expect("requests are JSON");
@@ -149,7 +149,7 @@ impl Child {
         tokio::pin!(interrupt);
         loop {
             let next = tokio::select! {
-                next = tokio::time::timeout(STALL, self.lines.next_line()) => next,
+                next = tokio::time::timeout(self.stall, self.lines.next_line()) => next,
                 () = &mut interrupt => {
                     self.kill().await;
                     return Err(ComputeError::Interrupted);
@@ -157,13 +157,13 @@ impl Child {
             };
             let Ok(read) = next else {
                 self.kill().await;
-                return Err(ComputeError::Stalled { seconds: STALL.as_secs() });
+                return Err(ComputeError::Stalled { seconds: self.stall.as_secs() });
             };
             let Ok(Some(line)) = read else {
                 return Err(self.lost().await);
             };
             match serde_json::from_str(&line) {
-                Ok(Event::Progress { done, total }) => progress(done, total),
+                Ok(event @ (Event::Progress { .. } | Event::Saved(_) | Event::Wave { .. })) => told(event),
                 Ok(Event::Failed { code, message }) => return Err(ComputeError::Failed { code, message }),
                 Ok(event) => return Ok(event),
                 Err(_) => return Err(ComputeError::Garbage { line }),

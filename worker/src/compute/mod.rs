@@ -5,7 +5,9 @@
 
 pub mod child;
 mod error;
+mod faults;
 pub mod protocol;
+mod save;
 pub mod serve;
 mod watch;
 pub mod workbench;

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What the supervisor asks for. The child answers each with any number of [`Event::Progress`] and one other event.
+/// What the supervisor asks for. The child answers each with any number of [`Event::Progress`], [`Event::Saved`] and
+/// [`Event::Wave`], and one other event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum Request {
@@ -36,6 +37,10 @@ pub enum Request {
         calibration: Option<PathBuf>,
         /// Where the compact checkpoint is to be written; nothing is written for `dense`.
         compact: PathBuf,
+        /// Write masks of finished blocks.
+        save: Save,
+        /// Go on from the masks of an earlier attempt.
+        resume: Option<Resume>,
     },
     /// Make a variant current whose compact checkpoint exists. Answer: [`Event::Rebuilt`].
     Rebuild {
@@ -50,7 +55,27 @@ pub enum Request {
         inputs: PathBuf,
         /// Where per-item scores are to be written, as Parquet.
         scores: PathBuf,
+        /// At most so many micro-batches go through a block together, and no weights stay; `None`: as memory allows.
+        wave: Option<u32>,
     },
+}
+
+/// How masks of finished blocks are written while a model is pruned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Save {
+    /// Into which folder.
+    pub folder: PathBuf,
+    /// Not before so many milliseconds have passed since the last time.
+    pub every_ms: u64,
+}
+
+/// Masks of the first blocks of the variant that is to be pruned, of an equal device.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resume {
+    /// A compact checkpoint of these blocks.
+    pub file: PathBuf,
+    /// How many.
+    pub blocks: u32,
 }
 
 /// What the child says.
@@ -63,6 +88,13 @@ pub enum Event {
         done: u64,
         /// In all.
         total: u64,
+    },
+    /// The masks of some blocks are in a file.
+    Saved(Saved),
+    /// So many micro-batches go through the blocks together.
+    Wave {
+        /// Of the longest wave of this request so far.
+        batches: u32,
     },
     /// What the device is.
     Device(Box<DeviceInfo>),
@@ -82,6 +114,8 @@ pub enum Event {
         weights: Digest,
         /// Every linear.
         linears: BTreeMap<String, LinearRecord>,
+        /// Blocks whose masks were taken over.
+        resumed: u32,
         /// About the doing.
         spent: Spent,
     },
@@ -104,6 +138,19 @@ pub enum Event {
         /// For people.
         message: String,
     },
+}
+
+/// The masks of the blocks `from..to` are in `file`, a compact checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Saved {
+    /// The first block.
+    pub from: u32,
+    /// One past the last.
+    pub to: u32,
+    /// The file; whoever reads it removes it.
+    pub file: PathBuf,
+    /// Seconds by stage that these blocks took.
+    pub seconds: BTreeMap<String, f64>,
 }
 
 /// What a request cost.

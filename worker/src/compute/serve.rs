@@ -4,6 +4,7 @@
 //! when stdin ends, and dies with the supervisor.
 
 use super::error::WorkError;
+use super::faults::Faults;
 use super::protocol::{Event, Request};
 use super::workbench::Workbench;
 use crate::error::classify_panic;
@@ -35,6 +36,9 @@ pub struct Options {
     /// Process id of the supervisor.
     #[arg(long)]
     pub parent: u32,
+    /// Faults that a test asks for.
+    #[arg(long, hide = true, env = "ESPALIER_TEST_FAULTS", default_value = "")]
+    pub faults: Faults,
 }
 
 /// Where events go. Shared with the progress callbacks of the one request in progress.
@@ -95,7 +99,7 @@ fn answer(bench: &mut Option<Workbench>, options: &Options, request: Request, an
             Some(bench) => bench,
             slot => slot.insert(Workbench::new(options)?),
         };
-        bench.answer(request, &|done, total| answers.say(&Event::Progress { done, total }))
+        bench.answer(request, &|event| answers.say(&event))
     });
     match std::panic::catch_unwind(work) {
         Ok(Ok(event)) => {

@@ -4,19 +4,22 @@
 //! allows. Memory decides how often a block is loaded, never what comes out.
 
 use super::error::WorkError;
-use super::protocol::{DeviceInfo, Event, Request};
+use super::faults::Faults;
+use super::protocol::{DeviceInfo, Event, Request, Resume, Save};
+use super::save::Saver;
 use super::serve::Options;
 use super::watch::Watch;
 use crate::device;
 use crate::evaluate::{self, EvaluateError, check, pack, score::Scorer};
 use crate::load::{BaseModel, LoadError, Weights, kind_of};
 use crate::models::{BlockWeights, Decoder};
-use crate::prune::{self, Control, Plan};
+use crate::prune::{self, Control, Plan, Restored};
 use espalier_proto::checkpoint::{Compact, dense_weights};
 use espalier_proto::ids::Digest;
 use espalier_proto::inputs::{Inputs, Windows};
 use espalier_proto::methods;
 use espalier_proto::recipe::{Dtype, VariantSpec};
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::rc::Rc;
@@ -50,8 +53,8 @@ pub struct Workbench {
 /// Bytes of a wave whose blocks are at hand anyway.
 const RESIDENT_WAVE: u64 = 256 << 20;
 
-/// Told work done and work in all.
-type Progress<'a> = &'a dyn Fn(u64, u64);
+/// Hears what there is to say before the answer.
+type Tell<'a> = &'a dyn Fn(Event);
 
 impl Workbench {
     /// Takes the device.
@@ -60,11 +63,14 @@ impl Workbench {
         // The rest is for the context of CUDA, or for the system.
         let memory_bytes =
             options.memory_bytes.unwrap_or_else(|| device::describe(device).memory_bytes / 5 * 4);
+        if options.faults != Faults::default() {
+            tracing::warn!(faults = ?options.faults, "a test asks for faults");
+        }
         Ok(Self { device, options: options.clone(), memory_bytes, open: None })
     }
 
     /// Does what is asked for.
-    pub fn answer(&mut self, request: Request, progress: Progress<'_>) -> Result<Event, WorkError> {
+    pub fn answer(&mut self, request: Request, tell: Tell<'_>) -> Result<Event, WorkError> {
         match request {
             Request::Describe => self.describe(),
             Request::Measure { dtype, width } => {
@@ -72,11 +78,11 @@ impl Workbench {
                 Ok(Event::Speed { gflops })
             }
             Request::Open { folder, dtype } => self.open(&folder, dtype),
-            Request::Prune { spec, calibration, compact } => {
-                self.prune(&spec, calibration.as_deref(), &compact, progress)
+            Request::Prune { spec, calibration, compact, save, resume } => {
+                self.prune(&spec, calibration.as_deref(), &compact, (&save, resume.as_ref()), tell)
             }
             Request::Rebuild { compact, weights } => self.rebuild(compact.as_deref(), weights),
-            Request::Evaluate { inputs, scores } => self.evaluate(&inputs, &scores, progress),
+            Request::Evaluate { inputs, scores, wave } => self.evaluate(&inputs, &scores, wave, tell),
         }
     }
 
@@ -99,15 +105,20 @@ impl Workbench {
         spec: &VariantSpec,
         calibration: Option<&Path>,
         compact_file: &Path,
-        progress: Progress<'_>,
+        (save, resume): (&Save, Option<&Resume>),
+        tell: Tell<'_>,
     ) -> Result<Event, WorkError> {
+        self.options.faults.prune(&spec.method);
         let watch = Watch::start(self.device);
         let device = self.device;
         let open = self.open.as_mut().ok_or(WorkError::OutOfTurn { request: "prune", needed: "open" })?;
         open.current = None;
         let dense = Weights::dense(open.base.clone());
-        let windows =
+        let mut windows =
             calibration.map(|path| calibration_windows(path, open.base.arch().vocab)).transpose()?;
+        windows.iter_mut().for_each(|windows| self.options.faults.calibration(windows));
+        let restored = resume.and_then(|resume| restored(resume, spec, &dense));
+        let resumed = restored.as_ref().map_or(0, |r| r.blocks);
         let (weights, digest, linears, seconds) = if spec.method == methods::DENSE {
             let linears = prune::count_zeros(&dense, Device::Cpu, open.base.dtype())?;
             (dense, dense_weights(spec.model), linears, BTreeMap::new())
@@ -119,10 +130,23 @@ impl Workbench {
                 calibration: windows.as_ref(),
                 device,
                 dtype: spec.dtype,
+                restored: restored.as_ref(),
             };
-            let told = |p: prune::Progress| progress(p.done as u64, p.all as u64);
+            let faults = &self.options.faults;
+            let told = |p: prune::Progress| {
+                tell(Event::Progress { done: p.done as u64, total: p.all as u64 });
+                if p.done > resumed {
+                    faults.step();
+                }
+            };
+            let saver = Saver::new(save, spec, open.base.arch(), resumed);
+            let finished = |blocks: usize, found: &prune::PruneResult| {
+                if let Some(event) = saver.done(blocks, found) {
+                    tell(event);
+                }
+            };
             // The supervisor stops a walk by ending this process.
-            let control = Control { progress: &told, stop: &AtomicBool::new(false) };
+            let control = Control { progress: &told, pruned: &finished, stop: &AtomicBool::new(false) };
             let pruned = prune::prune(&dense, &plan, control)?;
             let compact = Compact { model: spec.model, dtype: spec.dtype, masks: pruned.masks };
             std::fs::write(compact_file, compact.encode()).map_err(scratch(compact_file))?;
@@ -130,7 +154,7 @@ impl Workbench {
             (Weights::masked(open.base.clone(), compact.masks)?, digest, pruned.linears, pruned.seconds)
         };
         open.current = Some(Current { weights, resident: BTreeMap::new() });
-        Ok(Event::Pruned { weights: digest, linears, spent: watch.stop(seconds) })
+        Ok(Event::Pruned { weights: digest, linears, resumed: resumed as u32, spent: watch.stop(seconds) })
     }
 
     fn rebuild(&mut self, file: Option<&Path>, expected: Digest) -> Result<Event, WorkError> {
@@ -148,7 +172,13 @@ impl Workbench {
         Ok(Event::Rebuilt { spent: watch.stop_all("load") })
     }
 
-    fn evaluate(&mut self, inputs: &Path, scores: &Path, progress: Progress<'_>) -> Result<Event, WorkError> {
+    fn evaluate(
+        &mut self,
+        inputs: &Path,
+        scores: &Path,
+        most: Option<u32>,
+        tell: Tell<'_>,
+    ) -> Result<Event, WorkError> {
         let watch = Watch::start(self.device);
         let inputs = read_inputs(inputs)?;
         let device = self.device;
@@ -161,8 +191,24 @@ impl Workbench {
         };
         let arch = open.base.arch();
         let model_bytes = arch.parameters() * open.dtype.bytes();
-        // Half the memory for weights that stay; where they do, a longer wave would save no load.
-        let stays = model_bytes <= self.memory_bytes / 2;
+        // Half the memory for weights that stay; where they do, a longer wave would save no load. Where memory did not suffice
+        // once, none stay.
+        let stays = model_bytes <= self.memory_bytes / 2 && most.is_none();
+        if !stays {
+            resident.clear();
+        }
+        let faults = &self.options.faults;
+        let longest = Cell::new(0);
+        let wave = |batches: usize| {
+            if batches > longest.replace(batches.max(longest.get())) {
+                tell(Event::Wave { batches: batches as u32 });
+            }
+            faults.wave(batches);
+        };
+        let progress = |done, total| {
+            tell(Event::Progress { done, total });
+            faults.step();
+        };
         let (weights, dtype) = (&*weights, open.dtype);
         let mut block = |i: usize| -> Result<Rc<BlockWeights>, LoadError> {
             if let Some(block) = resident.get(&i) {
@@ -181,11 +227,24 @@ impl Workbench {
             weights,
             block: &mut block,
             wave_bytes: if stays { RESIDENT_WAVE } else { self.memory_bytes / 4 },
-            progress,
+            wave_batches: most.map_or(usize::MAX, |most| most as usize),
+            wave: &wave,
+            progress: &progress,
         };
-        let outcome = evaluate::evaluate(&mut scorer, &inputs, scores)?;
+        let mut outcome = evaluate::evaluate(&mut scorer, &inputs, scores)?;
+        faults.outcome(&mut outcome);
         Ok(Event::Scored { outcome, spent: watch.stop_all("evaluate") })
     }
+}
+
+/// The blocks that an earlier attempt saved. Masks that do not fit are nothing to go on from: all is pruned anew.
+fn restored(resume: &Resume, spec: &VariantSpec, dense: &Weights) -> Option<Restored> {
+    let read = || -> Result<Restored, WorkError> {
+        let bytes = std::fs::read(&resume.file).map_err(scratch(&resume.file))?;
+        let masks = Compact::decode(&bytes)?.masks;
+        Ok(Restored::new(dense, resume.blocks as usize, masks, &spec.targets)?)
+    };
+    read().inspect_err(|error| tracing::warn!(%error, "saved masks do not fit, all blocks are pruned")).ok()
 }
 
 fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
@@ -224,7 +283,7 @@ fn device_info(options: &Options, device: Device) -> DeviceInfo {
         index: if let Device::Cuda(index) = device { index as u32 } else { 0 },
         name: description.name,
         memory_bytes: description.memory_bytes,
-        fingerprint: device::fingerprint(device),
+        fingerprint: options.faults.fingerprint(device::fingerprint(device)),
         threads: options.threads,
         libtorch: LIBTORCH.to_owned(),
         gpus: (0..device::gpu_count()).map(|i| format!("cuda:{i}")).collect(),

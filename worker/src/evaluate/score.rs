@@ -34,6 +34,10 @@ pub struct Scorer<'a> {
     pub block: &'a mut dyn FnMut(usize) -> Result<Rc<BlockWeights>, LoadError>,
     /// Bytes that the hidden states and frames of a wave may take.
     pub wave_bytes: u64,
+    /// At most so many micro-batches make a wave.
+    pub wave_batches: usize,
+    /// Told how many micro-batches make the wave that begins.
+    pub wave: &'a dyn Fn(usize),
     /// Told work done and work in all, in micro-batches times blocks.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -54,7 +58,8 @@ impl Scorer<'_> {
         let mut done = 0;
         let mut scores = Vec::new();
         let head = self.weights.head(self.device, self.dtype)?;
-        for wave in waves(batches, self.wave_bytes, hidden) {
+        for wave in waves(batches, (self.wave_bytes, self.wave_batches), hidden) {
+            (self.wave)(wave.len());
             let mut going: Vec<Going> =
                 wave.iter().map(|packed| self.enter(packed)).collect::<Result<_, _>>()?;
             for i in 0..blocks {
@@ -130,8 +135,8 @@ fn to_host(x_s: &Tensor) -> Vec<f64> {
     numbers
 }
 
-/// Micro-batches that go through the blocks together: at least one, and as many as the bytes allow.
-fn waves(batches: &[Packed], bytes: u64, hidden: usize) -> Vec<&[Packed]> {
+/// Micro-batches that go through the blocks together: at least one, and as many as bytes and number allow.
+fn waves(batches: &[Packed], (bytes, most): (u64, usize), hidden: usize) -> Vec<&[Packed]> {
     // Hidden states in f32, rope's tables, and a mask of a byte a pair where there is a tree.
     let weight = |p: &Packed| {
         let tokens = (p.rows.len() * p.width) as u64;
@@ -140,7 +145,7 @@ fn waves(batches: &[Packed], bytes: u64, hidden: usize) -> Vec<&[Packed]> {
     let (mut waves, mut start, mut held) = (Vec::new(), 0, 0u64);
     for (i, batch) in batches.iter().enumerate() {
         let needed = weight(batch);
-        if i > start && held + needed > bytes {
+        if i > start && (held + needed > bytes || i - start >= most) {
             waves.push(&batches[start..i]);
             (start, held) = (i, 0);
         }
@@ -162,10 +167,12 @@ mod tests {
     fn waves_cover_every_batch_once_in_order_and_are_never_empty() {
         let batches = pack::windows(&Windows::new(512, vec![vec![1; 512]; 100])).unwrap();
         for bytes in [0, 1 << 20, 40 << 20, u64::MAX] {
-            let waves = waves(&batches, bytes, 64);
-            assert!(waves.iter().all(|w| !w.is_empty()));
-            assert_eq!(waves.concat(), batches);
+            for most in [0, 1, 7, usize::MAX] {
+                let waves = waves(&batches, (bytes, most), 64);
+                assert!(waves.iter().all(|w| !w.is_empty() && w.len() <= most.max(1)));
+                assert_eq!(waves.concat(), batches);
+            }
         }
-        assert_eq!(waves(&batches, u64::MAX, 64).len(), 1);
+        assert_eq!(waves(&batches, (u64::MAX, usize::MAX), 64).len(), 1);
     }
 }

@@ -59,6 +59,7 @@ impl Shard<'_> {
             rss_mib: spent.rss_mib,
             joules: spent.joules,
             ended: clock::now_rfc3339(),
+            resumed_blocks: 0,
         }
     }
 }

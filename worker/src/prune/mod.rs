@@ -12,4 +12,4 @@ mod walk;
 
 pub use method::{Layer, Method, Pruned};
 pub use result::{PruneResult, count_zeros};
-pub use walk::{Control, Plan, Progress, prune};
+pub use walk::{Control, Plan, Progress, Restored, prune};

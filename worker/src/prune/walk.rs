@@ -9,10 +9,11 @@ use crate::clock;
 use crate::error::EngineError;
 use crate::load::{self, Weights, kind_of};
 use crate::models::{BlockWeights, Decoder, Frame, RowShape};
+use espalier_proto::checkpoint::Mask;
 use espalier_proto::inputs::Windows;
 use espalier_proto::methods::{Statistics, method as declared};
 use espalier_proto::recipe::{Dtype, ParamValue, Pattern};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tch::{Device, Tensor};
@@ -32,6 +33,41 @@ pub struct Plan<'a> {
     pub device: Device,
     /// In which number format.
     pub dtype: Dtype,
+    /// Blocks that are pruned already.
+    pub restored: Option<&'a Restored>,
+}
+
+/// The first blocks of a model as an earlier walk of the same plan on the same kind of device left them.
+#[derive(Debug)]
+pub struct Restored {
+    /// How many.
+    pub blocks: usize,
+    /// The model with the masks of those blocks.
+    pub weights: Weights,
+}
+
+impl Restored {
+    /// The base with the masks of its first blocks, which must be those of exactly the plan's targets in them.
+    pub fn new(
+        base: &Weights,
+        blocks: usize,
+        masks: BTreeMap<String, Mask>,
+        targets: &BTreeMap<String, Pattern>,
+    ) -> Result<Self, EngineError> {
+        let arch = base.base().arch();
+        let names = (0..blocks.min(arch.blocks)).flat_map(|i| arch.linears(i)).map(|l| l.name);
+        let expected: BTreeSet<String> = names.filter(|name| targets.contains_key(name)).collect();
+        if blocks > arch.blocks || !masks.keys().eq(&expected) {
+            let message = format!(
+                "saved masks of {} linears for {blocks} blocks, expected {} linears of at most {} blocks",
+                masks.len(),
+                expected.len(),
+                arch.blocks
+            );
+            return Err(EngineError::Internal { message });
+        }
+        Ok(Self { blocks, weights: Weights::masked(base.base().clone(), masks)? })
+    }
 }
 
 /// How far the walk is: blocks done of all that it visits.
@@ -48,6 +84,8 @@ pub struct Progress {
 pub struct Control<'a> {
     /// Called after every block.
     pub progress: &'a dyn Fn(Progress),
+    /// Called after every block that this walk pruned, with their number and all that was found so far, unless it is the last one.
+    pub pruned: &'a dyn Fn(usize, &PruneResult),
     /// Once true, the walk ends between micro-batches with [`EngineError::Stopped`].
     pub stop: &'a AtomicBool,
 }
@@ -107,18 +145,19 @@ struct Walk<'a> {
     result: PruneResult,
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
     /// Only weights are read; no norm, no embedding, no forward.
     fn without_calibration(&mut self) -> Result<(), EngineError> {
         let arch = self.base.base().arch().clone();
         for index in 0..arch.blocks {
+            let restored = self.restored(index);
             for linear in arch.linears(index) {
                 self.check_stop()?;
-                let mut loaded =
-                    self.timed("load", |w| w.base.linear(linear, w.plan.device, w.plan.dtype))?;
-                self.prune_linear(&mut loaded.weight_oi, &loaded.linear.name, None)?;
+                let from = restored.unwrap_or(self.base);
+                let mut loaded = self.timed("load", |w| from.linear(linear, w.plan.device, w.plan.dtype))?;
+                self.finish_linear(&mut loaded.weight_oi, &loaded.linear.name, restored, None)?;
             }
-            (self.control.progress)(Progress { done: index + 1, all: arch.blocks });
+            self.told(index + 1, arch.blocks);
         }
         Ok(())
     }
@@ -134,22 +173,36 @@ impl Walk<'_> {
             _ => self.timed("calibrate", |w| w.embed())?,
         };
         for (index, &wanted) in wanted.iter().enumerate() {
-            let mut block = self.timed("load", |w| w.base.block(index, w.plan.device, w.plan.dtype))?;
+            let restored = self.restored(index);
+            let from = restored.unwrap_or(self.base);
+            let mut block = self.timed("load", |w| from.block(index, w.plan.device, w.plan.dtype))?;
             let mut tap = SumOfSquares::default();
-            if wanted {
+            if wanted && restored.is_none() {
                 self.forward(&decoder, &block, &mut batches, Some(&mut tap))?;
             }
             for linear in &mut block.linears {
                 let stats = tap.of(&linear.linear.name);
-                self.prune_linear(&mut linear.weight_oi, &linear.linear.name, stats.as_ref())?;
+                self.finish_linear(&mut linear.weight_oi, &linear.linear.name, restored, stats.as_ref())?;
             }
             // Beyond the last target nobody reads activations.
             if index + 1 < visited {
                 self.forward(&decoder, &block, &mut batches, None)?;
             }
-            (self.control.progress)(Progress { done: index + 1, all: arch.blocks });
+            self.told(index + 1, arch.blocks);
         }
         Ok(())
+    }
+
+    /// The weights of a block that is pruned already.
+    fn restored(&self, index: usize) -> Option<&'a Weights> {
+        self.plan.restored.filter(|r| index < r.blocks).map(|r| &r.weights)
+    }
+
+    fn told(&self, done: usize, all: usize) {
+        if done < all && self.restored(done - 1).is_none() {
+            (self.control.pruned)(done, &self.result);
+        }
+        (self.control.progress)(Progress { done, all });
     }
 
     /// Micro-batches `[B, T, H]` on the host.
@@ -201,14 +254,19 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn prune_linear(
+    /// Prunes a linear, or takes its mask over.
+    fn finish_linear(
         &mut self,
         weight_oi: &mut Tensor,
         name: &str,
+        restored: Option<&Weights>,
         stats: Option<&crate::calibrate::InputStats>,
     ) -> Result<(), EngineError> {
         let started = clock::now();
-        if let Some(&pattern) = self.plan.targets.get(name) {
+        if let Some(restored) = restored {
+            let mask = restored.masks().get_key_value(name);
+            self.result.masks.extend(mask.map(|(name, mask)| (name.clone(), mask.clone())));
+        } else if let Some(&pattern) = self.plan.targets.get(name) {
             if let Some(stats) = stats
                 && !stats.sum_sq_i.sum(tch::Kind::Double).double_value(&[]).is_finite()
             {

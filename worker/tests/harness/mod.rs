@@ -92,7 +92,14 @@ impl World {
     }
 
     pub(crate) fn worker(&self) -> Worker {
+        self.worker_with(&[], Stdio::inherit())
+    }
+
+    /// A worker with more variables, its log where it is told.
+    pub(crate) fn worker_with(&self, environment: &[(&str, &str)], log: Stdio) -> Worker {
         let child = Command::new(worker_binary())
+            .envs(environment.iter().copied())
+            .stderr(log)
             .args(["--coordinator", &self.url, "--threads", "2", "--die-with-parent"])
             .arg("--digest-cache")
             .arg(self.folder.path().join("digests"))
