@@ -10,6 +10,7 @@ pub mod peers;
 pub mod s3_server;
 pub mod sweeps;
 pub mod synthetic;
+mod tls;
 
 /// The repository's root.
 pub fn root() -> PathBuf {

@@ -5,6 +5,7 @@
 
 use crate::faults::{Fate, Faults};
 use crate::peers::kill_peer;
+use crate::tls;
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
 use http_body_util::{BodyExt, StreamBody};
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tokio::sync::OwnedMutexGuard;
+use tokio_rustls::TlsAcceptor;
 
 /// The bucket that every server has.
 pub const BUCKET: &str = "results";
@@ -39,6 +41,7 @@ pub enum Creates {
 /// A running server.
 #[derive(Debug)]
 pub struct S3Server {
+    scheme: &'static str,
     address: SocketAddr,
     folder: tempfile::TempDir,
     faults: Arc<Faults>,
@@ -59,6 +62,19 @@ impl S3Server {
     /// # Panics
     /// If this machine gives it no folder, port or thread.
     pub fn start_on(ip: &str, creates: Creates) -> Self {
+        Self::start_with(ip, creates, None)
+    }
+
+    /// The same behind TLS, with a certificate for `localhost` of a CA that nobody knows; gives the CA's certificate as PEM.
+    ///
+    /// # Panics
+    /// If this machine gives it no folder, port or thread.
+    pub fn start_with_tls(creates: Creates) -> (Self, String) {
+        let (tls, ca) = tls::localhost();
+        (Self::start_with("127.0.0.1", creates, Some(tls)), ca)
+    }
+
+    fn start_with(ip: &str, creates: Creates, tls: Option<TlsAcceptor>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::create_dir(folder.path().join(BUCKET)).expect("a folder can be made");
         let files = s3s_fs::FileSystem::new(folder.path()).expect("the folder is there");
@@ -81,8 +97,9 @@ impl S3Server {
         let listener =
             runtime.block_on(tokio::net::TcpListener::bind((ip, 0))).expect("a port can be opened");
         let address = listener.local_addr().expect("an open port has an address");
-        runtime.spawn(accept(listener, server));
-        Self { address, folder, faults, runtime: Some(runtime) }
+        runtime.spawn(accept(listener, server, tls.clone()));
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        Self { scheme, address, folder, faults, runtime: Some(runtime) }
     }
 
     /// What a process needs in its environment to use this server.
@@ -93,7 +110,7 @@ impl S3Server {
     /// The same for a process that reaches this server at another address.
     pub fn environment_at(&self, ip: &str) -> Vec<(String, String)> {
         let pairs = [
-            ("AWS_ENDPOINT", format!("http://{ip}:{}", self.address.port())),
+            ("AWS_ENDPOINT", format!("{}://{ip}:{}", self.scheme, self.address.port())),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
@@ -158,18 +175,25 @@ struct Server {
 #[error("no answer")]
 struct NoAnswer;
 
-async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>) {
+async fn accept(listener: tokio::net::TcpListener, server: Arc<Server>, tls: Option<TlsAcceptor>) {
     while let Ok((socket, peer)) = listener.accept().await {
         let server = Arc::clone(&server);
         let service = service_fn(move |request| {
             let server = Arc::clone(&server);
             async move { server.answer(request, peer).await }
         });
+        let tls = tls.clone();
         tokio::spawn(async move {
+            let http = hyper::server::conn::http1::Builder::new();
             // A connection that ends in an error is one that a client or a fault has closed.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(socket), service)
-                .await;
+            let _ = match tls {
+                None => http.serve_connection(TokioIo::new(socket), service).await,
+                // Whoever does not trust the certificate hangs up.
+                Some(tls) => match tls.accept(socket).await {
+                    Ok(socket) => http.serve_connection(TokioIo::new(socket), service).await,
+                    Err(_) => return,
+                },
+            };
         });
     }
 }

@@ -205,6 +205,38 @@ fn without_credentials_the_variables_are_named_and_a_profile_is_as_good_as_varia
 }
 
 #[test]
+fn a_ca_of_ones_own_is_trusted_where_it_is_named_and_nowhere_else() {
+    let place = Place::new("phi-nobos");
+    let (server, ca) = S3Server::start_with_tls(Creates::Atomic);
+    place.write("ca.pem", &ca);
+    let plan = |ca: Option<&str>| {
+        let mut command = place.command(&["plan", "s.yaml", "--bucket", &server.url("team/a")]);
+        server.apply(&mut command);
+        command.envs(server.environment_at("localhost")).env_remove("AWS_ALLOW_HTTP");
+        command.envs(ca.map(|file| ("AWS_CA_BUNDLE", place.at(file))));
+        command.output().unwrap()
+    };
+    let trusted = plan(Some("ca.pem"));
+    assert_eq!(trusted.status.code(), Some(0), "{}", text(&trusted));
+    let unknown = plan(None);
+    assert_eq!(unknown.status.code(), Some(5), "{}", text(&unknown));
+    assert!(text(&unknown).contains("certificate"), "{}", text(&unknown));
+}
+
+#[test]
+fn a_proxy_is_used_for_a_store_that_only_it_can_reach() {
+    let (place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    let mut command = place.command(&["plan", "s.yaml", "--bucket", &server.url("team/a")]);
+    server.apply(&mut command);
+    let environment: std::collections::BTreeMap<_, _> = server.environment().into_iter().collect();
+    // The server answers requests that name another host as a proxy gets them, itself.
+    command.env("AWS_PROXY_URL", &environment["AWS_ENDPOINT"]).env("AWS_ENDPOINT", "http://store.invalid");
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(server.faults().happened().requests > 0);
+}
+
+#[test]
 fn a_store_that_cannot_be_reached_or_lacks_the_bucket_is_told_within_seconds() {
     let (place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
     let begun = Instant::now();

@@ -168,7 +168,10 @@ impl Wire {
         Self { client: WorkerApiClient::connect(url.to_owned()).await.unwrap(), id: id.to_owned() }
     }
 
-    pub(crate) async fn sync(&mut self, shards: Vec<m::ShardReport>) -> Result<m::SyncResponse, tonic::Status> {
+    pub(crate) async fn sync(
+        &mut self,
+        shards: Vec<m::ShardReport>,
+    ) -> Result<m::SyncResponse, tonic::Status> {
         self.sync_at(shards, 0).await
     }
 
