@@ -20,6 +20,12 @@ impl Process {
         let _ = self.0.wait();
     }
 
+    /// The process that owns tensors for this worker; none while it is not started.
+    pub fn compute(&self) -> Option<i32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.0.id());
+        std::fs::read_to_string(children).ok()?.split_whitespace().next()?.parse().ok()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         // SAFETY: sends a signal to a child that was not waited for yet.
@@ -69,6 +75,16 @@ impl<'a> Cluster<'a> {
     /// If it does not start.
     pub fn worker(&self, name: &str) -> Process {
         spawned(self.place, name, worker_command(self.place, name, &self.url))
+    }
+
+    /// A worker with more variables.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn worker_with(&self, name: &str, variables: &[(&str, &str)]) -> Process {
+        let mut command = worker_command(self.place, name, &self.url);
+        command.envs(variables.iter().copied());
+        spawned(self.place, name, command)
     }
 
     /// What a worker logged so far.

@@ -27,12 +27,6 @@ fn sweep(place: &Place) {
 const REPEATS: usize = 6;
 const NSAMPLES: usize = 1000;
 
-/// The process that owns tensors for this worker; none while it is not started.
-fn child(worker: &Process) -> Option<i32> {
-    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", worker.0.id())).ok()?;
-    children.split_whitespace().next()?.parse().ok()
-}
-
 fn signal(pid: i32, signal: i32) {
     // SAFETY: sends a signal to a process that a worker of this test started.
     unsafe { libc::kill(pid, signal) };
@@ -62,7 +56,7 @@ fn a_killed_coordinators_successor_credits_every_shard_that_was_running() {
         for worker in &workers {
             let half = doing(&status, worker.0.id()).is_some_and(|(_, share)| share >= 0.5);
             if half && !held.contains_key(&worker.0.id()) {
-                let child = child(worker).expect("a worker with a shard has a child");
+                let child = worker.compute().expect("a worker with a shard has a child");
                 signal(child, libc::SIGSTOP);
                 held.insert(worker.0.id(), child);
             }
@@ -80,7 +74,7 @@ fn a_killed_coordinators_successor_credits_every_shard_that_was_running() {
     assert_eq!(cluster.json(&["status"])["epoch"], 2);
     held.values().for_each(|child| signal(*child, libc::SIGCONT));
     for worker in &workers {
-        assert_eq!(child(worker), Some(held[&worker.0.id()]), "the same process goes on");
+        assert_eq!(worker.compute(), Some(held[&worker.0.id()]), "the same process goes on");
     }
     cluster.ends(&["watch", "long"], 0, &["4 of 4 cells done"]);
     let mut attempts = 0;

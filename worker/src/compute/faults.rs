@@ -1,7 +1,7 @@
 //! Faults that tests ask for with `ESPALIER_TEST_FAULTS`, so that what must survive them is tried with real processes. None
 //! unless asked for; with any, the child says so aloud.
 //!
-//! A list with commas: `slow=MS` sleeps after every step, `oom-above=N` runs out of memory where more than N micro-batches go through
+//! A list with commas: `slow=MS` sleeps after every step, `slow-prune=MS` after every block that is pruned, `oom-above=N` runs out of memory where more than N micro-batches go through
 //! the blocks together, `kind=NAME` gives the bits and the fingerprint of another kind of device, `die=METHOD` ends the process where
 //! that method is to prune.
 
@@ -14,6 +14,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     slow: Option<Duration>,
+    slow_prune: Option<Duration>,
     oom_above: Option<usize>,
     kind: Option<String>,
     die: Option<String>,
@@ -21,7 +22,7 @@ pub struct Faults {
 
 /// A fault that is none.
 #[derive(Debug, thiserror::Error)]
-#[error("fault {word:?}, expected slow=MS, oom-above=N, kind=NAME or die=METHOD")]
+#[error("fault {word:?}, expected slow=MS, slow-prune=MS, oom-above=N, kind=NAME or die=METHOD")]
 pub struct FaultsError {
     word: String,
 }
@@ -34,8 +35,10 @@ impl FromStr for Faults {
         for word in text.split(',').filter(|word| !word.is_empty()) {
             let bad = || FaultsError { word: word.to_owned() };
             let (name, value) = word.split_once('=').ok_or_else(bad)?;
+            let millis = || value.parse().map(|ms| Some(Duration::from_millis(ms))).map_err(|_| bad());
             match name {
-                "slow" => faults.slow = Some(Duration::from_millis(value.parse().map_err(|_| bad())?)),
+                "slow" => faults.slow = millis()?,
+                "slow-prune" => faults.slow_prune = millis()?,
                 "oom-above" => faults.oom_above = Some(value.parse().map_err(|_| bad())?),
                 "kind" => faults.kind = Some(value.to_owned()),
                 "die" => faults.die = Some(value.to_owned()),
@@ -49,9 +52,12 @@ impl FromStr for Faults {
 impl Faults {
     /// A step is done.
     pub(super) fn step(&self) {
-        if let Some(slow) = self.slow {
-            std::thread::sleep(slow);
-        }
+        self.slow.into_iter().for_each(std::thread::sleep);
+    }
+
+    /// A block is pruned.
+    pub(super) fn block(&self) {
+        self.slow_prune.or(self.slow).into_iter().for_each(std::thread::sleep);
     }
 
     /// So many micro-batches are to go through the blocks together.

@@ -136,7 +136,7 @@ impl Workbench {
             let told = |p: prune::Progress| {
                 tell(Event::Progress { done: p.done as u64, total: p.all as u64 });
                 if p.done > resumed {
-                    faults.step();
+                    faults.block();
                 }
             };
             let saver = Saver::new(save, spec, open.base.arch(), resumed);

@@ -14,7 +14,7 @@ use espalier_proto::mirror;
 use espalier_proto::model_folder::folder_digest;
 use espalier_proto::recipe::Dtype;
 use espalier_proto::records::{CellRecord, FailureRecord, RECORD_FORMAT};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Executor {
     held: Option<Held>,
     scratch: tempfile::TempDir,
     pub(super) warm: Option<Warm>,
+    /// How many micro-batches of these inputs may go through this model's blocks together, where more did not fit.
+    pub(super) waves: BTreeMap<(ModelDigest, InputsDigest), u32>,
     /// Models whose folders were read and are what they should be.
     pub models: BTreeSet<ModelDigest>,
 }
@@ -57,7 +59,7 @@ impl Executor {
         let scratch = tempfile::Builder::new().prefix("espalier-worker-").tempdir().map_err(|source| {
             ShardError::Scratch { path: std::env::temp_dir().display().to_string(), source }
         })?;
-        Ok(Self { options, held: None, scratch, warm: None, models: BTreeSet::new() })
+        Ok(Self { options, held: None, scratch, warm: None, waves: BTreeMap::new(), models: BTreeSet::new() })
     }
 
     /// What the device is.
@@ -146,14 +148,7 @@ impl Executor {
         }
         let (inputs, scores) = (self.scratch_file("inputs.json"), self.scratch_file(commit::SCORES));
         commit::fetch_inputs(shard.bucket, digest, &inputs).await?;
-        // A begun cell is finished, whatever the coordinator says meanwhile.
-        let request = Request::Evaluate { inputs, scores: scores.clone(), wave: None };
-        let (outcome, spent) = match self.ask(shard, &request, false).await? {
-            Event::Scored { outcome, spent } => (outcome, spent),
-            event => {
-                return Err(ShardError::OutOfTurn { event: Box::new(event) });
-            }
-        };
+        let (outcome, spent) = self.score(shard, digest, (&inputs, &scores)).await?;
         let record = CellRecord {
             format: RECORD_FORMAT,
             key,

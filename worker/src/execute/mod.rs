@@ -10,6 +10,7 @@ mod cache;
 mod error;
 mod executor;
 mod partials;
+mod score;
 mod shard;
 mod variant;
 
