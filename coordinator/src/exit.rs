@@ -7,6 +7,8 @@ use crate::cli::Output;
 use crate::serve::LocalError;
 use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
+use crate::store::checkpoints::CheckpointsError;
+use crate::store::folder::FolderError;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -126,6 +128,14 @@ pub enum Failure {
     /// A model's folder cannot be read.
     #[error(transparent)]
     Model(#[from] espalier_proto::model_folder::ModelFilesError),
+    /// A variant cannot be written as a folder.
+    #[error(transparent)]
+    Folder(#[from] crate::store::folder::FolderError),
+    /// What a sweep asks for its checkpoints could not be done.
+    #[error(
+        "everything that could be measured is measured and reported, but not all that `checkpoints:` asks for is done"
+    )]
+    Checkpoints(#[from] crate::store::checkpoints::CheckpointsError),
     /// A bucket cannot be looked after.
     #[error(transparent)]
     Store(#[from] crate::store::StoreError),
@@ -151,6 +161,9 @@ impl Failure {
             Self::Compact(_) | Self::Samples(_) => Exit::Bucket,
             Self::Local(error) => local(error),
             Self::Log(error) => log(error),
+            Self::Folder(error) => folder(error),
+            Self::Checkpoints(CheckpointsError::Folder { source, .. }) => folder(source),
+            Self::Checkpoints(_) => Exit::Bucket,
             Self::Collect(_) => Exit::BadInput,
             Self::Store(crate::store::StoreError::UnknownSweep { .. }) => Exit::BadInput,
             Self::Bucket(_) | Self::Store(_) => Exit::Bucket,
@@ -169,6 +182,14 @@ fn local(error: &LocalError) -> Exit {
         | LocalError::Machine { .. }
         | LocalError::Fleet(_)
         | LocalError::NoFit { .. } => Exit::BadNode,
+    }
+}
+
+fn folder(error: &FolderError) -> Exit {
+    match error {
+        FolderError::Export(_) | FolderError::Base { .. } | FolderError::Dropped { .. } => Exit::BadInput,
+        FolderError::Bucket(_) | FolderError::Compact(_) | FolderError::Missing { .. } => Exit::Bucket,
+        FolderError::Scratch { .. } => Exit::BadNode,
     }
 }
 

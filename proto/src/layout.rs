@@ -13,6 +13,11 @@ pub fn variant_blob(key: VariantKey, attempt: &AttemptId, name: &str) -> Path {
     Path::from(format!("variants/{}/{key}/{attempt}/{name}", key.0.prefix()))
 }
 
+/// Says that a variant's checkpoint was dropped, as its sweeps asked.
+pub fn variant_dropped(key: VariantKey) -> Path {
+    Path::from(format!("variants/{}/{key}/dropped.json", key.0.prefix()))
+}
+
 /// The folder of masks of finished blocks of a variant that is not pruned yet.
 pub fn partials(key: VariantKey) -> Path {
     Path::from(format!("variants/{}/{key}/partial", key.0.prefix()))
@@ -155,6 +160,11 @@ pub fn export_folder(key: VariantKey) -> Path {
     Path::from(format!("exports/{key}"))
 }
 
+/// Written last into an exported folder: it is whole once this is there.
+pub fn export_note(key: VariantKey) -> Path {
+    export_folder(key).join("espalier.json")
+}
+
 /// Whose an object is, by its path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Owner {
@@ -248,7 +258,9 @@ mod tests {
             (spec(&demo, digest), Owner::Sweep(demo.clone())),
             (log_entry(&demo, 3), Owner::Sweep(demo.clone())),
             (probe(&demo.local_instance(), 3), Owner::Instance(demo.local_instance())),
+            (variant_dropped(variant), Owner::Variant(variant)),
             (export_folder(variant).join("config.json"), Owner::Export(variant)),
+            (export_note(variant), Owner::Export(variant)),
             (Path::from(format!("models/{digest}/config.json")), Owner::Model(ModelDigest(digest))),
             (Path::from("notes/mine.txt"), Owner::Unknown),
             (Path::from("variants/ab/short/record.json"), Owner::Unknown),

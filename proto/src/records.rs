@@ -85,6 +85,20 @@ pub struct VariantRecord {
     pub measured: Measured,
 }
 
+/// A variant's compact checkpoint was dropped: it is pruned again where it is needed, and must then have these weights.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DroppedRecord {
+    /// [`RECORD_FORMAT`].
+    pub format: u32,
+    /// The variant.
+    pub key: VariantKey,
+    /// Digest of its weights, as its record names it.
+    pub weights: Digest,
+    /// When, RFC 3339, UTC.
+    pub at: String,
+}
+
 /// The outcome of scoring.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]

@@ -149,7 +149,7 @@ pub enum Checkpoints {
     /// The compact one stays in the bucket.
     #[default]
     Compact,
-    /// A Hugging Face folder as well, under exports/.
+    /// A Hugging Face folder of every pruned variant as well, under exports/.
     Dense,
     /// The compact one may be dropped once no cell lacks it.
     None,

@@ -85,6 +85,31 @@ pub async fn variant_record(bucket: &Bucket, key: VariantKey) -> Result<Option<V
     Ok(Some(record))
 }
 
+/// True if the checkpoint that the record names is not there: dropped, as its sweeps asked, or lost.
+pub async fn lacks_checkpoint(bucket: &Bucket, record: &VariantRecord) -> Result<bool, CommitError> {
+    let Some(blob) = record.blobs.iter().find(|b| b.name == FILE_NAME) else { return Ok(false) };
+    Ok(!bucket.exists(&layout::variant_blob(record.key, &record.attempt, &blob.name)).await?)
+}
+
+/// Puts a checkpoint that was made again where its record says that it is.
+pub async fn restore_compact(
+    bucket: &Bucket,
+    record: &VariantRecord,
+    file: &Path,
+) -> Result<(), CommitError> {
+    let bytes = Bytes::from(tokio::fs::read(file).await.map_err(scratch(file))?);
+    let sha256 = Digest::of(&bytes);
+    match record.blobs.iter().find(|b| b.name == FILE_NAME && b.sha256 == sha256) {
+        Some(blob) => {
+            bucket.put(&layout::variant_blob(record.key, &record.attempt, &blob.name), bytes).await?;
+            bucket.delete(&layout::variant_dropped(record.key)).await?;
+        }
+        // The same weights in another encoding, of another version: whoever needs them makes them again.
+        None => tracing::warn!(variant = %record.key, "the checkpoint is encoded otherwise than it was"),
+    }
+    Ok(())
+}
+
 /// Fetches the compact checkpoint that a record names to `to`, held against the record's digests. `false` for a dense one.
 pub async fn fetch_compact(bucket: &Bucket, record: &VariantRecord, to: &Path) -> Result<bool, CommitError> {
     let Some(blob) = record.blobs.iter().find(|b| b.name == FILE_NAME) else {

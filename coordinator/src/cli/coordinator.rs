@@ -7,10 +7,14 @@ use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::serve::daemon::{self, DaemonError, Defaults};
+use crate::serve::log;
 use crate::serve::refuse::Refusal;
 use crate::serve::sweep_api::Reporter;
+use crate::store::StoreError;
+use crate::store::checkpoints::{self, Settled};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
+use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::protocol;
 use espalier_proto::recipe::Backend;
@@ -92,6 +96,30 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     Ok(Exit::Whole)
 }
 
+/// Does what a sweep that is over asks for its checkpoints. What fails is tried again when the sweep is next over, or the next
+/// coordinator starts.
+async fn settle(bucket: Bucket, name: Name) {
+    let settled = async {
+        let Some(spec) = log::read(&bucket, &name).await.map_err(StoreError::from)?.spec else {
+            return Ok(Settled::default());
+        };
+        match bucket.read_json(&layout::spec(&name, spec)).await? {
+            Some(sweep) => checkpoints::settle(&bucket, &sweep).await,
+            None => Ok(Settled::default()),
+        }
+    };
+    match settled.await {
+        Ok(Settled { exported: 0, dropped: 0 }) => {}
+        Ok(Settled { exported, dropped }) => {
+            tracing::info!(sweep = %name, exported, dropped, "checkpoints are as the sweep asks");
+        }
+        Err(error) => {
+            let why = crate::causes::chain(&error);
+            tracing::error!(sweep = %name, why, "not all that the sweep asks for its checkpoints is done");
+        }
+    }
+}
+
 fn reporter(bucket: Bucket) -> Reporter {
     Arc::new(move |name, only, keep| {
         let bucket = bucket.clone();
@@ -99,6 +127,8 @@ fn reporter(bucket: Bucket) -> Reporter {
             let report = render(&bucket, &name, &only).await.map_err(Refusal::bucket)?;
             if keep {
                 crate::report::write::write_report(&bucket, &name, &report).await.map_err(Refusal::bucket)?;
+                // Folders of many gigabytes keep nobody waiting.
+                tokio::spawn(settle(bucket.clone(), name.clone()));
             }
             let files = report.files.iter().map(|(name, text)| m::ReportFile {
                 name: (*name).to_owned(),

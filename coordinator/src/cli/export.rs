@@ -5,13 +5,15 @@ use super::{BucketArg, Output, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::serve::log;
 use crate::spec::complaint::did_you_mean;
+use crate::store::folder;
 use espalier_proto::bucket::Bucket;
-use espalier_proto::checkpoint::{Compact, FILE_NAME, export as write_folder};
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
+use espalier_proto::mirror;
 use espalier_proto::model_folder::folder_digest;
 use espalier_proto::records::VariantRecord;
 use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
+use object_store::path::Path as Place;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,8 @@ use std::path::{Path, PathBuf};
 /// Write a variant of a bucket as a Hugging Face folder
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep demo --to ./phi-half\n  \
-                  espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4")]
+                  espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4\n  \
+                  espalier export wanda-0.5-s0 --sweep demo --to s3://models/phi-half")]
 pub struct Export {
     /// The variant: its name, MODEL/NAME, or the beginning of its key
     #[arg(value_name = "VARIANT")]
@@ -27,9 +30,9 @@ pub struct Export {
     /// The sweep that it is of [default: the bucket's only one]
     #[arg(long, value_name = "NAME")]
     pub sweep: Option<String>,
-    /// The folder to write; must be empty or absent
-    #[arg(long, value_name = "DIR")]
-    pub to: PathBuf,
+    /// The folder to write, or s3://BUCKET/PREFIX; must be empty or absent
+    #[arg(long, value_name = "DIR|URL")]
+    pub to: String,
     /// The base model's folder [default: where it was when the sweep was resolved]
     #[arg(long, value_name = "DIR")]
     pub base: Option<PathBuf>,
@@ -49,21 +52,29 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
             format!("{} of sweep {} is not pruned yet: espalier run does it", variant.name, sweep.name);
         return Err(Failure::NotFound { message });
     };
-    folders::is_free(&command.to)?;
+    let to = Target::open(&command.to).await?;
     let model = sweep.models.iter().find(|m| m.id == variant.model);
     let base = command.base.clone().or_else(|| model.map(|m| PathBuf::from(&m.folder))).unwrap_or_default();
-    let found = folder_digest(&base, None)?;
-    if found != record.spec.model {
+    let mirrored = command.base.is_none() && mirror::list(&bucket, record.spec.model).await?.is_some();
+    let found = folder_digest(&base, None);
+    if !mirrored && found.as_ref().is_ok_and(|found| *found != record.spec.model) {
         let message = format!(
             "{} holds model {}, and the variant was made of {}; say --base with that model's folder",
             base.display(),
-            found.0.short(),
+            found?.0.short(),
             record.spec.model.0.short()
         );
         return Err(Failure::NotFound { message });
     }
-    write(&bucket, &record, &base, &command.to).await?;
-    say(&format!("{} of {} is in {}", variant.name, variant.model, command.to.display()));
+    if !mirrored {
+        found?;
+    }
+    let base = folder::base(&bucket, &base, record.spec.model).await?;
+    match &to {
+        Target::Folder(to) => folder::write(&bucket, &record, &base.folder, to).await?,
+        Target::Bucket(to) => folder::put(&bucket, &record, &base.folder, (to, &Place::default())).await?,
+    }
+    say(&format!("{} of {} is in {}", variant.name, variant.model, command.to));
     if output == Output::Json {
         print::json(
             &json!({"variant": variant.name, "model": variant.model, "key": variant.key, "folder": command.to}),
@@ -72,19 +83,28 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Whole)
 }
 
-/// Writes the variant of this record, of the model in `base`, to `to`.
-pub async fn write(bucket: &Bucket, record: &VariantRecord, base: &Path, to: &Path) -> Result<(), Failure> {
-    let compact = match record.blobs.iter().find(|blob| blob.name == FILE_NAME) {
-        None => None,
-        Some(blob) => {
-            let path = layout::variant_blob(record.key, &record.attempt, &blob.name);
-            let bytes = bucket.read(&path).await?.ok_or_else(|| Failure::NotFound {
-                message: format!("{path} is not in the bucket, though the variant's record names it"),
-            })?;
-            Some(Compact::verified(&bytes, record.weights)?)
+/// Where the folder goes.
+enum Target {
+    Folder(PathBuf),
+    Bucket(Bucket),
+}
+
+impl Target {
+    /// Refuses a place that holds something.
+    async fn open(said: &str) -> Result<Self, Failure> {
+        if !said.contains("://") {
+            folders::is_free(Path::new(said))?;
+            return Ok(Self::Folder(PathBuf::from(said)));
         }
-    };
-    Ok(write_folder(base, compact.as_ref(), to)?)
+        let bucket = Bucket::open(said)?;
+        match bucket.list(&Place::default()).await?.first() {
+            None => Ok(Self::Bucket(bucket)),
+            Some(path) => {
+                let message = format!("--to {said}: it holds {path}, expected a place that holds nothing");
+                Err(Failure::Usage { message })
+            }
+        }
+    }
 }
 
 /// The current grid of a sweep.

@@ -3,7 +3,7 @@
 use super::one::{self, One};
 use super::prune_tasks::{self, Measured};
 use super::run::WorkArgs;
-use super::{BucketArg, Output, bars::say, export, folders, print, prune_log};
+use super::{BucketArg, Output, bars::say, folders, print, prune_log};
 use crate::exit::{Exit, Failure};
 use crate::inputs::resolve::Prepared;
 use crate::records;
@@ -12,6 +12,7 @@ use crate::spec::file::{
 };
 use crate::spec::validate::sparsity;
 use crate::spec::{paths, validate};
+use crate::store::folder;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::inputs::Inputs;
 use espalier_proto::methods::{DENSE, METHODS};
@@ -105,10 +106,9 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         log.write(folder)?;
         say(&format!("log and metrics: {}", folder.display()));
     }
-    if let Some(folder) = &command.save_model {
-        export::write(&bucket, record, std::path::Path::new(&prepared.sweep.models[0].folder), folder)
-            .await?;
-        say(&format!("pruned model: {}", folder.display()));
+    if let Some(to) = &command.save_model {
+        folder::write(&bucket, record, std::path::Path::new(&prepared.sweep.models[0].folder), to).await?;
+        say(&format!("pruned model: {}", to.display()));
     }
     match output {
         Output::Text => print::text(&log.text()),

@@ -12,6 +12,7 @@ use crate::report::write;
 use crate::serve::progress::spoken;
 use crate::serve::{Devices, LocalRun, Outcome, local, local::Failed, log, machine, workers};
 use crate::spec::file::{BackendChoice, SweepFile};
+use crate::store::checkpoints::{self, Settled};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::recipe::Backend;
 use espalier_proto::sweep::ResolvedSweep;
@@ -118,6 +119,15 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let outcome = outcome?;
     tell(&outcome);
     let report = write_report(&bucket, &sweep).await?;
+    if !outcome.interrupted {
+        let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep).await?;
+        if exported > 0 {
+            say(&format!("checkpoints: {exported} exported as Hugging Face folders"));
+        }
+        if dropped > 0 {
+            say(&format!("checkpoints: {dropped} dropped, which no sweep needs any more"));
+        }
+    }
     match output {
         Output::Text => print::text(&format!("report: {report}\n")),
         Output::Json => print::json(&as_json(&sweep, &outcome, &report)),

@@ -33,7 +33,9 @@ pub fn shards<'s>(sweep: &'s ResolvedSweep, committed: &Committed, only: &Only) 
         let cells = sweep.cells.iter().filter(|cell| cell.variant == variant.key).filter(chosen);
         let (done, missing): (Vec<_>, Vec<_>) =
             cells.partition(|cell| committed.cells.contains_key(&cell.key));
-        ShardPlan { variant, pruned: committed.variants.contains_key(&variant.key), missing, done }
+        let pruned =
+            committed.variants.contains_key(&variant.key) && !committed.dropped.contains(&variant.key);
+        ShardPlan { variant, pruned, missing, done }
     };
     let variants = sweep.variants.iter().filter(|variant| only.has_variant(variant));
     variants.map(plan).filter(|shard| !shard.missing.is_empty() || !shard.done.is_empty()).collect()

@@ -13,6 +13,8 @@ pub struct Committed {
     pub cells: BTreeMap<CellKey, CellRecord>,
     /// Cells whose record names other weights than their variant's record: measured on a checkpoint that is no more.
     pub stale: BTreeSet<CellKey>,
+    /// Variants whose checkpoint was dropped and that are to be pruned again, since a cell of theirs, or they themselves, are wanted.
+    pub dropped: BTreeSet<VariantKey>,
 }
 
 impl Committed {

@@ -37,7 +37,26 @@ pub enum RecordsError {
 pub async fn committed(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Committed, RecordsError> {
     let variants: BTreeSet<VariantKey> = sweep.variants.iter().map(|v| v.key).collect();
     let cells: BTreeSet<CellKey> = sweep.cells.iter().map(|c| c.key).collect();
-    look_for(bucket, variants, cells).await
+    let mut there = look_for(bucket, variants, cells).await?;
+    there.dropped = dropped(bucket, sweep, &there).await?;
+    Ok(there)
+}
+
+/// Variants that are wanted and whose checkpoint was dropped.
+async fn dropped(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    there: &Committed,
+) -> Result<BTreeSet<VariantKey>, RecordsError> {
+    let lacking = sweep.cells.iter().filter(|c| !there.cells.contains_key(&c.key)).map(|c| c.variant);
+    let alone = sweep.variants.iter().filter(|_| sweep.cells.is_empty()).map(|v| v.key);
+    let wanted: BTreeSet<VariantKey> = lacking.chain(alone).collect();
+    let looks = wanted.into_iter().filter(|key| there.variants.contains_key(key)).map(|key| async move {
+        Ok::<_, RecordsError>(bucket.exists(&layout::variant_dropped(key)).await?.then_some(key))
+    });
+    let looks: Vec<_> = looks.collect();
+    let found: Vec<_> = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
 }
 
 /// As [`committed`], before work begins: the records of stale cells are removed. A record is written once, and while it is there

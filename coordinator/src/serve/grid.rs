@@ -176,7 +176,12 @@ pub fn submission(
         priority: 0,
         limits: sweep.limits,
         variants: plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect(),
-        variants_done: committed.variants.keys().copied().collect(),
+        variants_done: committed
+            .variants
+            .keys()
+            .filter(|v| !committed.dropped.contains(v))
+            .copied()
+            .collect(),
         cells_done: committed.cells.keys().copied().collect(),
         given_up: BTreeMap::new(),
     }

@@ -127,7 +127,8 @@ pub fn given_up(sweep: &ResolvedSweep, status: &Status) -> Vec<Failed> {
 
 fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {
     if sweep.cells.is_empty() {
-        let done = sweep.variants.iter().filter(|v| there.variants.contains_key(&v.key)).count();
+        let is_there = |key| there.variants.contains_key(key) && !there.dropped.contains(key);
+        let done = sweep.variants.iter().filter(|v| is_there(&v.key)).count();
         return (sweep.variants.len(), done);
     }
     let cells = sweep.cells.iter().filter(|c| only.is_none_or(|only| only.contains(&c.key)));

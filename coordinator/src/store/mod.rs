@@ -1,12 +1,15 @@
 //! The bucket as a store of bytes: what is in it, who needs it, what may go, what is damaged.
 //!
 //! * [`inventory`]: every object and every sweep's specs, read once. * [`usage`]: bytes by sweep and by kind.
+//! * [`checkpoints`]: what a sweep that is over asked for: Hugging Face folders, or nothing to stay. * [`folder`]: a model's folder in a bucket.
 //! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: blobs held against their
 //!   records.
 //!
 //! One rule for all: what this version does not know by its path is never touched.
 
+pub mod checkpoints;
 pub mod collect;
+pub mod folder;
 pub mod inventory;
 pub mod remove;
 pub mod repair;

@@ -141,6 +141,8 @@ async fn look_at(bucket: &Bucket, look: &Look) -> Result<Option<Seen>, StoreErro
     let Some(bytes) = bucket.read(&look.path).await? else { return Ok(None) };
     let size = bytes.len() as u64;
     let blobs = match named(look, &bytes)? {
+        // What was dropped is missing on purpose.
+        Ok(_) if is_dropped(bucket, look).await? => Vec::new(),
         Ok(blobs) => blobs,
         Err(why) => return Ok(Some((0, size, Some(why)))),
     };
@@ -162,6 +164,13 @@ async fn look_at(bucket: &Bucket, look: &Look) -> Result<Option<Seen>, StoreErro
         seen.2.get_or_insert(why);
     }
     Ok(Some(seen))
+}
+
+async fn is_dropped(bucket: &Bucket, look: &Look) -> Result<bool, BucketError> {
+    match look.is {
+        Is::Variant(key) => bucket.exists(&layout::variant_dropped(key)).await,
+        Is::Cell(_) | Is::Inputs(_) => Ok(false),
+    }
 }
 
 /// The blobs that this object names, and where they lie; `Ok(Err(_))` if the object itself is damaged.

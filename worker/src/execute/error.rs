@@ -4,7 +4,7 @@ use crate::commit::CommitError;
 use crate::compute::child::ComputeError;
 use crate::compute::protocol::Event;
 use espalier_proto::bucket::BucketError;
-use espalier_proto::ids::ModelDigest;
+use espalier_proto::ids::{Digest, ModelDigest};
 use espalier_proto::mirror::MirrorError;
 use espalier_proto::model_folder::ModelFilesError;
 use espalier_proto::records::FailureCode;
@@ -45,6 +45,17 @@ pub enum ShardError {
         /// What the worker is.
         is: String,
     },
+    /// Pruning again gave something else.
+    #[error(
+        "pruned again, the variant has weights {found}, its record names {expected}: another kind of device, or another version, made that; \
+         espalier repair makes the variant and its cells missing once its checkpoint is"
+    )]
+    OtherWeights {
+        /// What came out.
+        found: Digest,
+        /// What the record names.
+        expected: Digest,
+    },
     /// The scratch folder failed.
     #[error("scratch folder {path}")]
     Scratch {
@@ -74,6 +85,7 @@ impl ShardError {
             Self::Model(_) => FailureCode::BadCheckpoint,
             Self::ModelChanged { .. } => FailureCode::ModelChanged,
             Self::NotForUs { .. } | Self::OutOfTurn { .. } => FailureCode::Internal,
+            Self::OtherWeights { .. } => FailureCode::DigestMismatch,
             Self::Scratch { .. } => FailureCode::NodeFault,
         }
     }

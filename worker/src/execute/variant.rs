@@ -32,6 +32,11 @@ impl Executor {
         shard.phase(Phase::Loading);
         let folder = self.model_folder(shard).await?;
         if let Some(record) = commit::variant_record(shard.bucket, order.key).await? {
+            if commit::lacks_checkpoint(shard.bucket, &record).await? {
+                self.restore(shard, &folder, &record).await?;
+                shard.shared.update(|board| board.variant_done(&order.attempt));
+                return Ok(record.weights);
+            }
             shard.shared.update(|board| board.variant_done(&order.attempt));
             // Where only the record was wanted there is nothing to measure.
             if shard.goes_on() {
@@ -39,10 +44,8 @@ impl Executor {
             }
             return Ok(record.weights);
         }
-        let mut partials = Partials::of(shard).await;
-        let made = self.make(shard, &folder, &mut partials).await;
-        partials.finish(made.is_ok()).await;
-        let Made { weights, linears, compact, resumed_blocks, spent } = made?;
+        let (made, partials) = self.make_and_save(shard, &folder).await?;
+        let Made { weights, linears, compact, resumed_blocks, spent } = made;
         shard.phase(Phase::Committing);
         let mut measured = shard.measured(spent);
         measured.resumed_blocks = resumed_blocks;
@@ -69,6 +72,38 @@ impl Executor {
             Committed::Theirs(winner) => Ok(winner.weights),
             Committed::Ours => Ok(weights),
         }
+    }
+
+    /// The record is there and its checkpoint is not: what is pruned again must be what the record names.
+    async fn restore(
+        &mut self,
+        shard: &Shard<'_>,
+        folder: &Path,
+        record: &VariantRecord,
+    ) -> Result<(), ShardError> {
+        tracing::info!(attempt = %shard.order.attempt, "the checkpoint was dropped, and is pruned again");
+        let (made, partials) = self.make_and_save(shard, folder).await?;
+        if made.weights != record.weights {
+            return Err(ShardError::OtherWeights { found: made.weights, expected: record.weights });
+        }
+        shard.phase(Phase::Committing);
+        if let Some(file) = &made.compact {
+            commit::restore_compact(shard.bucket, record, file).await?;
+        }
+        partials.remove(shard).await;
+        Ok(())
+    }
+
+    /// Prunes, and saves what is finished on the way.
+    async fn make_and_save(
+        &mut self,
+        shard: &Shard<'_>,
+        folder: &Path,
+    ) -> Result<(Made, Partials), ShardError> {
+        let mut partials = Partials::of(shard).await;
+        let made = self.make(shard, folder, &mut partials).await;
+        partials.finish(made.is_ok()).await;
+        Ok((made?, partials))
     }
 
     /// Prunes, from the blocks on that an earlier attempt has saved.

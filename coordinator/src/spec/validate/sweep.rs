@@ -72,17 +72,11 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
     }
     let recipes = top.get("recipes").map(|n| recipes::read(reader, n)).unwrap_or_default();
     let tasks = part(reader, &top, "tasks", "a list of tasks", |r, n| tasks::read(r, n, folder));
-    // What is not done yet is refused, never silently something else.
-    if let Some(node) = top.get("checkpoints")
-        && matches!(reader.word(node, "checkpoints", &["compact", "dense", "none"]), Some("dense" | "none"))
-    {
-        reader.complain::<()>(
-            node,
-            "checkpoints",
-            "compact, the only one there is so far; `espalier export` writes any variant as a Hugging Face folder",
-        );
-    }
-    let checkpoints = Checkpoints::Compact;
+    let checkpoints = match word(reader, &top, "checkpoints", &["compact", "dense", "none"]) {
+        Some("dense") => Checkpoints::Dense,
+        Some("none") => Checkpoints::None,
+        _ => Checkpoints::Compact,
+    };
     let limits = limits(reader, &top);
     // What is missing because it could not be read is not missed a second time.
     if reader.complaints.is_empty() {

@@ -1,0 +1,75 @@
+//! What stays of pruned models: Hugging Face folders, or nothing, and what it costs to want it back.
+
+use espalier_tests::binaries::ended;
+use espalier_tests::files;
+use espalier_tests::sweeps::Place;
+use std::path::PathBuf;
+
+fn place(checkpoints: &str) -> Place {
+    let place = Place::new("phi-nobos");
+    place.replace("s.yaml", "name: s\n", &format!("name: s\ncheckpoints: {checkpoints}\n"));
+    place
+}
+
+/// Compact checkpoints in the bucket.
+fn compact(place: &Place) -> Vec<PathBuf> {
+    files(&place.at("out/variants"), "safetensors")
+}
+
+#[test]
+fn dense_checkpoints_are_the_folders_that_export_writes() {
+    let place = place("dense");
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done", "checkpoints: 1 exported"]);
+    place.ends(&["export", "wanda-0.5-s0", "--sweep", "s", "--to", "mine"], 0, &[]);
+    // The dense recipe's folder would be the model's own.
+    let keys = place.names("out/exports");
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    let folder = format!("out/exports/{}", keys[0]);
+    let mut names = place.names("mine");
+    assert!(names.contains(&"tokenizer.json".to_owned()), "{names:?}");
+    for name in &names {
+        let read = |folder: &str| std::fs::read(place.at(folder).join(name)).unwrap();
+        assert!(read("mine") == read(&folder), "{name}");
+    }
+    names.push("espalier.json".to_owned());
+    names.sort();
+    assert_eq!(place.names(&folder), names);
+    let again = place.ends(&["run", "s.yaml"], 0, &["nothing was run"]);
+    assert!(!again.contains("exported"), "{again}");
+    // One that was broken off has no note, and is written anew.
+    std::fs::remove_file(place.at(&folder).join("espalier.json")).unwrap();
+    place.ends(&["run", "s.yaml"], 0, &["nothing was run", "checkpoints: 1 exported"]);
+    assert_eq!(compact(&place).len(), 1);
+}
+
+#[test]
+fn a_dropped_checkpoint_is_pruned_again_for_a_new_task_and_must_come_out_as_it_was() {
+    let place = place("none");
+    // While another sweep keeps the checkpoint it stays.
+    place.ends(&["run", "s.yaml", "--set", "name=keeps", "--set", "checkpoints=compact"], 0, &[]);
+    let kept = place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
+    assert!(!kept.contains("dropped"), "{kept}");
+    let before = std::fs::read(&compact(&place)[0]).unwrap();
+    place.ends(&["rm", "keeps", "--yes"], 0, &[]);
+    place.ends(&["run", "s.yaml"], 0, &["nothing was run", "checkpoints: 1 dropped"]);
+    assert_eq!(compact(&place), Vec::<PathBuf>::new());
+    let results = place.results("s");
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    let to = ["export", "wanda-0.5-s0", "--sweep", "s", "--to", "mine"];
+    place.ends(&to, 3, &["was dropped", "checkpoints: none"]);
+
+    place.replace("s.yaml", "limit: 4}", "limit: 4}\n  - {task: wikitext2, data: ./rows.txt, seqlen: 16}");
+    // Another kind of device gives other masks.
+    let mut other = place.command(&["run", "s.yaml"]);
+    let other = other.env("ESPALIER_TEST_FAULTS", "kind=other").output().unwrap();
+    ended(&["run"], &other, 4, &["5 of 6 cells done", "digest_mismatch", "pruned again"]);
+    assert_eq!(compact(&place), Vec::<PathBuf>::new());
+    // Kept from now on: what is restored has the bytes that it had.
+    place.replace("s.yaml", "checkpoints: none", "checkpoints: compact");
+    place.ends(&["run", "s.yaml"], 0, &["6 of 6 cells done, 1 of them in this run"]);
+    assert_eq!(std::fs::read(&compact(&place)[0]).unwrap(), before);
+    assert!(!files(&place.at("out/variants"), "json").iter().any(|p| p.ends_with("dropped.json")));
+    let after = place.results("s");
+    assert!(results.lines().all(|line| after.contains(line)), "{after}");
+    place.ends(&to, 0, &[]);
+}
