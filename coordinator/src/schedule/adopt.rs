@@ -68,6 +68,8 @@ impl Schedule {
             variant: report.variant,
             worker: worker.clone(),
             begun: report.cells_begun.clone(),
+            begun_since: now,
+            second: false,
             cells,
             alone,
             prepares: !report.variant_done,

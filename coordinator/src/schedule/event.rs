@@ -153,7 +153,7 @@ pub struct Sync {
 }
 
 /// What a worker is.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerFacts {
     /// Its node, for people and for blame.
     pub host: String,

@@ -67,6 +67,7 @@ impl Schedule {
                 wants: Vec::new(),
                 done: false,
                 trouble: Default::default(),
+                doubled: false,
             });
             if sweep.cells.insert(plan.key) {
                 cell.wants.push(sweep.no);

@@ -56,6 +56,12 @@ pub(super) struct Tally {
     pub(super) work: u64,
     /// Work that is not done yet.
     pub(super) left: u64,
+    /// Cells whose record is in the bucket.
+    pub(super) done: u64,
+    /// Work in all, and of what is in the bucket.
+    pub(super) all: (u64, u64),
+    /// Its key, or one of its cells', was given up.
+    pub(super) given_up: bool,
 }
 
 /// What all variants add to a sweep.
@@ -71,6 +77,12 @@ pub(super) struct Sum {
     pub(super) work: u64,
     /// Work that is not done yet.
     pub(super) left: u64,
+    /// Cells whose record is in the bucket.
+    pub(super) done: u64,
+    /// Work in all, and of what is in the bucket.
+    pub(super) all: (u64, u64),
+    /// Variants of which something was given up.
+    pub(super) given_up: u64,
 }
 
 /// A variant's place in the index.
@@ -248,6 +260,10 @@ impl Schedule {
             for no in &state.wants {
                 let tally = tally_of(&mut tallies, *no);
                 tally.failed += u64::from(failed);
+                tally.given_up |= failed;
+                tally.done += u64::from(state.done);
+                tally.all.0 += state.cost;
+                tally.all.1 += if state.done { state.cost } else { 0 };
                 if !state.done && !failed {
                     tally.open = true;
                     tally.left += state.cost;
@@ -256,6 +272,11 @@ impl Schedule {
         }
         for no in &variant.wants_alone {
             tally_of(&mut tallies, *no).open |= !variant.done && !given_up;
+        }
+        for (_, tally) in &mut tallies {
+            tally.given_up |= given_up;
+            tally.all.0 += variant.cost;
+            tally.all.1 += if variant.done { variant.cost } else { 0 };
         }
         let pruning = if variant.done { 0 } else { variant.cost };
         tallies.iter_mut().filter(|(_, t)| t.open).for_each(|(_, t)| t.left += pruning);
@@ -351,6 +372,9 @@ impl Sum {
         self.running += u64::from(tally.running);
         self.work += tally.work;
         self.left += tally.left;
+        self.done += tally.done;
+        self.all = (self.all.0 + tally.all.0, self.all.1 + tally.all.1);
+        self.given_up += u64::from(tally.given_up);
     }
 
     fn take(&mut self, tally: &Tally) {
@@ -359,5 +383,8 @@ impl Sum {
         self.running -= u64::from(tally.running);
         self.work -= tally.work;
         self.left -= tally.left;
+        self.done -= tally.done;
+        self.all = (self.all.0 - tally.all.0, self.all.1 - tally.all.1);
+        self.given_up -= u64::from(tally.given_up);
     }
 }

@@ -15,16 +15,38 @@ impl Schedule {
         variant: VariantKey,
         cells: BTreeSet<CellKey>,
     ) {
-        self.last_attempt += 1;
-        let epoch = if planted!(self, NumberAgain) { 1 } else { self.epoch };
-        let id = AttemptId { instance: self.instance.clone(), epoch, n: self.last_attempt };
         debug_assert!(
             self.variants[&variant]
                 .attempts
                 .iter()
                 .all(|a| cells.iter().all(|c| !self.attempts[a].begun.contains(c))),
-            "S12 no cell is given out that a live attempt has begun"
+            "S12 no cell is given out that a live attempt has begun, unless it is late"
         );
+        self.begin_with(now, worker, variant, cells, false);
+    }
+
+    /// Gives a worker a cell that another one has begun.
+    pub(super) fn begin_second(
+        &mut self,
+        now: Millis,
+        worker: &WorkerId,
+        variant: VariantKey,
+        cell: CellKey,
+    ) {
+        self.begin_with(now, worker, variant, [cell].into(), true);
+    }
+
+    fn begin_with(
+        &mut self,
+        now: Millis,
+        worker: &WorkerId,
+        variant: VariantKey,
+        cells: BTreeSet<CellKey>,
+        second: bool,
+    ) {
+        self.last_attempt += 1;
+        let epoch = if planted!(self, NumberAgain) { 1 } else { self.epoch };
+        let id = AttemptId { instance: self.instance.clone(), epoch, n: self.last_attempt };
         let prepares = !self.variants[&variant].done;
         let alone = self.wanted_alone(variant) && self.variants[&variant].attempts.is_empty();
         self.enter(
@@ -34,6 +56,8 @@ impl Schedule {
                 worker: worker.clone(),
                 cells,
                 begun: BTreeSet::new(),
+                begun_since: now,
+                second,
                 alone,
                 prepares,
                 confirmed: false,

@@ -7,8 +7,8 @@
 //! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
 //! * [`control`]: cancel, pause, resume, retry, forget. * [`explain`]: why a cell is not running.
-//! * [`index`]: what is looked up instead of searched.
-//! * [`lease`]: how attempts begin and end. * [`place`]: who gets what. [`table`]: how it is kept. * [`invariants`]: what is always true.
+//! * [`index`]: what is looked up instead of searched. * [`census`]: how many of what.
+//! * [`double`]: what is late is begun twice. * [`lease`]: how attempts begin and end. * [`place`]: who gets what. [`table`]: how it is kept. * [`invariants`]: what is always true.
 
 /// Whether a fault is planted, for showing that the simulation finds it; never outside tests.
 macro_rules! planted {
@@ -23,8 +23,10 @@ macro_rules! planted {
 
 mod adopt;
 mod blame;
+mod census;
 pub mod command;
 mod control;
+mod double;
 pub mod event;
 mod explain;
 mod grid;
@@ -43,6 +45,7 @@ mod story;
 mod table;
 mod view;
 
+pub use census::{Census, SweepCensus};
 pub use command::{Command, Order};
 pub use event::{
     CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Report, Submission, Sync, VariantPlan,

@@ -1,5 +1,6 @@
 //! What a schedule knows.
 
+use super::double::Pace;
 use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
 use super::index::{Entry, Index, No, Sum};
 use super::table::Table;
@@ -43,6 +44,9 @@ pub struct Schedule {
     pub(super) bug: Option<super::simulation::Bug>,
     /// Something happened that can finish a sweep.
     pub(super) unsettled: bool,
+    pub(super) pace: Pace,
+    /// Events so far.
+    pub(super) checks: u64,
     pub(super) sweeps: BTreeMap<Name, Sweep>,
     pub(super) variants: Table<VariantKey, Variant>,
     /// The variant of every cell.
@@ -159,6 +163,8 @@ pub(super) struct Cell {
     /// Its record is in the bucket.
     pub(super) done: bool,
     pub(super) trouble: Trouble,
+    /// It was late once, and given to a second worker.
+    pub(super) doubled: bool,
 }
 
 impl Cell {
@@ -205,6 +211,10 @@ pub(super) struct Attempt {
     pub(super) cells: BTreeSet<CellKey>,
     /// Those of them that it has begun, and begun ones that were taken from it.
     pub(super) begun: BTreeSet<CellKey>,
+    /// When it was first heard that it has begun just these.
+    pub(super) begun_since: Millis,
+    /// It does what is late a second time.
+    pub(super) second: bool,
     /// The variant's record is wanted, even without cells.
     pub(super) alone: bool,
     /// The variant's record was not there when it began: it prunes, or still loads.
@@ -267,6 +277,8 @@ impl Schedule {
             #[cfg(test)]
             bug: None,
             unsettled: false,
+            pace: Pace::default(),
+            checks: 0,
             sweeps: BTreeMap::new(),
             variants: Table::default(),
             homes: Table::default(),

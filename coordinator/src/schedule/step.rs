@@ -15,6 +15,7 @@ impl Schedule {
         if self.superseded {
             return commands;
         }
+        let tick = matches!(event, Event::Tick);
         match event {
             Event::Submit(submission) => self.submit(*submission),
             Event::Cancel(sweep) => self.cancel(&sweep),
@@ -40,6 +41,9 @@ impl Schedule {
         self.settle_sweeps(now, &mut commands);
         if !self.superseded {
             self.place(now);
+            if tick {
+                self.double_stragglers(now);
+            }
             self.answer(now, &mut commands);
         }
         self.refresh(now);
@@ -136,6 +140,7 @@ impl Schedule {
         let known = &self.variants[&report.variant].cells;
         let news = report.cells_done.iter().filter(|c| known.get(*c).is_none_or(|state| !state.done));
         for cell in &news.copied().collect::<Vec<_>>() {
+            self.note_pace(now, &report.attempt, cell);
             finished += u64::from(self.cell_is_done(*cell));
         }
         if finished > 0 {
@@ -151,7 +156,10 @@ impl Schedule {
                 self.index.mark(report.variant);
             }
             attempt.cells.extend(&taken);
-            attempt.begun.clone_from(&report.cells_begun);
+            if attempt.begun != report.cells_begun {
+                attempt.begun_since = now;
+                attempt.begun.clone_from(&report.cells_begun);
+            }
             attempt.reach = attempt.reach.max(report.reach());
             attempt.phase = report.phase;
             attempt.progress = report.progress;

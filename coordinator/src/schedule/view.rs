@@ -1,7 +1,7 @@
 //! What people are shown of a schedule. Read-only.
 
 use super::event::{Phase, WorkerId};
-use super::state::Schedule;
+use super::state::{Schedule, Sweep};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeMap;
@@ -71,35 +71,30 @@ impl Schedule {
 
     fn sweep_view(&self, name: &Name) -> SweepView {
         let sweep = &self.sweeps[name];
-        let mut view = SweepView {
+        let sum = self.sum(sweep.no);
+        SweepView {
             cells: sweep.cells.len(),
+            done: sum.done as usize,
+            work: sum.all,
+            failed: if sum.given_up > 0 { self.given_up(sweep) } else { BTreeMap::new() },
             priority: sweep.priority,
             paused: sweep.paused,
             over: sweep.told,
             halted: sweep.halted,
-            ..SweepView::default()
-        };
-        let mut variants = sweep.alone.clone();
-        for cell in &sweep.cells {
-            let home = self.homes[cell];
-            variants.insert(home);
-            let state = &self.variants[&home].cells[cell];
-            view.done += usize::from(state.done);
-            view.work.0 += state.cost;
-            view.work.1 += if state.done { state.cost } else { 0 };
-            if let Some(code) = state.trouble.quarantined.filter(|_| !state.done) {
-                view.failed.insert(cell.0, code);
-            }
         }
-        for key in variants {
+    }
+
+    fn given_up(&self, sweep: &Sweep) -> BTreeMap<Digest, FailureCode> {
+        let mut failed = BTreeMap::new();
+        for key in self.variants_of(sweep) {
             let variant = &self.variants[&key];
-            view.work.0 += variant.cost;
-            view.work.1 += if variant.done { variant.cost } else { 0 };
-            if let Some(code) = variant.trouble.quarantined {
-                view.failed.insert(key.0, code);
+            failed.extend(variant.trouble.quarantined.map(|code| (key.0, code)));
+            for (cell, state) in variant.cells.iter().filter(|(_, c)| !c.done && c.wants.contains(&sweep.no))
+            {
+                failed.extend(state.trouble.quarantined.map(|code| (cell.0, code)));
             }
         }
-        view
+        failed
     }
 
     fn attempt_view(&self, id: &AttemptId) -> AttemptView {

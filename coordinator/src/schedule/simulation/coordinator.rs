@@ -51,8 +51,8 @@ pub(super) struct Coordinator {
     /// The newest call of every worker.
     pub(super) heard: BTreeMap<WorkerId, Sync>,
     pub(super) counts: BTreeMap<Digest, Count>,
-    /// Every cell that an attempt said it has begun; a late call may say otherwise for a while.
-    pub(super) ever_begun: BTreeSet<(AttemptId, CellKey)>,
+    /// Every cell that an attempt said it has begun, and when first; a late call may say otherwise for a while.
+    pub(super) ever_begun: BTreeMap<(AttemptId, CellKey), u64>,
     /// Keys that their failures give up.
     pub(super) due: BTreeSet<Digest>,
     /// What a submission has just said was given up.
@@ -76,7 +76,7 @@ impl Coordinator {
             told: BTreeMap::new(),
             heard: BTreeMap::new(),
             counts: BTreeMap::new(),
-            ever_begun: BTreeSet::new(),
+            ever_begun: BTreeMap::new(),
             due: BTreeSet::new(),
             restored: BTreeMap::new(),
             kept: BTreeSet::new(),
@@ -127,7 +127,9 @@ impl Coordinator {
             Event::Sync(sync) => {
                 let begun =
                     sync.shards.iter().flat_map(|r| r.cells_begun.iter().map(|c| (r.attempt.clone(), *c)));
-                self.ever_begun.extend(begun);
+                for at in begun {
+                    self.ever_begun.entry(at).or_insert(now);
+                }
                 if self.heard.get(&sync.worker).is_none_or(|h| h.call <= sync.call) {
                     self.heard.insert(sync.worker.clone(), (**sync).clone());
                 }

@@ -10,6 +10,7 @@ mod coordinator;
 mod coverage;
 mod dice;
 mod makespan;
+mod measured;
 mod oracle;
 mod planted;
 mod storm;

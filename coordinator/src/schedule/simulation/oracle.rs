@@ -1,4 +1,4 @@
-//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W19.
+//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W20.
 
 use super::coordinator::Coordinator;
 use super::worker::Nature;
@@ -122,7 +122,7 @@ impl World {
             assert!(fits, "W3 a shard goes to a worker that fits: {}", order.attempt);
             assert!(!(fresh && said.draining), "W2 a worker that leaves is given nothing new");
             for cell in &order.cells {
-                let begun = coordinator.ever_begun.contains(&(order.attempt.clone(), *cell));
+                let begun = coordinator.ever_begun.contains_key(&(order.attempt.clone(), *cell));
                 assert!(
                     begun || coordinator.wants(*cell),
                     "W5 what nobody wants is not run: {}",
@@ -133,6 +133,7 @@ impl World {
             assert!(alone || !order.cells.is_empty(), "W5 what nobody wants is not run: {}", order.attempt);
             if fresh {
                 coordinator.best_choice(self.now, worker, order);
+                coordinator.late_enough(self.now, worker, order);
             }
         }
         if let Some(hands) = self.workers.get_mut(&worker.0)
@@ -201,6 +202,27 @@ impl Coordinator {
         let too_large =
             !self.schedule.variants[&order.variant].done && memory <= tried(order.variant.0) && larger;
         assert!(!too_large, "W15 what did not fit goes to more memory: {}", order.attempt);
+    }
+
+    /// W20: what somebody else is at is given out only if he has been at it for a lease, and nothing else could be given.
+    fn late_enough(&self, now: u64, worker: &WorkerId, order: &Order) {
+        let others =
+            self.schedule.variants[&order.variant].attempts.iter().filter(|id| **id != order.attempt);
+        let at = |id: &espalier_proto::ids::AttemptId, cell: &CellKey| {
+            let begun = self.schedule.attempts[id].begun.contains(cell) && order.cells.contains(cell);
+            begun.then(|| self.ever_begun[&(id.clone(), *cell)])
+        };
+        let since = others.flat_map(|id| order.cells.iter().filter_map(move |cell| at(id, cell))).min();
+        let Some(since) = since else { return };
+        let late = now >= since + self.timing.lease.0;
+        assert!(late, "W20 only what is late is begun a second time: {}", order.attempt);
+        let other =
+            self.schedule.variants.keys().find(|key| self.could_be_given(now, worker, **key).is_some());
+        assert!(
+            other.is_none(),
+            "W20 nothing is begun a second time while something waits: {}",
+            order.attempt
+        );
     }
 
     fn priority(&self, variant: VariantKey, cells: &[CellKey]) -> i32 {

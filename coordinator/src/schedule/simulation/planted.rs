@@ -65,6 +65,10 @@ bugs! {
     LostWakeup,
     /// A preempted shard is blamed.
     PreemptedBlamed,
+    /// What is late is doubled again and again.
+    DoubledAgain,
+    /// A cell that somebody else has begun is given out though it is not late.
+    DoubledEarly,
 }
 
 #[test]

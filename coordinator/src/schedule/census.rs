@@ -1,0 +1,87 @@
+//! How many of what there are, for metrics. Read-only; looks at everything, so it is made when somebody asks.
+
+use super::event::Phase;
+use super::state::Schedule;
+use espalier_proto::ids::Name;
+use std::collections::BTreeMap;
+
+/// Counts by state; every state is there, with 0 if need be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// `idle`, `busy`, `draining`, `faulty`; `silent` for longer than a lease comes before all others.
+    pub workers: BTreeMap<&'static str, u64>,
+    /// Variants that sweeps want: `loading`, `pruning`, `evaluating`, `committing` of those with an attempt (by the one furthest on),
+    /// `waiting` for a worker, `resting` (paused, stopped, or after a failure), `done`, `failed`.
+    pub shards: BTreeMap<&'static str, u64>,
+    /// Of every sweep.
+    pub sweeps: BTreeMap<Name, SweepCensus>,
+    /// Attempts begun in this epoch.
+    pub attempts: u64,
+    /// Calls of idle workers that are open.
+    pub held: u64,
+}
+
+/// Counts of one sweep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SweepCensus {
+    /// Cells in the bucket.
+    pub done: u64,
+    /// Cells given up.
+    pub failed: u64,
+    /// Cells that are neither.
+    pub missing: u64,
+    /// Work in all, and of what is in the bucket, in the unit of costs.
+    pub work: (u64, u64),
+}
+
+const WORKERS: [&str; 5] = ["idle", "busy", "draining", "faulty", "silent"];
+const SHARDS: [&str; 8] =
+    ["loading", "pruning", "evaluating", "committing", "waiting", "resting", "done", "failed"];
+
+impl Schedule {
+    /// Counts.
+    pub fn census(&self) -> Census {
+        let mut census = Census {
+            workers: WORKERS.map(|state| (state, 0)).into(),
+            shards: SHARDS.map(|state| (state, 0)).into(),
+            attempts: self.last_attempt,
+            held: self.holds.len() as u64,
+            ..Census::default()
+        };
+        for worker in self.workers.values() {
+            let state = match worker {
+                w if w.heard + self.timing.lease <= self.now => "silent",
+                w if w.faults >= super::blame::NODE_FAULTS => "faulty",
+                w if w.draining => "draining",
+                w if w.attempts.is_empty() => "idle",
+                _ => "busy",
+            };
+            *census.workers.get_mut(state).expect("every state is listed") += 1;
+        }
+        for variant in self.variants.values() {
+            let tallies = &variant.entry.tallies;
+            if tallies.is_empty() {
+                continue;
+            }
+            let phase = variant.attempts.iter().map(|id| self.attempts[id].phase).max();
+            let state = match phase {
+                Some(Phase::Loading) => "loading",
+                Some(Phase::Pruning) => "pruning",
+                Some(Phase::Evaluating) => "evaluating",
+                Some(Phase::Committing | Phase::Finished) => "committing",
+                None if tallies.iter().all(|(_, t)| !t.open && t.given_up) => "failed",
+                None if tallies.iter().all(|(_, t)| !t.open) => "done",
+                None if variant.entry.waits.as_ref().is_some_and(|(_, nos)| !nos.is_empty()) => "waiting",
+                None => "resting",
+            };
+            *census.shards.get_mut(state).expect("every state is listed") += 1;
+        }
+        for (name, sweep) in &self.sweeps {
+            let sum = self.sum(sweep.no);
+            let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);
+            let counts = SweepCensus { done: sum.done, failed: sum.failed, missing, work: sum.all };
+            census.sweeps.insert(name.clone(), counts);
+        }
+        census
+    }
+}
