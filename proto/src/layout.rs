@@ -125,6 +125,31 @@ pub fn report_folder(sweep: &Name) -> Path {
     Path::from(format!("sweeps/{sweep}/report"))
 }
 
+/// The folder of a sweep's segments: records of many of its variants and cells in few objects. Derived.
+pub fn segments(sweep: &Name) -> Path {
+    Path::from(format!("sweeps/{sweep}/segments"))
+}
+
+/// One object of a segment; `part` is `keys` or `bodies`.
+pub fn segment(sweep: &Name, id: Digest, part: &str) -> Path {
+    Path::from(format!("sweeps/{sweep}/segments/{id}.{part}.parquet"))
+}
+
+/// The segment of which this object is the keys.
+pub fn parse_segment_keys(path: &Path) -> Option<Digest> {
+    path.filename()?.strip_suffix(".keys.parquet")?.parse().ok()
+}
+
+/// Says which segments hold: those of the records' present generation.
+pub fn generation() -> Path {
+    Path::from("coordinators/records/generation.json")
+}
+
+/// Records of cells, or of variants, whose keys begin with this byte.
+pub fn records_under(variants: bool, first: u8) -> Path {
+    Path::from(format!("{}/{first:02x}", if variants { "variants" } else { "cells" }))
+}
+
 /// The folder of an instance's epochs.
 pub fn epochs(instance: &Name) -> Path {
     Path::from(format!("coordinators/{instance}/epoch"))
@@ -155,6 +180,21 @@ pub fn worker_log(instance: &Name, epoch: u64, slot: usize) -> Path {
     Path::from(format!("coordinators/{instance}/workers/{epoch:08}-{slot}.log"))
 }
 
+/// What a worker logged while it worked at a shard of this variant.
+pub fn attempt_log(key: VariantKey, attempt: &AttemptId) -> Path {
+    Path::from(format!("logs/{key}/{attempt}.log"))
+}
+
+/// The folder of a variant's logs.
+pub fn attempt_logs(key: VariantKey) -> Path {
+    Path::from(format!("logs/{key}"))
+}
+
+/// The attempt of such a log.
+pub fn parse_attempt_log(path: &Path) -> Option<AttemptId> {
+    path.filename()?.strip_suffix(".log")?.parse().ok()
+}
+
 /// The folder of a variant that a sweep asked to be exported.
 pub fn export_folder(key: VariantKey) -> Path {
     Path::from(format!("exports/{key}"))
@@ -180,6 +220,8 @@ pub enum Owner {
     Export(VariantKey),
     /// A failure of a variant or a cell.
     Failure(Digest),
+    /// What workers logged at a variant's shards.
+    Log(VariantKey),
     /// A sweep's specs, log or report.
     Sweep(Name),
     /// An instance's epochs, probes or logs.
@@ -200,6 +242,7 @@ pub fn owner(path: &Path) -> Owner {
         "cells" if parts.len() > 3 => part(2).parse().ok().map(Owner::Cell),
         "exports" if deep => part(1).parse().ok().map(Owner::Export),
         "failures" if deep => part(1).parse().ok().map(Owner::Failure),
+        "logs" if deep => part(1).parse().ok().map(Owner::Log),
         "sweeps" if deep => part(1).parse().ok().map(Owner::Sweep),
         "coordinators" if deep => part(1).parse().ok().map(Owner::Instance),
         _ => None,
@@ -255,6 +298,7 @@ mod tests {
             (cell_blob(cell, &attempt, "scores.parquet"), Owner::Cell(cell)),
             (inputs(InputsDigest(digest)), Owner::Inputs(InputsDigest(digest))),
             (failure(digest, &attempt), Owner::Failure(digest)),
+            (attempt_log(variant, &attempt), Owner::Log(variant)),
             (spec(&demo, digest), Owner::Sweep(demo.clone())),
             (log_entry(&demo, 3), Owner::Sweep(demo.clone())),
             (probe(&demo.local_instance(), 3), Owner::Instance(demo.local_instance())),
@@ -268,6 +312,7 @@ mod tests {
         for (path, expected) in cases {
             assert_eq!(owner(&path), expected, "{path}");
         }
+        assert_eq!(parse_attempt_log(&attempt_log(variant, &attempt)), Some(attempt));
         assert!(is_probe_race(&Path::from("coordinators/main/probe/00000001.json.race-3")));
         assert!(!is_probe_race(&probe(&demo, 1)));
     }

@@ -2,6 +2,7 @@
 //!
 //! In: a bucket and a sweep's name. Out: [`Found`]. The order in which the store answers shows nowhere: everything is kept by key.
 
+use crate::records::{self, RecordsError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
@@ -41,6 +42,17 @@ pub enum CollectError {
         /// Ours.
         expected: u32,
     },
+}
+
+impl From<RecordsError> for CollectError {
+    fn from(error: RecordsError) -> Self {
+        match error {
+            RecordsError::Bucket(error) => Self::Bucket(error),
+            RecordsError::Format { path, found } => {
+                Self::Format { path, format: found, expected: RECORD_FORMAT }
+            }
+        }
+    }
 }
 
 /// What the bucket holds of a sweep.
@@ -106,19 +118,11 @@ pub async fn collect_grid(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found
 /// Reads what `bucket` holds of this grid, without a log: nothing is given up.
 async fn collect_of(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
     let mut found = Found::empty(sweep);
-    let variants: BTreeSet<VariantKey> = found.sweep.variants.iter().map(|v| v.key).collect();
-    let cells: BTreeSet<CellKey> = found.sweep.cells.iter().map(|c| c.key).collect();
-    let paths = variants.iter().map(|&key| layout::variant_record(key));
-    for record in read_all::<VariantRecord>(bucket, paths).await? {
-        check_format(&layout::variant_record(record.key), record.format, RECORD_FORMAT)?;
-        found.variants.insert(record.key, record);
-    }
-    let paths = cells.iter().map(|&key| layout::cell_record(key));
-    for record in read_all::<CellRecord>(bucket, paths).await? {
-        check_format(&layout::cell_record(record.key), record.format, RECORD_FORMAT)?;
-        found.cells.insert(record.key, record);
-    }
-    let keys: BTreeSet<Digest> = variants.iter().map(|k| k.0).chain(cells.iter().map(|k| k.0)).collect();
+    let (variants, cells) = records::list::all(bucket, &found.sweep).await?;
+    (found.variants, found.cells) = (variants.into_iter().collect(), cells.into_iter().collect());
+    let grid = &found.sweep;
+    let cells = grid.cells.iter().map(|c| c.key.0);
+    let keys: BTreeSet<Digest> = grid.variants.iter().map(|v| v.key.0).chain(cells).collect();
     let folders = bucket.list(&Path::from("failures")).await?;
     let of_grid = folders.into_iter().filter(|path| {
         path.parts().nth(1).and_then(|key| key.as_ref().parse().ok()).is_some_and(|key| keys.contains(&key))

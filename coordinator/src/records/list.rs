@@ -4,6 +4,9 @@
 //! cell measured on other weights than its variant's record names counts as missing.
 
 use super::index::Committed;
+use super::loose;
+use super::present::bodies;
+use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::layout;
@@ -15,7 +18,10 @@ use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Reads in flight.
-const AT_ONCE: usize = 64;
+pub(super) const AT_ONCE: usize = 64;
+
+/// A grid with fewer variants and cells has no segments.
+const MANY: usize = 5_000;
 
 /// Records cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -35,23 +41,27 @@ pub enum RecordsError {
 
 /// Reads the records of every variant and cell of a sweep.
 pub async fn committed(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Committed, RecordsError> {
-    let variants: BTreeSet<VariantKey> = sweep.variants.iter().map(|v| v.key).collect();
-    let cells: BTreeSet<CellKey> = sweep.cells.iter().map(|c| c.key).collect();
-    let mut there = look_for(bucket, variants, cells).await?;
-    there.dropped = dropped(bucket, sweep, &there).await?;
+    let (variants, cells) = all(bucket, sweep).await?;
+    let mut there = Committed::new(variants, cells);
+    let has_cell = |key: &CellKey| there.cells.contains_key(key);
+    let wanted = lacking(sweep, has_cell).into_iter().filter(|key| there.variants.contains_key(key));
+    there.dropped = dropped(bucket, wanted.collect()).await?;
     Ok(there)
 }
 
-/// Variants that are wanted and whose checkpoint was dropped.
-async fn dropped(
-    bucket: &Bucket,
-    sweep: &ResolvedSweep,
-    there: &Committed,
-) -> Result<BTreeSet<VariantKey>, RecordsError> {
-    let lacking = sweep.cells.iter().filter(|c| !there.cells.contains_key(&c.key)).map(|c| c.variant);
+/// Variants with a cell that is missing; of a sweep without cells all.
+pub(super) fn lacking(sweep: &ResolvedSweep, has_cell: impl Fn(&CellKey) -> bool) -> BTreeSet<VariantKey> {
+    let lacking = sweep.cells.iter().filter(|c| !has_cell(&c.key)).map(|c| c.variant);
     let alone = sweep.variants.iter().filter(|_| sweep.cells.is_empty()).map(|v| v.key);
-    let wanted: BTreeSet<VariantKey> = lacking.chain(alone).collect();
-    let looks = wanted.into_iter().filter(|key| there.variants.contains_key(key)).map(|key| async move {
+    lacking.chain(alone).collect()
+}
+
+/// Those of these variants whose checkpoint was dropped.
+pub(super) async fn dropped(
+    bucket: &Bucket,
+    wanted: BTreeSet<VariantKey>,
+) -> Result<BTreeSet<VariantKey>, RecordsError> {
+    let looks = wanted.into_iter().map(|key| async move {
         Ok::<_, RecordsError>(bucket.exists(&layout::variant_dropped(key)).await?.then_some(key))
     });
     let looks: Vec<_> = looks.collect();
@@ -59,18 +69,39 @@ async fn dropped(
     Ok(found.into_iter().flatten().collect())
 }
 
-/// As [`committed`], before work begins: the records of stale cells are removed. A record is written once, and while it is there
-/// its cell could not be measured anew.
-pub async fn committed_without_stale(
-    bucket: &Bucket,
-    sweep: &ResolvedSweep,
-) -> Result<Committed, RecordsError> {
-    let there = committed(bucket, sweep).await?;
-    for cell in &there.stale {
-        tracing::warn!(%cell, "the cell was measured on other weights than its variant's record names; it is run again");
-        bucket.delete(&layout::cell_record(*cell)).await?;
+/// Records of variants, and of cells.
+pub type Records = (Vec<(VariantKey, VariantRecord)>, Vec<(CellKey, CellRecord)>);
+
+/// The same, whatever weights cells were measured on: of a large grid from its segments, and one by one what they do not hold.
+pub async fn all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Records, RecordsError> {
+    let mut variants: BTreeSet<VariantKey> = sweep.variants.iter().map(|v| v.key).collect();
+    let mut cells: BTreeSet<CellKey> = sweep.cells.iter().map(|c| c.key).collect();
+    let mut found = Records::default();
+    if variants.len() + cells.len() >= MANY {
+        let wanted: BTreeSet<Digest> =
+            variants.iter().map(|v| v.0).chain(cells.iter().map(|c| c.0)).collect();
+        for (row, body) in bodies(bucket, &sweep.name, &wanted).await? {
+            // What cannot be read there is read from its own object.
+            if row.cell {
+                found.1.extend(serde_json::from_slice(&body).ok().map(|record| (CellKey(row.key), record)));
+            } else {
+                found
+                    .0
+                    .extend(serde_json::from_slice(&body).ok().map(|record| (VariantKey(row.key), record)));
+            }
+        }
+        let keys: BTreeSet<Digest> =
+            found.0.iter().map(|(key, _)| key.0).chain(found.1.iter().map(|(key, _)| key.0)).collect();
+        variants.retain(|key| !keys.contains(&key.0));
+        cells.retain(|key| !keys.contains(&key.0));
+        let keys = variants.iter().map(|v| (false, v.0)).chain(cells.iter().map(|c| (true, c.0)));
+        let there = loose::there(bucket, keys.collect()).await?;
+        let of = |cell: bool| there.iter().filter(move |(is, _)| *is == cell).map(|(_, key)| *key);
+        (variants, cells) = (of(false).map(VariantKey).collect(), of(true).map(CellKey).collect());
     }
-    Ok(there)
+    found.0.extend(read_all(bucket, variants, layout::variant_record, |r: &VariantRecord| r.format).await?);
+    found.1.extend(read_all(bucket, cells, layout::cell_record, |r: &CellRecord| r.format).await?);
+    Ok(found)
 }
 
 /// Reads the records of these variants and cells; those that are absent are left out.
@@ -127,6 +158,16 @@ async fn read_one<R: DeserializeOwned>(
     path: Path,
     format: fn(&R) -> u32,
 ) -> Result<Option<R>, RecordsError> {
+    let read = read_bytes::<R>(bucket, path).await?.map(|(record, _)| record);
+    debug_assert!(read.as_ref().is_none_or(|record| format(record) == RECORD_FORMAT));
+    Ok(read)
+}
+
+/// A record, and its body as it lies in the bucket.
+pub(super) async fn read_bytes<R: DeserializeOwned>(
+    bucket: &Bucket,
+    path: Path,
+) -> Result<Option<(R, Bytes)>, RecordsError> {
     // The format is read first, so that a later version's record is called that and not corrupt.
     let Some(bytes) = bucket.read(&path).await? else {
         return Ok(None);
@@ -139,6 +180,5 @@ async fn read_one<R: DeserializeOwned>(
         return Err(RecordsError::Format { path: path.to_string(), found: found as u32 });
     }
     let record: R = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    debug_assert_eq!(format(&record), RECORD_FORMAT);
-    Ok(Some(record))
+    Ok(Some((record, bytes)))
 }

@@ -5,7 +5,7 @@
 
 use crate::plan::cost;
 use crate::plan::load::{Load, load};
-use crate::records::Committed;
+use crate::records::Present;
 use crate::schedule::{CellPlan, Needs, Submission, VariantPlan};
 use espalier_proto::arch::Arch;
 use espalier_proto::bucket::{Bucket, BucketError};
@@ -145,7 +145,7 @@ fn units(flops: f64) -> u64 {
 /// What the schedule is told. `only` limits what is run, not what the sweep is.
 pub fn submission(
     sweep: &ResolvedSweep,
-    committed: &Committed,
+    there: &Present,
     costs: &Costs,
     only: Option<&BTreeSet<CellKey>>,
 ) -> Submission {
@@ -176,13 +176,8 @@ pub fn submission(
         priority: 0,
         limits: sweep.limits,
         variants: plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect(),
-        variants_done: committed
-            .variants
-            .keys()
-            .filter(|v| !committed.dropped.contains(v))
-            .copied()
-            .collect(),
-        cells_done: committed.cells.keys().copied().collect(),
+        variants_done: there.variants.difference(&there.dropped).copied().collect(),
+        cells_done: there.cells.clone(),
         given_up: BTreeMap::new(),
     }
 }

@@ -15,7 +15,7 @@ use super::status::Status;
 use super::worker_api;
 use super::workers::{WorkerCommand, find_binary};
 use crate::clock::{self, Stopwatch};
-use crate::records::{Committed, RecordsError, committed, committed_without_stale};
+use crate::records::{Present, RecordsError, present, present_without_stale};
 use crate::schedule::{Event, Millis, Misfit, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::CellKey;
@@ -134,7 +134,7 @@ async fn run_epoch(
 ) -> Result<Outcome, LocalError> {
     let LocalRun { sweep, bucket, only, .. } = options;
     log::submit(bucket, epoch, sweep, options.take_over).await?;
-    let before = committed_without_stale(bucket, sweep).await?;
+    let before = present_without_stale(bucket, sweep).await?;
     let missing = outcome::missing(sweep, &before, only.as_ref());
     if missing == 0 {
         return Ok(outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())
@@ -148,7 +148,7 @@ async fn run_epoch(
     run.server.abort();
     let status = run.driver.status().borrow().clone();
     ended?;
-    let after = committed(bucket, sweep).await?;
+    let after = present(bucket, sweep, true).await?;
     let mut outcome = outcome::outcome(sweep, only.as_ref(), &before, &after, &status).after(watch.elapsed());
     outcome.interrupted = interrupted;
     Ok(outcome)
@@ -174,7 +174,7 @@ impl<'a> Running<'a> {
     async fn start(
         options: &LocalRun<'a>,
         epoch: &Epoch,
-        before: &Committed,
+        before: &Present,
         missing: usize,
         watch: Stopwatch,
     ) -> Result<Self, LocalError> {

@@ -1,7 +1,7 @@
 //! What came of a run: what is there now, what failed and why. Pure.
 
 use super::status::Status;
-use crate::records::Committed;
+use crate::records::Present;
 use espalier_proto::ids::CellKey;
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::ResolvedSweep;
@@ -59,7 +59,7 @@ impl Outcome {
 }
 
 /// How many wanted cells (variants, of a sweep without tasks) have no record.
-pub fn missing(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> usize {
+pub fn missing(sweep: &ResolvedSweep, there: &Present, only: Option<&BTreeSet<CellKey>>) -> usize {
     let (wanted, done) = counts(sweep, there, only);
     wanted - done
 }
@@ -68,8 +68,8 @@ pub fn missing(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<
 pub fn outcome(
     sweep: &ResolvedSweep,
     only: Option<&BTreeSet<CellKey>>,
-    before: &Committed,
-    after: &Committed,
+    before: &Present,
+    after: &Present,
     status: &Status,
 ) -> Outcome {
     let (wanted, done) = counts(sweep, after, only);
@@ -81,7 +81,7 @@ pub fn outcome(
         Some((variant.model.clone(), variant.name.clone(), Some(entry.task.clone())))
     };
     // Written by others since the schedule gave it up.
-    let there: BTreeSet<_> = after.cells.keys().filter_map(label).collect();
+    let there: BTreeSet<_> = after.cells.iter().filter_map(label).collect();
     failed.retain(|f| !there.contains(&(f.model.clone(), f.variant.clone(), f.task.clone())));
     Outcome {
         unit: if sweep.cells.is_empty() { "variant" } else { "cell" },
@@ -125,9 +125,9 @@ pub fn given_up(sweep: &ResolvedSweep, status: &Status) -> Vec<Failed> {
     failed
 }
 
-fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {
+fn counts(sweep: &ResolvedSweep, there: &Present, only: Option<&BTreeSet<CellKey>>) -> (usize, usize) {
     if sweep.cells.is_empty() {
-        let is_there = |key| there.variants.contains_key(key) && !there.dropped.contains(key);
+        let is_there = |key| there.variants.contains(key) && !there.dropped.contains(key);
         let done = sweep.variants.iter().filter(|v| is_there(&v.key)).count();
         return (sweep.variants.len(), done);
     }
@@ -135,7 +135,7 @@ fn counts(sweep: &ResolvedSweep, there: &Committed, only: Option<&BTreeSet<CellK
     let (mut wanted, mut done) = (0, 0);
     for cell in cells {
         wanted += 1;
-        done += usize::from(there.cells.contains_key(&cell.key));
+        done += usize::from(there.cells.contains(&cell.key));
     }
     (wanted, done)
 }

@@ -11,7 +11,7 @@ use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::{RecordsError, committed_without_stale};
+use crate::records::{RecordsError, present_without_stale};
 use crate::schedule::{AttemptView, Event};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Name};
@@ -160,7 +160,7 @@ impl Sweeps {
         fold: Fold,
         only: Option<BTreeSet<CellKey>>,
     ) -> Result<(), SweepsError> {
-        let before = committed_without_stale(&self.bucket, &sweep).await?;
+        let before = present_without_stale(&self.bucket, &sweep).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
         submission.priority = fold.priority;

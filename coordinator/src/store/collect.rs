@@ -89,7 +89,7 @@ pub async fn carry_out(bucket: &Bucket, mut garbage: Garbage) -> Result<Garbage,
         || garbage.gone.iter().flat_map(|(_, _, objects)| objects).map(|meta| meta.location.clone());
     let (records, others): (Vec<_>, Vec<_>) = objects().partition(names_others);
     // What is named is there as long as what names it.
-    delete_all(bucket, records).await?;
+    super::delete_records(bucket, records).await?;
     delete_all(bucket, others).await?;
     Ok(garbage)
 }

@@ -87,7 +87,9 @@ impl Needs {
         match owner {
             Owner::Model(digest) => self.0.contains(&Need::Model(*digest)),
             Owner::Inputs(digest) => self.0.contains(&Need::Inputs(*digest)),
-            Owner::Variant(key) | Owner::Export(key) => self.0.contains(&Need::Variant(*key)),
+            Owner::Variant(key) | Owner::Export(key) | Owner::Log(key) => {
+                self.0.contains(&Need::Variant(*key))
+            }
             Owner::Cell(key) => self.0.contains(&Need::Cell(*key)),
             Owner::Failure(key) => {
                 self.0.contains(&Need::Variant(VariantKey(*key)))

@@ -17,6 +17,7 @@ pub mod usage;
 
 pub use inventory::{Inventory, StoreError};
 
+use crate::records::generation;
 use espalier_proto::bucket::{Bucket, BucketError};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
@@ -28,4 +29,12 @@ const AT_ONCE: usize = 32;
 async fn delete_all(bucket: &Bucket, paths: impl IntoIterator<Item = Path>) -> Result<(), BucketError> {
     let deletions: Vec<_> = paths.into_iter().map(|path| async move { bucket.delete(&path).await }).collect();
     futures::stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect().await
+}
+
+/// Deletes records: what segments say of them is believed no more.
+async fn delete_records(bucket: &Bucket, paths: Vec<Path>) -> Result<(), BucketError> {
+    if paths.is_empty() {
+        return Ok(());
+    }
+    generation::deleting(bucket, delete_all(bucket, paths)).await
 }

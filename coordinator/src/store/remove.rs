@@ -101,7 +101,8 @@ pub async fn refuse_if_running(
 /// Deletes.
 pub async fn carry_out(bucket: &Bucket, removal: &Removal) -> Result<(), StoreError> {
     let paths = |of: &[ObjectMeta]| of.iter().map(|meta| meta.location.clone()).collect::<Vec<_>>();
-    for step in [&removal.records, &removal.others, &removal.derived] {
+    super::delete_records(bucket, paths(&removal.records)).await?;
+    for step in [&removal.others, &removal.derived] {
         delete_all(bucket, paths(step)).await?;
     }
     for path in paths(&removal.log) {

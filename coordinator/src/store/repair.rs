@@ -4,6 +4,7 @@
 //! next run does it anew; a blob is never mended, and never deleted here.
 
 use super::StoreError;
+use crate::records::generation;
 use crate::serve::log;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, Name, VariantKey};
@@ -74,6 +75,18 @@ pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repai
     let mut seen: Vec<(Look, Option<Seen>)> =
         futures::stream::iter(looks).buffer_unordered(BLOBS_AT_ONCE).try_collect().await?;
     seen.sort_by(|a, b| a.0.path.cmp(&b.0.path));
+    if looking {
+        return mend(bucket, seen, true).await;
+    }
+    // Also where nothing is damaged: what segments say of records that somebody deleted is no longer believed.
+    generation::deleting(bucket, mend(bucket, seen, false)).await
+}
+
+async fn mend(
+    bucket: &Bucket,
+    seen: Vec<(Look, Option<Seen>)>,
+    looking: bool,
+) -> Result<Repaired, StoreError> {
     let mut all = Repaired::default();
     for (look, seen) in seen {
         let Some((blobs, bytes, why)) = seen else { continue };

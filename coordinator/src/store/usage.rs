@@ -15,7 +15,7 @@ pub struct Usage {
     pub bytes: u64,
     /// By sweep, in order of names.
     pub sweeps: Vec<SweepUsage>,
-    /// By kind: models, inputs, variants, cells, exports, failures, sweeps, coordinators, unknown.
+    /// By kind: models, inputs, variants, cells, exports, failures, logs, sweeps, coordinators, unknown.
     pub kinds: BTreeMap<&'static str, u64>,
     /// Of things that no sweep names: `gc` removes them once they are old.
     pub unreferenced: u64,
@@ -71,6 +71,7 @@ pub fn kind(owner: &Owner) -> &'static str {
         Owner::Cell(_) => "cells",
         Owner::Export(_) => "exports",
         Owner::Failure(_) => "failures",
+        Owner::Log(_) => "logs",
         Owner::Sweep(_) => "sweeps",
         Owner::Instance(_) => "coordinators",
         Owner::Unknown => "unknown",

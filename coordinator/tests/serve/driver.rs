@@ -1,7 +1,7 @@
 //! The driver and its service, told call by call.
 
 use crate::harness::{Wire, bucket, commit_cell, commit_variant, report, sweep};
-use espalier::records::committed;
+use espalier::records::present;
 use espalier::schedule::{Event, Millis, Timing};
 use espalier::serve::driver::{self, Handle};
 use espalier::serve::grid::{self, Catalog, Costs};
@@ -27,7 +27,7 @@ async fn start(bucket: &Bucket, sweep: &ResolvedSweep) -> (Handle, String) {
 }
 
 async fn submit(bucket: &Bucket, sweep: &ResolvedSweep, driver: &Handle) {
-    let there = committed(bucket, sweep).await.unwrap();
+    let there = present(bucket, sweep, false).await.unwrap();
     let costs = Costs::read(bucket, sweep).await.unwrap();
     driver.tell(Event::Submit(Box::new(grid::submission(sweep, &there, &costs, None))));
 }
