@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule
+.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -55,14 +55,20 @@ bench: libtorch ## times of a block's forward and of mask selection, beside the 
 	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture --test-threads 1
 
 # The scheduler needs no torch; optimized, with its invariants on (sim) or off (bench-schedule).
-SCHEDULE = $(CARGO) test --quiet -p espalier --lib --config 'profile.dev.package.espalier.opt-level=3' --config 'profile.dev.package.espalier-proto.opt-level=3'
+# As everything, in the one form: what was built for the tests is not built again.
+OPTIMIZED = --config 'profile.dev.package.espalier.opt-level=3'
+SCHEDULE = $(CARGO) test --quiet --workspace --lib $(OPTIMIZED)
 WORLDS ?= 1000000
-sim: ## WORLDS random worlds of the scheduler (default 1000000), on all cores
+sim: libtorch ## WORLDS random worlds of the scheduler (default 1000000), on all cores
 	ESPALIER_WORLDS=$(WORLDS) $(SCHEDULE) -- schedule::simulation::worlds --nocapture
 	$(SCHEDULE) -- schedule::simulation::planted schedule::simulation::coverage --nocapture
 
-bench-schedule: ## how long a step of the scheduler takes, and simulated makespans beside their bound
+bench-schedule: libtorch ## how long a step of the scheduler takes, and simulated makespans beside their bound
 	$(SCHEDULE) --config 'profile.dev.package.espalier.debug-assertions=false' -- schedule::simulation --ignored --nocapture --test-threads 1
+
+# A real coordinator process under workers that compute nothing, and one that starts over a million records; optimized.
+bench-coordinator: libtorch ## what 10,000 connected workers cost a coordinator, and how long it takes to start over 1,000,000 records
+	$(CARGO) test --quiet --workspace --test serve $(OPTIMIZED) --config 'profile.dev.package.espalier-proto.opt-level=3' --config 'profile.dev.package.espalier.debug-assertions=false' -- scale:: restart:: --ignored --nocapture --test-threads 1
 
 DEVICE ?= cuda:0
 test-cuda: cuda-suite ## the golden tests on DEVICE (default cuda:0)

@@ -4,12 +4,16 @@ use espalier::{cli, exit, telemetry};
 
 fn main() -> std::process::ExitCode {
     let cli = cli::parse(std::env::args_os());
-    telemetry::start(&cli.logs);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => return exit::leave(Err(exit::Failure::Runtime { source }), cli.output),
     };
+    let entered = runtime.enter();
+    let spans = telemetry::start(&cli.logs);
+    drop(entered);
     // Commands run on the main thread, the one that lives as long as the process: children die with their spawning thread.
     let output = cli.output;
-    exit::leave(runtime.block_on(cli::run(cli)), output)
+    let result = runtime.block_on(cli::run(cli));
+    spans.end(&runtime);
+    exit::leave(result, output)
 }

@@ -2,8 +2,8 @@
 //!
 //! In: the user's choice. Must never log a secret: no environment, no request header, no URL with credentials.
 
+use espalier_telemetry::logs::{Form, Spans};
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
 
 /// What is logged and how.
 #[derive(Clone, Debug, clap::Args)]
@@ -32,18 +32,12 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging for the whole process. A second call changes nothing.
-pub fn start(logs: &Logs) {
-    let filter = EnvFilter::try_new(&logs.log).unwrap_or_else(|_| EnvFilter::new("warn"));
-    // A line that cannot be written is lost; told on stderr, where it could not be written, it would end the process.
-    let lines = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // Only a second call fails, and the first one's choice stands.
-    let _ = match logs.log_format {
-        LogFormat::Human => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+/// Starts logging for the whole process; what comes back is to be ended last. A second call changes nothing.
+pub fn start(logs: &Logs) -> Spans {
+    let form = match logs.log_format {
+        LogFormat::Json => Form::Json,
+        LogFormat::Human if std::io::stderr().is_terminal() => Form::Coloured,
+        LogFormat::Human => Form::Plain,
     };
+    espalier_telemetry::logs::start("espalier", &logs.log, "warn", form, std::io::stderr)
 }

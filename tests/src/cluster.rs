@@ -47,6 +47,8 @@ pub struct Cluster<'a> {
     pub coordinator: Process,
     /// Where it listens.
     pub url: String,
+    /// Where it answers probes and scrapers, if it was told to.
+    pub http: Option<String>,
 }
 
 impl<'a> Cluster<'a> {
@@ -55,8 +57,9 @@ impl<'a> Cluster<'a> {
     /// # Panics
     /// If it does not say where it listens.
     pub fn start(place: &'a Place, more: &[&str]) -> Self {
-        let (coordinator, url) = coordinator(place, "127.0.0.1:0", more);
-        Self { place, coordinator, url }
+        let (coordinator, said) = coordinator(place, "127.0.0.1:0", more);
+        let url = said["address"].as_str().expect("it says where it listens").to_owned();
+        Self { place, coordinator, url, http: said["http"].as_str().map(str::to_owned) }
     }
 
     /// Kills the coordinator with -9 and starts another one at the same address.
@@ -66,7 +69,7 @@ impl<'a> Cluster<'a> {
     pub fn restart(&mut self) {
         self.coordinator.kill();
         let address = self.url.trim_start_matches("http://").to_owned();
-        (self.coordinator, self.url) = coordinator(self.place, &address, &[]);
+        (self.coordinator, _) = coordinator(self.place, &address, &[]);
     }
 
     /// Starts a worker with a home of its own; its log is `<name>.log`.
@@ -74,7 +77,7 @@ impl<'a> Cluster<'a> {
     /// # Panics
     /// If it does not start.
     pub fn worker(&self, name: &str) -> Process {
-        spawned(self.place, name, worker_command(self.place, name, &self.url))
+        self.worker_with(name, &[])
     }
 
     /// A worker with more variables.
@@ -123,17 +126,18 @@ impl<'a> Cluster<'a> {
     }
 }
 
-fn coordinator(place: &Place, listen: &str, more: &[&str]) -> (Process, String) {
+/// Starts one; what it says of itself.
+fn coordinator(place: &Place, listen: &str, more: &[&str]) -> (Process, Value) {
     let mut args = vec!["coordinator", "--listen", listen, "--output", "json", "--log", "info"];
     args.extend(more);
     listening(place, place.command(&args))
 }
 
-/// Starts `espalier coordinator … --output json` as told; gives the process and where it listens. Its log is `coordinator.log`.
+/// Starts `espalier coordinator … --output json` as told; gives the process and what it says of itself. Its log is `coordinator.log`.
 ///
 /// # Panics
 /// If it does not say where it listens.
-pub fn listening(place: &Place, mut command: Command) -> (Process, String) {
+pub fn listening(place: &Place, mut command: Command) -> (Process, Value) {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(place.at("coordinator.log"));
     command.stdout(Stdio::piped()).stderr(log.expect("a log can be made"));
     let mut process = Process(command.spawn().expect("the binary starts"));
@@ -143,8 +147,7 @@ pub fn listening(place: &Place, mut command: Command) -> (Process, String) {
     while let Some(Ok(line)) = lines.next() {
         said += &line;
         if let Ok(value) = serde_json::from_str::<Value>(&said) {
-            let url = value["address"].as_str().expect("it says where it listens").to_owned();
-            return (process, url);
+            return (process, value);
         }
     }
     panic!(

@@ -8,6 +8,7 @@ pub mod faults;
 pub mod network;
 pub mod peers;
 pub mod s3_server;
+pub mod scrape;
 pub mod sweeps;
 pub mod synthetic;
 mod tls;

@@ -2,6 +2,7 @@
 
 use espalier_tests::cluster::{Cluster, hide, until};
 use espalier_tests::files;
+use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
 
 #[test]
@@ -19,12 +20,13 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     let place = Place::new("phi-nobos");
     place.ends(&["run", "s.yaml", "--bucket", "alone", "--devices", "cpu:1"], 0, &["4 of 4 cells done"]);
     let alone = std::fs::read(place.at("alone/sweeps/s/report/results.csv")).unwrap();
-    let cluster = Cluster::start(&place, &[]);
+    let cluster = Cluster::start(&place, &["--http", "127.0.0.1:0"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
     cluster.ends(&["explain", "s", "--only", "method=dense"], 0, &["waiting", "no worker is connected"]);
     hide(&place, "model");
     hide(&place, "cs.jsonl");
-    let _workers = ["w1", "w2"].map(|name| cluster.worker(name));
+    let _workers = ["w1", "w2"].map(|name| cluster.worker_with(name, &[("ESPALIER_HTTP", "127.0.0.1:0")]));
+    cluster.ends(&["logs", "s", "--follow"], 0, &["wanda-0.5", "shard begun", "cell committed"]);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
     let report = place.at("out/sweeps/s/report/results.csv");
     until("the report is written", || report.exists() && std::fs::read(&report).unwrap() == alone);
@@ -36,9 +38,65 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     assert!(std::fs::read(place.at("mine/results.csv")).unwrap() == alone);
     cluster.ends(&["explain", "s"], 0, &["done", "its record is in the bucket"]);
     cluster.ends(&["logs", "s"], 0, &["main epoch 1: submitted"]);
+    logs_of_shards(&place, &cluster);
+    probes_and_metrics(&cluster);
     let status = cluster.json(&["status", "s"]);
     assert_eq!((&status["sweeps"][0]["state"], &status["sweeps"][0]["done"]), (&"whole".into(), &4.into()));
     assert_eq!(status["workers"].as_array().unwrap().len(), 2, "{status}");
+}
+
+/// What workers logged at shards is in the bucket, by variant and by attempt, and counted as such.
+fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
+    let said = cluster.ends(
+        &["logs", "s", "--variant", "wanda-0.5-s0"],
+        0,
+        &["== model wanda-0.5-s0 main-1-", "shard begun"],
+    );
+    assert!(!said.contains("dense"), "{said}");
+    let attempt = said.split_whitespace().nth(3).unwrap();
+    let lines = cluster.espalier(&["logs", "s", "--shard", attempt, "--output", "json"]).stdout;
+    let lines = String::from_utf8(lines).unwrap();
+    let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
+    assert_eq!((line["variant"].as_str(), line["attempt"].as_str()), (Some("wanda-0.5-s0"), Some(attempt)));
+    cluster.ends(&["logs", "s", "--variant", "wanda-0.6"], 2, &["wanda-0.6", "dense, wanda-0.5-s0"]);
+    let usage = place.ends(&["du", "--bucket", "out", "--output", "json"], 0, &[]);
+    let usage: serde_json::Value = serde_json::from_str(&usage).unwrap();
+    assert!(usage["kinds"]["logs"].as_u64() > Some(0) && usage["unreferenced"] == 0, "{usage}");
+}
+
+/// Probes of both programs, and a scrape that says what was just done.
+fn probes_and_metrics(cluster: &Cluster<'_>) {
+    let coordinator = cluster.http.clone().unwrap();
+    let log = cluster.log("w1");
+    let worker =
+        log.split("answers probes and scrapers on ").nth(1).unwrap().split_whitespace().next().unwrap();
+    for program in [coordinator.as_str(), worker] {
+        assert_eq!(get(&format!("{program}/healthz")), (200, "ok\n".to_owned()));
+        assert_eq!(get(&format!("{program}/readyz")), (200, "ok\n".to_owned()));
+    }
+    let (status, text) = get(&format!("{coordinator}/metrics"));
+    assert_eq!(status, 200);
+    let said = samples(&text);
+    for (name, value) in [
+        ("espalier_epoch", 1.0),
+        ("espalier_cells{sweep=\"s\",state=\"done\"}", 4.0),
+        ("espalier_cells{sweep=\"s\",state=\"missing\"}", 0.0),
+        ("espalier_shards{state=\"done\"}", 2.0),
+        ("espalier_workers{state=\"idle\"}", 2.0),
+    ] {
+        assert_eq!(said.get(name), Some(&value), "{name}\n{text}");
+    }
+    for name in [
+        "espalier_attempts_total",
+        "espalier_sync_calls_total",
+        "espalier_step_seconds_count",
+        "espalier_bucket_written_bytes_total",
+        "espalier_bucket_operation_seconds_count{operation=\"create\"}",
+    ] {
+        assert!(said[name] >= 1.0, "{name}\n{text}");
+    }
+    let shards = samples(&get(&format!("{worker}/metrics")).1)["espalier_worker_shards_total"];
+    assert!(shards <= said["espalier_attempts_total"], "{shards} {text}");
 }
 
 #[test]

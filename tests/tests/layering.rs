@@ -16,6 +16,7 @@ const WORKER: &[&str] = &[
     "evaluate",
     "commit",
     "board",
+    "journal",
     "compute",
     "execute",
     "session",
@@ -25,7 +26,7 @@ const WORKER: &[&str] = &[
 const MOST_LINES: usize = 400;
 
 fn sources() -> Vec<std::path::PathBuf> {
-    ["proto", "coordinator", "worker", "tests"]
+    ["proto", "telemetry", "coordinator", "worker", "tests"]
         .iter()
         .flat_map(|c| [files(&root().join(c).join("src"), "rs"), files(&root().join(c).join("tests"), "rs")])
         .flatten()
@@ -136,7 +137,7 @@ fn every_task_family_and_chart_file_is_registered() {
 
 #[test]
 fn only_the_worker_links_torch() {
-    for krate in ["proto", "coordinator", "tests"] {
+    for krate in ["proto", "telemetry", "coordinator", "tests"] {
         let manifest = std::fs::read_to_string(root().join(krate).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("tch") && !manifest.contains("torch-sys"), "{krate} links torch");
     }

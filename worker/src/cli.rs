@@ -4,6 +4,7 @@ use crate::compute::child::ChildOptions;
 use crate::compute::{protocol::DeviceInfo, serve};
 use crate::execute::{Executor, ModelCache, Options, ShardError};
 use crate::session::{self, SessionError};
+use crate::telemetry::Logs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use espalier_proto::recipe::Dtype;
 use std::io::Write as _;
@@ -62,6 +63,9 @@ struct Work {
     /// A compute process that says nothing for so many seconds hangs, and is killed; one that works says something at least once a block.
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_STALL", default_value_t = 1800.0, value_parser = seconds)]
     stall: f64,
+    /// Where to answer /healthz, /readyz and /metrics, plain HTTP [default: nowhere].
+    #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
+    http: Option<std::net::SocketAddr>,
     /// End when the process that started this one ends.
     #[arg(long)]
     die_with_parent: bool,
@@ -103,16 +107,6 @@ enum Output {
     Json,
 }
 
-#[derive(Debug, Args)]
-struct Logs {
-    /// What is logged to stderr, as tracing's filters are written.
-    #[arg(long, default_value = "info", env = "ESPALIER_LOG", value_name = "FILTER")]
-    log: String,
-    /// Log JSON, a line an event.
-    #[arg(long, env = "ESPALIER_LOG_JSON")]
-    log_json: bool,
-}
-
 /// Why the program ends badly.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
@@ -147,17 +141,11 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Some(Command::Compute(options)) => {
-            start_logs(&Logs { log: "info".to_owned(), log_json: false });
+            Logs::plain("info").start();
             return serve::main(&options);
         }
-        Some(Command::Doctor(doctor)) => {
-            start_logs(&Logs { log: "warn".to_owned(), log_json: false });
-            on_main_thread(examine(&doctor))
-        }
-        None => {
-            start_logs(&cli.work.logs);
-            on_main_thread(work(&cli.work))
-        }
+        Some(Command::Doctor(doctor)) => on_main_thread(&Logs::plain("warn"), examine(&doctor)),
+        None => on_main_thread(&cli.work.logs, work(&cli.work)),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -182,20 +170,16 @@ fn complain(error: &CliError) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-fn start_logs(logs: &Logs) {
-    let filter = tracing_subscriber::EnvFilter::try_new(&logs.log).unwrap_or_else(|_| "info".into());
-    // A line that cannot be written, the log's disk being full, is lost; told on stderr, which is that log, it would end the process.
-    let builder = tracing_subscriber::fmt()
-        .log_internal_errors(false)
-        .with_writer(std::io::stderr)
-        .with_env_filter(filter);
-    if logs.log_json { builder.json().init() } else { builder.with_ansi(false).init() }
-}
-
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.
-fn on_main_thread(future: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+fn on_main_thread(logs: &Logs, future: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.map_err(|source| CliError::Process { action: "starting the runtime", source })?.block_on(future)
+    let runtime = runtime.map_err(|source| CliError::Process { action: "starting the runtime", source })?;
+    let entered = runtime.enter();
+    let spans = logs.start();
+    drop(entered);
+    let result = runtime.block_on(future);
+    spans.end(&runtime);
+    result
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -330,7 +314,18 @@ async fn work(work: &Work) -> Result<(), CliError> {
         "worker is ready"
     );
     let url = work.coordinator.as_deref().expect("clap requires it");
-    session::serve(url, session::worker_info(&device, host(), memory), device, executor, leave).await?;
+    let listening = |source| CliError::Process { action: "listening on --http", source };
+    let http = match work.http {
+        Some(at) => {
+            let http = tokio::net::TcpListener::bind(at).await.map_err(listening)?;
+            let at = http.local_addr().map_err(listening)?;
+            tracing::info!("answers probes and scrapers on http://{at}");
+            Some(http)
+        }
+        None => None,
+    };
+    let info = session::worker_info(&device, host(), memory);
+    session::serve(url, info, device, executor, http, leave).await?;
     tracing::info!("worker ended");
     Ok(())
 }

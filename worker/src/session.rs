@@ -6,6 +6,8 @@
 use crate::board::{Order, Shared};
 use crate::compute::protocol::DeviceInfo;
 use crate::execute::Executor;
+use crate::journal;
+use crate::watched::Watch;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
@@ -14,7 +16,10 @@ use espalier_proto::recipe::Backend;
 use espalier_proto::{layout, methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tonic::transport::{Channel, Endpoint};
+use tracing::Instrument as _;
 
 /// Longest time that a call is waited for: a held-open one lasts 25 s.
 const CALL: Duration = Duration::from_secs(40);
@@ -24,6 +29,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(250), protocol::BA
 const GRACE: Duration = Duration::from_millis(200);
 /// How long a leaving worker tries to be heard.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// How often the log of a running shard is put into the bucket.
+const LOGS: Duration = Duration::from_secs(30);
 
 /// Why a session ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -61,10 +69,13 @@ pub enum SessionError {
     },
 }
 
+/// A page of a shard's log, and the bucket that it goes to.
+type Page = (Bucket, object_store::path::Path, bytes::Bytes);
+
 /// A bucket that was probed, and by what.
 #[derive(Clone, Debug)]
-struct Probed {
-    bucket: Bucket,
+pub(crate) struct Probed {
+    pub(crate) bucket: Bucket,
     epoch: u64,
     nonce: String,
 }
@@ -77,6 +88,7 @@ struct Session {
     models: Mutex<Vec<String>>,
     worker_id: String,
     info: pb::WorkerInfo,
+    watch: Arc<Watch>,
 }
 
 /// What a worker says of itself.
@@ -99,40 +111,72 @@ pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::
     }
 }
 
-/// Works for the coordinator at `url` until told to leave. `leave` completes on the first SIGTERM or SIGINT.
+/// Works for the coordinator at `url` until told to leave. `leave` completes on the first SIGTERM or SIGINT. Probes and scrapers are
+/// answered on `http`.
 pub async fn serve(
     url: &str,
     info: pb::WorkerInfo,
     device: DeviceInfo,
     executor: Executor,
+    http: Option<TcpListener>,
     leave: impl Future<Output = ()>,
 ) -> Result<(), SessionError> {
     let bad = |e: tonic::transport::Error| SessionError::Url { url: url.to_owned(), why: e.to_string() };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
     let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).connect_lazy();
     let worker_id = format!("{}-{}-{:x}", info.host, info.pid, crate::clock::micros());
+    let bucket = tokio::sync::watch::Sender::new(None);
+    let watch = Arc::new(Watch::new(bucket.subscribe()));
+    if let Some(http) = http {
+        let watched = watch.clone();
+        tokio::spawn(async move {
+            if let Err(error) = espalier_telemetry::http::serve(http, watched).await {
+                tracing::error!(%error, "probes and scrapers can no longer be served");
+            }
+        });
+    }
     let session = Arc::new(Session {
         shared: Shared::default(),
-        bucket: tokio::sync::watch::Sender::new(None),
+        bucket,
         models: Mutex::default(),
         worker_id,
         info,
+        watch,
     });
+    let (pages, kept) = mpsc::unbounded_channel();
+    let mut keeping = tokio::spawn(keep(kept));
     let leaving = async {
         leave.await;
         tracing::info!("leaving: the cell that has begun is finished, the rest goes back");
         session.shared.drain();
         std::future::pending::<()>().await;
     };
-    tokio::select! {
+    let result = tokio::select! {
         result = call(&session, channel) => result,
-        () = execute(&session, executor, device) => Ok(()),
+        () = execute(&session, executor, device, pages) => Ok(()),
         () = leaving => Ok(()),
+    };
+    // A page that cannot be written now is lost: work was committed before.
+    let _ = tokio::time::timeout(FAREWELL, &mut keeping).await;
+    result
+}
+
+/// Puts pages into the bucket, one after another, so that an older one never replaces a newer one.
+async fn keep(mut pages: mpsc::UnboundedReceiver<Page>) {
+    while let Some((bucket, path, text)) = pages.recv().await {
+        if let Err(error) = bucket.put(&path, text).await {
+            tracing::warn!(%error, "the shard's log could not be kept");
+        }
     }
 }
 
 /// Executes what is held, one shard after another, for ever.
-async fn execute(session: &Session, mut executor: Executor, device: DeviceInfo) {
+async fn execute(
+    session: &Session,
+    mut executor: Executor,
+    device: DeviceInfo,
+    pages: mpsc::UnboundedSender<Page>,
+) {
     let mut probed = session.bucket.subscribe();
     loop {
         session.shared.until(|board| !board.draining() && !board.idle()).await;
@@ -143,7 +187,25 @@ async fn execute(session: &Session, mut executor: Executor, device: DeviceInfo) 
         let Some(order) = session.shared.with(|board| board.begin()) else {
             continue;
         };
-        executor.run(&order, &bucket, &device, &session.shared).await;
+        let keep = |news: Option<(object_store::path::Path, bytes::Bytes)>| {
+            if let Some((path, text)) = news {
+                // Its reader lives as long as the session.
+                let _ = pages.send((bucket.clone(), path, text));
+            }
+        };
+        journal::begin(order.key, &order.attempt);
+        session.watch.begun();
+        let (attempt, variant) = (order.attempt.to_string(), order.key.0.short());
+        let span = tracing::info_span!("shard", attempt, variant, method = order.spec.method);
+        {
+            let run = executor.run(&order, &bucket, &device, &session.shared).instrument(span);
+            tokio::pin!(run);
+            while tokio::time::timeout(LOGS, &mut run).await.is_err() {
+                keep(journal::news());
+            }
+        }
+        keep(journal::end());
+        session.watch.ended();
         let models = executor.models.iter().map(ToString::to_string).collect();
         *session.models.lock().expect("nothing panics while it holds the list") = models;
         session.shared.update(|board| board.end());
@@ -181,6 +243,7 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
             None => Duration::ZERO,
             Some(Ok(Ok(answer))) => {
                 back_off = BACK_OFF.0;
+                session.watch.answered();
                 let answer = answer.into_inner();
                 let pause = Duration::from_millis(u64::from(answer.call_again_ms));
                 epoch_seen = epoch_seen.max(answer.epoch);
@@ -200,6 +263,7 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
                     Ok(Err(status)) => format!("{}: {}", status.code(), status.message()),
                     _ => format!("no answer in {} s", limit.as_secs()),
                 };
+                session.watch.unanswered();
                 tracing::warn!(why, "coordinator is silent; work goes on");
                 let pause = back_off;
                 back_off = (back_off * 2).min(BACK_OFF.1);
@@ -231,7 +295,8 @@ impl Session {
         }
         let mut orders = Vec::with_capacity(answer.shards.len());
         for order in &answer.shards {
-            match Order::try_from(order) {
+            let held = order.attempt.parse().ok().and_then(|id| self.shared.with(|board| board.held(&id)));
+            match Order::read(order, held.as_ref()) {
                 Ok(order) => orders.push(order),
                 // Another version's coordinator: its shard is left to workers that agree with it.
                 Err(error) => tracing::error!(%error, attempt = order.attempt, "order cannot be taken"),

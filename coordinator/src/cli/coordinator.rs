@@ -37,6 +37,9 @@ pub struct Coordinator {
     /// Where to listen. Anyone who can reach it can use it: keep it on a trusted network
     #[arg(long, env = "ESPALIER_LISTEN", default_value = "127.0.0.1:7420", value_name = "ADDR")]
     pub listen: SocketAddr,
+    /// Where to answer /healthz, /readyz and /metrics, plain HTTP [default: nowhere]
+    #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
     /// Where results go.
     #[command(flatten)]
     pub bucket: BucketArg,
@@ -70,16 +73,22 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     let listener =
         TcpListener::bind(command.listen).await.map_err(machine("the address cannot be listened on"))?;
     let address = listener.local_addr().map_err(machine("the port has no address"))?;
+    let http = match command.http {
+        Some(at) => Some(TcpListener::bind(at).await.map_err(machine("--http cannot be listened on"))?),
+        None => None,
+    };
+    let watched = http.as_ref().and_then(|http| http.local_addr().ok()).map(|at| format!("http://{at}"));
     let mut terminated =
         signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
     match output {
         Output::Text => say(&format!(
-            "coordinator {} listens on http://{address}, bucket {}",
+            "coordinator {} listens on http://{address}, bucket {}{}",
             command.instance,
-            bucket.url()
+            bucket.url(),
+            watched.map(|at| format!("; {at}/metrics")).unwrap_or_default()
         )),
         Output::Json => print::json(
-            &json!({"address": format!("http://{address}"), "instance": command.instance.as_str(), "bucket": bucket.url()}),
+            &json!({"address": format!("http://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()}),
         ),
     }
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
@@ -91,7 +100,7 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
             _ = terminated.recv() => {}
         }
     };
-    daemon::run(listener, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
+    daemon::run(listener, http, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
     say("ended; running workers go on, and the next coordinator of this instance takes them up");
     Ok(Exit::Whole)
 }

@@ -12,6 +12,7 @@ pub mod export;
 pub mod folders;
 pub mod gc;
 pub mod local_files;
+pub mod logs;
 pub mod one;
 pub mod plan;
 pub mod prepare;
@@ -93,7 +94,7 @@ pub enum Command {
     List(sweeps::List),
     Status(sweeps::Status),
     Watch(sweeps::Watch),
-    Logs(sweeps::Logs),
+    Logs(logs::Logs),
     Explain(sweeps::Explain),
     Cancel(sweeps::Cancel),
     Pause(sweeps::Pause),
@@ -151,7 +152,7 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::List(command) => sweeps::list(&command, cli.output).await,
         Command::Status(command) => sweeps::status(&command, cli.output).await,
         Command::Watch(command) => sweeps::watch(&command, cli.output).await,
-        Command::Logs(command) => sweeps::logs(&command, cli.output).await,
+        Command::Logs(command) => logs::run(&command, cli.output).await,
         Command::Explain(command) => sweeps::explain(&command, cli.output).await,
         Command::Cancel(c) => sweeps::steer(&c.named, Action::Cancel, &[], cli.output).await,
         Command::Pause(c) => sweeps::steer(&c.named, Action::Pause, &[], cli.output).await,

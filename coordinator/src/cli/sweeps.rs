@@ -1,4 +1,4 @@
-//! `espalier list | status | watch | logs | explain | cancel | pause | resume | retry | drain`: looks at a coordinator's sweeps
+//! `espalier list | status | watch | explain | cancel | pause | resume | retry | drain`: looks at a coordinator's sweeps
 //! and steers them.
 
 use super::bars::{Bars, say};
@@ -48,15 +48,6 @@ pub struct Named {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  espalier submit sweep.yaml && espalier watch phi-demo")]
 pub struct Watch {
-    /// The sweep.
-    #[command(flatten)]
-    pub named: Named,
-}
-
-/// Show what happened to a sweep: who asked for what, and why attempts failed
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  espalier logs phi-demo")]
-pub struct Logs {
     /// The sweep.
     #[command(flatten)]
     pub named: Named,
@@ -197,19 +188,6 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
     }
     let whole = state.done == state.cells && state.failures.is_empty();
     Ok(if whole { Exit::Whole } else { Exit::Holes })
-}
-
-/// Shows what happened.
-pub async fn logs(command: &Logs, output: Output) -> Result<Exit, Failure> {
-    let request = m::LogsRequest { sweep: command.named.sweep.clone() };
-    let logs = command.named.coordinator.connect().await?.logs(request).await?.into_inner();
-    match output {
-        Output::Json => {
-            print::json(&logs.lines.iter().map(|l| json!({"at": l.at, "text": l.text})).collect::<Vec<_>>())
-        }
-        Output::Text => logs.lines.iter().for_each(|l| print::text(&format!("{} {}\n", l.at, l.text))),
-    }
-    Ok(Exit::Whole)
 }
 
 /// Says why cells stand as they do.

@@ -10,9 +10,11 @@ use super::grid::Catalog;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
 use super::uploads::Uploads;
+use super::watched::Probed;
 use super::worker_api;
 use crate::clock::{self, Stopwatch};
 use crate::inputs::sources::HubCache;
+use crate::records::present;
 use crate::schedule::{Event, Millis, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
@@ -76,9 +78,10 @@ pub enum DaemonError {
     },
 }
 
-/// Serves until `stop` is ready. `report` makes reports, of a sweep that is over also by itself.
+/// Serves until `stop` is ready; probes and scrapers on `http`, from the first moment. `report` makes reports, of a sweep that is over also by itself.
 pub async fn run(
     listener: TcpListener,
+    http: Option<TcpListener>,
     bucket: Bucket,
     instance: &Name,
     defaults: Defaults,
@@ -95,8 +98,18 @@ pub async fn run(
         reconcile: if epoch.n == 1 { Millis(0) } else { millis(protocol::RECONCILE) },
     };
     let driver = driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default());
+    let probed = Probed::new(driver.clone());
+    if let Some(http) = http {
+        let watched = Arc::new(probed.clone());
+        tokio::spawn(async move {
+            if let Err(error) = espalier_telemetry::http::serve(http, watched).await {
+                tracing::error!(%error, "probes and scrapers can no longer be served");
+            }
+        });
+    }
     let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
     sweeps.restore().await?;
+    probed.restored();
     let uploads = Arc::new(Uploads::new().map_err(|source| DaemonError::Machine {
         what: "no folder for uploaded files could be made",
         source,
@@ -143,6 +156,7 @@ async fn watch(sweeps: &Sweeps, report: &Reporter) -> Result<(), DaemonError> {
                         tracing::error!(sweep = %name, why = refusal.message, "the report could not be written")
                     }
                 }
+                compact(sweeps, name);
             }
         }
         if looked.elapsed() > protocol::RECONCILE {
@@ -154,6 +168,17 @@ async fn watch(sweeps: &Sweeps, report: &Reporter) -> Result<(), DaemonError> {
             _ = status.changed() => clock::sleep(LOOK / 4).await,
         }
     }
+}
+
+/// A sweep that is over is read again at every start: its records are put into segments, beside everything else.
+fn compact(sweeps: &Sweeps, name: &Name) {
+    let Ok(sweep) = sweeps.sweep(name.as_str()) else { return };
+    let bucket = sweeps.bucket().clone();
+    tokio::spawn(async move {
+        if let Err(error) = present(&bucket, &sweep, true).await {
+            tracing::warn!(%error, "records could not be compacted");
+        }
+    });
 }
 
 /// Every worker finishes what it holds and ends.

@@ -7,6 +7,8 @@ use super::epoch::Epoch;
 use super::grid::Catalog;
 use super::handle::Input;
 use super::log;
+use super::metrics::Metrics;
+use super::pace::Pace;
 use super::status::Status;
 use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
@@ -30,6 +32,9 @@ const TICK: Duration = Duration::from_millis(200);
 /// How often a newer epoch is looked for.
 const LOOK_FOR_EPOCH: Duration = Duration::from_secs(5);
 
+/// An open call: its number, the attempts that it named as held, where its answer goes.
+type Open = (u64, Vec<AttemptId>, oneshot::Sender<m::SyncResponse>);
+
 /// The loop and what it keeps.
 struct Driver {
     schedule: Schedule,
@@ -41,12 +46,14 @@ struct Driver {
     inputs: mpsc::UnboundedSender<Input>,
     status: watch::Sender<Arc<Status>>,
     /// Open calls by worker.
-    open: BTreeMap<WorkerId, (u64, oneshot::Sender<m::SyncResponse>)>,
+    open: BTreeMap<WorkerId, Open>,
     /// What each worker is, for failures that are kept after it is gone.
-    known: BTreeMap<WorkerId, WorkerFacts>,
-    faults: BTreeMap<espalier_proto::ids::Digest, Fault>,
+    known: BTreeMap<WorkerId, Arc<WorkerFacts>>,
+    faults: Arc<BTreeMap<espalier_proto::ids::Digest, Fault>>,
     superseded: bool,
     trouble: Vec<String>,
+    metrics: Arc<Metrics>,
+    pace: Pace,
     writes: JoinSet<Option<String>>,
 }
 
@@ -54,6 +61,7 @@ struct Driver {
 pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> Handle {
     let (inputs, receiver) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Arc::new(Status::default()));
+    let metrics = Arc::new(Metrics::new(bucket.meter().clone(), epoch.n));
     let driver = Driver {
         schedule: Schedule::new(epoch.instance.clone(), epoch.n, timing),
         clock: Stopwatch::start(),
@@ -65,13 +73,15 @@ pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> 
         status: status_sender,
         open: BTreeMap::new(),
         known: BTreeMap::new(),
-        faults: BTreeMap::new(),
+        faults: Arc::default(),
         superseded: false,
         trouble: Vec::new(),
+        metrics: metrics.clone(),
+        pace: Pace::default(),
         writes: JoinSet::new(),
     };
     tokio::spawn(driver.run(receiver));
-    Handle { inputs, status, calls: Arc::default() }
+    Handle { inputs, status, calls: Arc::default(), metrics }
 }
 
 impl Driver {
@@ -100,7 +110,9 @@ impl Driver {
                         epoch_looked = Stopwatch::start();
                         self.look_for_epoch();
                     }
-                    self.show();
+                    if self.pace.is_due(self.clock) {
+                        self.show();
+                    }
                 }
                 Some(written) = self.writes.join_next() => self.note(written),
             }
@@ -110,8 +122,13 @@ impl Driver {
     fn take(&mut self, input: Input) {
         match input {
             Input::Sync(sync, reply) => {
-                self.known.insert(sync.worker.clone(), sync.facts.clone());
-                self.open.insert(sync.worker.clone(), (sync.call, reply));
+                self.metrics.called();
+                match self.known.get_mut(&sync.worker) {
+                    Some(known) if **known == sync.facts => {}
+                    _ => drop(self.known.insert(sync.worker.clone(), Arc::new(sync.facts.clone()))),
+                }
+                let held = sync.shards.iter().map(|shard| shard.attempt.clone()).collect();
+                self.open.insert(sync.worker.clone(), (sync.call, held, reply));
                 self.step(Event::Sync(sync));
             }
             Input::Event(event) => self.step(event),
@@ -128,6 +145,10 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(cells.iter().map(|c| self.schedule.explain(*c)).collect());
             }
+            Input::Census(reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.schedule.census());
+            }
             Input::WorkerExited(pid) => {
                 let gone: Vec<WorkerId> =
                     self.known.iter().filter(|(_, f)| f.pid == pid).map(|(id, _)| id.clone()).collect();
@@ -140,13 +161,17 @@ impl Driver {
     }
 
     fn step(&mut self, event: Event) {
-        let now = Millis(self.clock.millis());
-        let mut news = false;
-        for command in self.schedule.step(now, event) {
+        let (now, watch) = (Millis(self.clock.millis()), Stopwatch::start());
+        let commands = self.schedule.step(now, event);
+        self.metrics.stepped(watch.elapsed());
+        self.pace.changed();
+        let (mut news, mut over) = (false, false);
+        for command in commands {
             news |= !matches!(command, Command::Answer { .. });
+            over |= matches!(command, Command::SweepDone { .. } | Command::Superseded { .. });
             self.carry_out(command);
         }
-        if news {
+        if over || (news && self.pace.is_due(self.clock)) {
             self.show();
         }
     }
@@ -154,11 +179,11 @@ impl Driver {
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Answer { worker, call, orders, drain, call_again_ms } => {
-                let Some((open, reply)) = self.open.remove(&worker) else {
+                let Some((open, held, reply)) = self.open.remove(&worker) else {
                     return;
                 };
                 if open != call {
-                    self.open.insert(worker, (open, reply));
+                    self.open.insert(worker, (open, held, reply));
                     return;
                 }
                 let response = m::SyncResponse {
@@ -166,10 +191,11 @@ impl Driver {
                     instance: self.epoch.instance.to_string(),
                     bucket_url: self.bucket.url().to_owned(),
                     probe_nonce: self.epoch.probe_nonce.clone(),
-                    shards: orders.iter().filter_map(|o| self.order(o)).collect(),
+                    shards: orders.iter().filter_map(|o| self.order(o, held.contains(&o.attempt))).collect(),
                     drain,
                     call_again_ms,
                 };
+                self.metrics.answered();
                 // A worker that has gone calls again; until then its lease runs.
                 let _ = reply.send(response);
             }
@@ -204,8 +230,10 @@ impl Driver {
         }
     }
 
-    fn order(&self, order: &Order) -> Option<m::ShardOrder> {
-        let (variant_json, model_folder) = self.catalog.variants.get(&order.variant)?.clone();
+    /// A spec may be long, and busy workers call every two seconds: what a call named as held is not described again.
+    fn order(&self, order: &Order, held: bool) -> Option<m::ShardOrder> {
+        let known = self.catalog.variants.get(&order.variant)?;
+        let (variant_json, model_folder) = if held { Default::default() } else { known.clone() };
         let cells = order.cells.iter().filter_map(|cell| {
             let inputs = self.catalog.cells.get(cell)?;
             Some(m::CellOrder { cell_key: cell.to_string(), inputs_digest: inputs.to_string() })
@@ -241,7 +269,8 @@ impl Driver {
             fingerprint,
             at: clock::utc(),
         };
-        self.faults.insert(fault.key, fault);
+        self.metrics.failed(fault.code.as_str());
+        Arc::make_mut(&mut self.faults).insert(fault.key, fault);
         let bucket = self.bucket.clone();
         self.writes.spawn(async move {
             let path = layout::failure(record.key, &record.attempt);
@@ -285,9 +314,11 @@ impl Driver {
         };
         tracing::error!(%trouble, "bucket");
         self.trouble.push(trouble);
+        self.pace.changed();
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        let watch = Stopwatch::start();
         self.status.send_replace(Arc::new(Status {
             view: self.schedule.view(),
             faults: self.faults.clone(),
@@ -297,5 +328,6 @@ impl Driver {
             called: self.known.iter().map(|(id, f)| (f.pid, id.clone())).collect(),
             workers: self.known.clone(),
         }));
+        self.pace.shown(self.clock, watch.elapsed());
     }
 }

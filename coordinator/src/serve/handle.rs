@@ -1,8 +1,9 @@
 //! Speaks to the driver, from any task: hands in calls and events, asks, watches the status.
 
 use super::grid::Catalog;
+use super::metrics::Metrics;
 use super::status::Status;
-use crate::schedule::{Event, Explanation, Submission, Sync, WorkerId};
+use crate::schedule::{Census, Event, Explanation, Submission, Sync, WorkerId};
 use espalier_proto::ids::CellKey;
 use espalier_proto::messages as m;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ pub(super) enum Input {
     Event(Event),
     Submit(Box<Submission>, Catalog, oneshot::Sender<()>),
     Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    Census(oneshot::Sender<Census>),
     WorkerExited(u32),
     Stop(oneshot::Sender<()>),
 }
@@ -25,6 +27,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::UnboundedSender<Input>,
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) calls: Arc<AtomicU64>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl Handle {
@@ -71,6 +74,18 @@ impl Handle {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// How many of what there are; `None` if the driver has ended.
+    pub async fn census(&self) -> Option<Census> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::Census(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    /// What was counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Waits until the status shows every event that was told before.

@@ -3,8 +3,9 @@
 //! * [`driver`]: owns the one schedule; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events; [`convert`]: messages ↔ the schedule's words.
 //! * [`epoch`], [`log`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
 //! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; [`sweeps`]: what it has taken up;
-//!   [`submit`], [`uploads`]: how sweeps come in; [`refuse`]: why a call is refused.
-//! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view.
+//!   [`submit`], [`uploads`]: how sweeps come in; `shard_logs`: what workers logged; [`refuse`]: why a call is refused.
+//! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view,
+//!   made at a `pace`. * [`metrics`], `watched`: what scrapers and probes are told.
 
 pub mod convert;
 pub mod daemon;
@@ -17,15 +18,19 @@ mod handle;
 pub mod local;
 pub mod log;
 pub mod machine;
+pub mod metrics;
 pub mod outcome;
+mod pace;
 pub mod process;
 pub mod progress;
 pub mod refuse;
+mod shard_logs;
 pub mod status;
 pub mod submit;
 pub mod sweep_api;
 pub mod sweeps;
 pub mod uploads;
+mod watched;
 pub mod worker_api;
 pub mod workers;
 

@@ -55,6 +55,11 @@ impl Estimator {
         }
     }
 
+    /// The variant is one of the sweep's.
+    pub fn knows(&self, variant: VariantKey) -> bool {
+        self.variants.contains_key(&variant)
+    }
+
     /// The progress that `status`, seen `elapsed` after the start, shows.
     pub fn progress(&mut self, status: &Status, elapsed: Duration) -> Option<Progress> {
         let view = status.view.sweeps.get(&self.sweep)?;

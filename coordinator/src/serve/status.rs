@@ -3,6 +3,7 @@
 use crate::schedule::{Fault, Misfit, View, WorkerFacts, WorkerId};
 use espalier_proto::ids::Digest;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A coordinator at one moment.
 #[derive(Clone, Debug, Default)]
@@ -10,7 +11,7 @@ pub struct Status {
     /// The schedule.
     pub view: View,
     /// The last failure of each key that failed since the start.
-    pub faults: BTreeMap<Digest, Fault>,
+    pub faults: Arc<BTreeMap<Digest, Fault>>,
     /// Why no worker can run what waits; empty while one can.
     pub starved: Vec<(WorkerId, Misfit)>,
     /// A newer epoch of this instance.
@@ -20,7 +21,7 @@ pub struct Status {
     /// Process ids of workers that have called, with their names.
     pub called: BTreeMap<u32, WorkerId>,
     /// What workers that have called are.
-    pub workers: BTreeMap<WorkerId, WorkerFacts>,
+    pub workers: BTreeMap<WorkerId, Arc<WorkerFacts>>,
 }
 
 impl Status {

@@ -5,6 +5,7 @@ use super::explain::explained;
 use super::log;
 use super::outcome::Failed;
 use super::refuse::Refusal;
+use super::shard_logs;
 use super::status::Status as Now;
 use super::submit::{self, only};
 use super::sweeps::{Shown, Sweeps, SweepsError};
@@ -61,12 +62,10 @@ impl SweepApi for Service {
         &self,
         request: Request<m::MissingRequest>,
     ) -> Result<Response<m::MissingResponse>, Status> {
-        let mut sha256 = Vec::new();
-        for text in request.into_inner().sha256 {
-            if !self.uploads.has(text.parse().map_err(Refusal::bad)?) {
-                sha256.push(text);
-            }
-        }
+        let wanted = request.into_inner().sha256;
+        let wanted: Result<Vec<Digest>, _> = wanted.iter().map(|text| text.parse()).collect();
+        let missing = self.uploads.missing(&wanted.map_err(Refusal::bad)?);
+        let sha256 = missing.iter().map(ToString::to_string).collect();
         Ok(Response::new(m::MissingResponse { sha256 }))
     }
 
@@ -235,6 +234,17 @@ impl SweepApi for Service {
         }
         lines.sort_by(|a, b| a.at.cmp(&b.at));
         Ok(Response::new(m::LogsResponse { lines }))
+    }
+
+    type ShardLogsStream = Answers<m::ShardLogPiece>;
+
+    async fn shard_logs(
+        &self,
+        request: Request<m::ShardLogsRequest>,
+    ) -> Result<Response<Self::ShardLogsStream>, Status> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(shard_logs::send(self.sweeps.clone(), request.into_inner(), sender));
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
     }
 
     async fn report(

@@ -240,7 +240,7 @@ impl Sweeps {
     /// What an attempt is doing, in a line.
     pub fn line(&self, attempt: &AttemptView) -> String {
         let live = self.live();
-        let of = live.values().find(|l| l.sweep.variants.iter().any(|v| v.key == attempt.variant));
+        let of = live.values().find(|l| l.estimator.knows(attempt.variant));
         of.map_or_else(|| attempt.variant.0.short(), |l| l.estimator.line(attempt))
     }
 

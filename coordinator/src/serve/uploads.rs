@@ -1,4 +1,4 @@
-//! Files of users' machines, by content: kept on this host until the sweeps that read them are resolved.
+//! Files of users' machines, by content: kept on this host until the sweeps that read them are resolved, then removed.
 //!
 //! In: chunks named by the sha256 of their whole file. Out: a tree of links in which a sweep's files lie under the paths that
 //! they had. A path of a user's never leaves the tree; content that is not its name is refused. Nothing here is needed later:
@@ -6,10 +6,14 @@
 
 use espalier_proto::ids::Digest;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// How the folders of uploaded files are called; their process's id follows.
+const PREFIX: &str = "espalier-uploads-";
 
 /// A file that cannot be taken or laid out.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,7 @@ pub enum UploadError {
 #[derive(Debug)]
 pub struct Uploads {
     folder: tempfile::TempDir,
+    needs: Needs,
 }
 
 /// A file that is being taken.
@@ -62,16 +67,58 @@ pub struct Incoming {
     to: PathBuf,
 }
 
-/// The files of one sweep under the paths that they had, below [`Tree::root`].
+/// Who still needs a file.
+#[derive(Debug, Default)]
+struct Need {
+    /// Users who were told that it is here, or asked for it, and have not submitted yet.
+    asked: usize,
+    /// Trees that have it.
+    trees: usize,
+}
+
+type Needs = Arc<Mutex<BTreeMap<Digest, Need>>>;
+
+fn locked(needs: &Needs) -> std::sync::MutexGuard<'_, BTreeMap<Digest, Need>> {
+    needs.lock().expect("nothing panics while it holds the needs")
+}
+
+/// The files of one sweep under the paths that they had, below [`Tree::root`]. What only it needs goes with it.
 #[derive(Debug)]
 pub struct Tree {
     folder: tempfile::TempDir,
+    files: BTreeSet<Digest>,
+    needs: Needs,
+    from: PathBuf,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let mut needs = locked(&self.needs);
+        for digest in &self.files {
+            let need = needs.entry(*digest).or_default();
+            need.trees -= 1;
+            if need.trees == 0 && need.asked == 0 {
+                needs.remove(digest);
+                // What cannot be removed now goes with the process.
+                let _ = std::fs::remove_file(self.from.join(digest.to_string()));
+            }
+        }
+    }
 }
 
 impl Uploads {
-    /// Nothing is there yet.
+    /// Nothing is there yet. What coordinators of this host left that were killed is removed.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { folder: tempfile::Builder::new().prefix("espalier-uploads-").tempdir()? })
+        remove_left(&std::env::temp_dir());
+        let prefix = format!("{PREFIX}{}-{}-", std::process::id(), namespace());
+        Ok(Self { folder: tempfile::Builder::new().prefix(&prefix).tempdir()?, needs: Needs::default() })
+    }
+
+    /// Files of these that are not here. Whoever asks is going to submit a sweep that reads all of them.
+    pub fn missing(&self, wanted: &[Digest]) -> Vec<Digest> {
+        let mut needs = locked(&self.needs);
+        wanted.iter().for_each(|digest| needs.entry(*digest).or_default().asked += 1);
+        wanted.iter().copied().filter(|digest| !self.has(*digest)).collect()
     }
 
     fn place(&self, digest: Digest) -> PathBuf {
@@ -97,7 +144,16 @@ impl Uploads {
     /// Lays out a sweep's files.
     pub fn tree(&self, files: &BTreeMap<String, Digest>) -> Result<Tree, UploadError> {
         let folder = tempfile::Builder::new().prefix("sweep-").tempdir_in(self.folder.path());
-        let tree = Tree { folder: folder.map_err(keep(self.folder.path()))? };
+        let folder = folder.map_err(keep(self.folder.path()))?;
+        let wanted: BTreeSet<Digest> = files.values().copied().collect();
+        let mut needs = locked(&self.needs);
+        for digest in &wanted {
+            let need = needs.entry(*digest).or_default();
+            (need.asked, need.trees) = (need.asked.saturating_sub(1), need.trees + 1);
+        }
+        drop(needs);
+        let (needs, from) = (self.needs.clone(), self.folder.path().to_owned());
+        let tree = Tree { folder, files: wanted, needs, from };
         for (path, digest) in files {
             let inside = inside(path).ok_or_else(|| UploadError::Path { path: path.clone() })?;
             if !self.has(*digest) {
@@ -142,6 +198,29 @@ impl Tree {
     }
 }
 
+/// Removes the folders of processes that are no more.
+fn remove_left(temporary: &Path) {
+    let Ok(entries) = std::fs::read_dir(temporary) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some((pid, rest)) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-'))
+        else {
+            continue;
+        };
+        let ours = rest.starts_with(&format!("{}-", namespace()));
+        if ours && pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            // Another user's stays.
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Which processes' ids these are: containers that share a folder for temporary files do not see each other's.
+fn namespace() -> String {
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().chars().filter(char::is_ascii_digit).collect()
+}
+
 /// An absolute path without its root, if it has no `..` and nothing else that leaves a tree.
 fn inside(path: &str) -> Option<PathBuf> {
     let rest = Path::new(path).strip_prefix("/").ok()?;
@@ -172,6 +251,44 @@ mod tests {
         wrong.take(b"text").unwrap();
         assert!(matches!(wrong.end(), Err(UploadError::Content { .. })));
         assert!(!uploads.has(Digest::of(b"other")));
+    }
+
+    fn upload(uploads: &Uploads, text: &[u8]) -> Digest {
+        let digest = Digest::of(text);
+        let mut incoming = uploads.begin(digest).unwrap();
+        incoming.take(text).unwrap();
+        incoming.end().unwrap();
+        digest
+    }
+
+    #[test]
+    fn a_file_goes_with_the_last_sweep_that_needs_it() {
+        let uploads = Uploads::new().unwrap();
+        let digest = Digest::of(b"text");
+        assert_eq!(uploads.missing(&[digest]), [digest]);
+        upload(&uploads, b"text");
+        assert!(uploads.missing(&[digest]).is_empty(), "another user's");
+        let files = [("/a".to_owned(), digest)].into();
+        drop(uploads.tree(&files).unwrap());
+        assert!(uploads.has(digest), "the other user was told that it is here");
+        drop(uploads.tree(&files).unwrap());
+        assert!(!uploads.has(digest));
+    }
+
+    #[test]
+    fn what_a_killed_coordinator_left_is_removed_and_what_a_living_one_has_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        // No process has such a number.
+        let folder_of = |pid, namespace: &str| format!("{PREFIX}{pid}-{namespace}-x");
+        let (left, living) =
+            (folder_of(4_194_305, &namespace()), folder_of(std::process::id(), &namespace()));
+        let unseen = folder_of(4_194_305, "1");
+        for name in [&left, &living, &unseen] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        remove_left(folder.path());
+        assert!(!folder.path().join(left).exists());
+        assert!(folder.path().join(living).exists() && folder.path().join(unseen).exists());
     }
 
     #[test]

@@ -123,10 +123,10 @@ fn measured() -> Measured {
     }
 }
 
-/// Writes a variant's record.
-pub(crate) async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt: &str) {
+/// A variant's record.
+pub(crate) fn variant_record(spec: &VariantSpec, attempt: &str) -> VariantRecord {
     let key = variant_key(spec);
-    let record = VariantRecord {
+    VariantRecord {
         format: RECORD_FORMAT,
         key,
         spec: spec.clone(),
@@ -136,16 +136,20 @@ pub(crate) async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt:
         linears: BTreeMap::new(),
         bytes: 0,
         measured: measured(),
-    };
-    bucket.commit_json(&layout::variant_record(key), &record).await.unwrap();
+    }
 }
 
-/// Writes a cell's record.
-pub(crate) async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: InputsDigest, attempt: &str) {
-    let key = cell_key(variant, inputs);
-    let record = CellRecord {
+/// Writes a variant's record.
+pub(crate) async fn commit_variant(bucket: &Bucket, spec: &VariantSpec, attempt: &str) {
+    let record = variant_record(spec, attempt);
+    bucket.commit_json(&layout::variant_record(record.key), &record).await.unwrap();
+}
+
+/// A cell's record.
+pub(crate) fn cell_record(variant: VariantKey, inputs: InputsDigest, attempt: &str) -> CellRecord {
+    CellRecord {
         format: RECORD_FORMAT,
-        key,
+        key: cell_key(variant, inputs),
         variant,
         inputs,
         weights: Digest::of(variant.to_string().as_bytes()),
@@ -153,8 +157,13 @@ pub(crate) async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: In
         blobs: Vec::new(),
         outcome: Outcome::Perplexity { seqlen: 4, windows: 2, tokens: 6, window_nll: vec![1.0, 2.0] },
         measured: measured(),
-    };
-    bucket.commit_json(&layout::cell_record(key), &record).await.unwrap();
+    }
+}
+
+/// Writes a cell's record.
+pub(crate) async fn commit_cell(bucket: &Bucket, variant: VariantKey, inputs: InputsDigest, attempt: &str) {
+    let record = cell_record(variant, inputs, attempt);
+    bucket.commit_json(&layout::cell_record(record.key), &record).await.unwrap();
 }
 
 /// A worker's end of the wire, for tests that decide each call.
@@ -227,16 +236,21 @@ pub(crate) struct Habits {
 pub(crate) async fn work(url: &str, id: &str, habits: &Habits) {
     let mut wire = Wire::connect(url, id).await;
     let mut held: BTreeMap<String, m::ShardReport> = BTreeMap::new();
+    let mut specs: BTreeMap<String, String> = BTreeMap::new();
     loop {
         let Ok(answer) = wire.sync(held.values().cloned().collect()).await else {
             return;
         };
         let bucket = Bucket::open(&answer.bucket_url).unwrap();
         held.retain(|attempt, _| answer.shards.iter().any(|o| o.attempt == *attempt));
+        specs.retain(|attempt, _| held.contains_key(attempt));
         if answer.drain && answer.shards.is_empty() {
             return;
         }
         for order in &answer.shards {
+            // What is held is not described again.
+            let json = specs.entry(order.attempt.clone()).or_insert_with(|| order.variant_json.clone());
+            let order = &m::ShardOrder { variant_json: json.clone(), ..order.clone() };
             if let Some(path) = habits.dies_once.as_ref().filter(|p| !p.exists()) {
                 std::fs::write(path, "").unwrap();
                 std::process::exit(1);

@@ -1,5 +1,8 @@
 //! The coordinator's life over real sockets and real processes, with workers that do everything but compute.
 
 mod driver;
+mod fakes;
 mod harness;
 mod local;
+mod restart;
+mod scale;

@@ -2,6 +2,8 @@
 //!
 //! Create-only is the only conditional write that anything needs: it works alike on S3 and in a local folder.
 
+mod error;
+pub mod meter;
 mod probe;
 mod profile;
 mod s3;
@@ -9,6 +11,7 @@ mod s3;
 use crate::ids::Digest;
 use bytes::Bytes;
 use futures::TryStreamExt;
+use meter::{Meter, Operation};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 use serde::Serialize;
@@ -17,6 +20,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
+pub use error::{BucketError, Commit};
+
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
 const TRIES: usize = 8;
 /// Bodies larger than this are uploaded to an object store in parts of it, so that a slow network fails by the part.
@@ -24,68 +29,12 @@ const PART: usize = 16 << 20;
 /// Parts of one body in flight.
 const PARTS_AT_ONCE: usize = 4;
 
-/// What can go wrong with a bucket.
-#[derive(Debug, thiserror::Error)]
-pub enum BucketError {
-    /// The URL names no store that we know.
-    #[error("bucket {url:?}: {why}; expected a folder or s3://bucket/prefix")]
-    Url {
-        /// As given.
-        url: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// Nothing says who we are.
-    #[error("bucket {url:?}: no credentials: {why}")]
-    Credentials {
-        /// As given.
-        url: String,
-        /// What was looked for.
-        why: String,
-    },
-    /// The store answered with an error.
-    #[error("bucket: {action} {path}")]
-    Store {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: String,
-        /// The store's error.
-        #[source]
-        source: object_store::Error,
-    },
-    /// The store breaks a promise that everything else stands on.
-    #[error("bucket {url:?} cannot be used: {promise}")]
-    Unsafe {
-        /// The bucket.
-        url: String,
-        /// The broken promise.
-        promise: &'static str,
-    },
-    /// An object is not what its path says.
-    #[error("bucket: {path} cannot be read: {why}")]
-    Corrupt {
-        /// The object.
-        path: String,
-        /// What is wrong.
-        why: String,
-    },
-}
-
-/// How a create-only write ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Commit {
-    /// This write made the object.
-    Won,
-    /// Another's object is there; ours was dropped.
-    Lost,
-}
-
 /// A bucket and where it is.
 #[derive(Clone)]
 pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     url: String,
+    meter: Arc<Meter>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -108,7 +57,8 @@ impl Bucket {
 
     fn opened(url: &str, env: &BTreeMap<String, String>, patience: Patience) -> Result<Self, BucketError> {
         if url.starts_with("s3://") {
-            return Ok(Self { store: s3::open(url, env, patience)?, url: url.to_owned() });
+            let meter = Arc::new(Meter::default());
+            return Ok(Self { store: s3::open(url, env, patience, &meter)?, url: url.to_owned(), meter });
         }
         let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
         if let Some((scheme, _)) = url.split_once("://") {
@@ -119,7 +69,7 @@ impl Bucket {
         let store = object_store::local::LocalFileSystem::new_with_prefix(&folder)
             .map_err(|e| bad(e.to_string()))?
             .with_fsync(true);
-        Ok(Self { store: Arc::new(store), url: folder.to_string_lossy().into_owned() })
+        Ok(Self::over(Arc::new(store), &folder.to_string_lossy()))
     }
 
     /// Opens `url` for work that must outlive minutes without the store: every request is tried again that long.
@@ -140,12 +90,17 @@ impl Bucket {
 
     /// A bucket over any store: tests put faults in between.
     pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self { store, url: url.to_owned() }
+        Self { store, url: url.to_owned(), meter: Arc::default() }
     }
 
     /// Where it is; for a folder its absolute path.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// What was done with it since it was opened.
+    pub fn meter(&self) -> &Arc<Meter> {
+        &self.meter
     }
 
     /// The folder, if this bucket is one.
@@ -159,6 +114,15 @@ impl Bucket {
     /// write. So bodies must differ between writers (they carry an attempt or a nonce); on doubt the object is read back:
     /// ours = won, another's = lost, absent = again.
     pub async fn commit_once(&self, path: &Path, body: Bytes) -> Result<Commit, BucketError> {
+        let size = body.len();
+        let commit = self.meter.timed(Operation::Create, self.create(path, body)).await?;
+        if commit == Commit::Won {
+            self.meter.wrote(size);
+        }
+        Ok(commit)
+    }
+
+    async fn create(&self, path: &Path, body: Bytes) -> Result<Commit, BucketError> {
         let mut last = None;
         for _ in 0..TRIES {
             let put =
@@ -190,11 +154,16 @@ impl Bucket {
 
     /// Writes a blob, replacing what is there: only for paths that belong to one attempt, or for derived files.
     pub async fn put(&self, path: &Path, body: Bytes) -> Result<(), BucketError> {
-        let written = if body.len() > PART && self.folder().is_none() {
-            self.put_in_parts(path, &body).await
-        } else {
-            self.store.put(path, PutPayload::from_bytes(body)).await.map(drop)
+        let size = body.len();
+        let written = async {
+            if size > PART && self.folder().is_none() {
+                self.put_in_parts(path, &body).await
+            } else {
+                self.store.put(path, PutPayload::from_bytes(body.clone())).await.map(drop)
+            }
         };
+        let written = self.meter.timed(Operation::Put, written).await;
+        self.meter.wrote(if written.is_ok() { size } else { 0 });
         written.map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
     }
 
@@ -211,11 +180,16 @@ impl Bucket {
     /// Reads an object, `None` if it is absent.
     pub async fn read(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
         let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
-        match self.store.get(path).await {
-            Ok(got) => got.bytes().await.map(Some).map_err(failed),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(failed(source)),
-        }
+        let found = async {
+            match self.store.get(path).await {
+                Ok(got) => got.bytes().await.map(Some),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(source) => Err(source),
+            }
+        };
+        let found = self.meter.timed(Operation::Read, found).await.map_err(failed)?;
+        self.meter.was_read(found.as_ref().map_or(0, Bytes::len));
+        Ok(found)
     }
 
     /// Reads a JSON object, `None` if it is absent.
@@ -240,7 +214,8 @@ impl Bucket {
 
     /// Objects under a folder with their sizes and the store's own times, sorted by path.
     pub async fn list_sizes(&self, folder: &Path) -> Result<Vec<ObjectMeta>, BucketError> {
-        let found = self.store.list(Some(folder)).try_collect::<Vec<_>>().await;
+        let listing = self.store.list(Some(folder)).try_collect::<Vec<_>>();
+        let found = self.meter.timed(Operation::List, listing).await;
         let mut found = found.map_err(|source| BucketError::Store {
             action: "listing",
             path: folder.to_string(),
@@ -252,18 +227,24 @@ impl Bucket {
 
     /// Size and the store's own time of an object, `None` if it is absent.
     pub async fn meta(&self, path: &Path) -> Result<Option<ObjectMeta>, BucketError> {
-        match self.store.head(path).await {
-            Ok(meta) => Ok(Some(meta)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
-            Err(source) => Err(BucketError::Store { action: "looking for", path: path.to_string(), source }),
-        }
+        let found = async {
+            match self.store.head(path).await {
+                Ok(meta) => Ok(Some(meta)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(source) => {
+                    Err(BucketError::Store { action: "looking for", path: path.to_string(), source })
+                }
+            }
+        };
+        self.meter.timed(Operation::Look, found).await
     }
 
     /// Names of the folders in a folder, sorted.
     pub async fn folders(&self, folder: &Path) -> Result<Vec<String>, BucketError> {
+        let listing = self.store.list_with_delimiter(Some(folder));
         let listed = self
-            .store
-            .list_with_delimiter(Some(folder))
+            .meter
+            .timed(Operation::List, listing)
             .await
             .map_err(|source| BucketError::Store { action: "listing", path: folder.to_string(), source })?;
         let name = |path: &Path| path.filename().map(str::to_owned);
@@ -281,9 +262,12 @@ impl Bucket {
         };
         let mut from = tokio::fs::File::open(file).await.map_err(failed)?;
         let mut to = object_store::buffered::BufWriter::new(self.store.clone(), path.clone());
-        let copied = tokio::io::copy(&mut from, &mut to).await;
+        let copied = self.meter.timed(Operation::Put, tokio::io::copy(&mut from, &mut to)).await;
         match copied {
-            Ok(_) => to.shutdown().await.map_err(failed),
+            Ok(bytes) => {
+                self.meter.wrote(bytes as usize);
+                to.shutdown().await.map_err(failed)
+            }
             Err(error) => {
                 // The error that stopped the copy is the one to tell.
                 let _ = to.abort().await;
@@ -299,13 +283,14 @@ impl Bucket {
         mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
     ) -> Result<bool, BucketError> {
         let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
-        let got = match self.store.get(path).await {
+        let got = match self.meter.timed(Operation::Read, self.store.get(path)).await {
             Ok(got) => got,
             Err(object_store::Error::NotFound { .. }) => return Ok(false),
             Err(source) => return Err(failed(source)),
         };
         let mut pieces = got.into_stream();
         while let Some(piece) = pieces.try_next().await.map_err(failed)? {
+            self.meter.was_read(piece.len());
             take(&piece).map_err(|source| {
                 failed(object_store::Error::Generic { store: "this machine", source: Box::new(source) })
             })?;
@@ -315,6 +300,10 @@ impl Bucket {
 
     /// Removes an object; absent is as good.
     pub async fn delete(&self, path: &Path) -> Result<(), BucketError> {
+        self.meter.timed(Operation::Delete, self.remove(path)).await
+    }
+
+    async fn remove(&self, path: &Path) -> Result<(), BucketError> {
         let mut last = None;
         for _ in 0..TRIES {
             match self.store.delete(path).await {

@@ -3,6 +3,7 @@
 //! In: a URL and environment variables, as object_store names them. Out: a store. Must not talk to the store: only where no
 //! credentials are given at all, it looks whether a host is there that would give some.
 
+use super::meter::{Counting, Meter};
 use super::{BucketError, Patience, profile};
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
@@ -21,6 +22,7 @@ pub(super) fn open(
     url: &str,
     env: &BTreeMap<String, String>,
     patience: Patience,
+    meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ObjectStore>, BucketError> {
     let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
     let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
@@ -33,7 +35,11 @@ pub(super) fn open(
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(e.to_string()))?;
         options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
     }
-    let mut builder = AmazonS3Builder::new().with_client_options(options).with_retry(patience.retry());
+    let counting = Counting { meter: meter.clone() };
+    let mut builder = AmazonS3Builder::new()
+        .with_client_options(options)
+        .with_retry(patience.retry())
+        .with_http_connector(counting);
     for (name, value) in env.iter().filter(|(name, _)| name.starts_with("AWS_")) {
         if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
             builder = builder.with_config(key, value);

@@ -50,14 +50,19 @@ pub enum OrderError {
     },
 }
 
-impl TryFrom<&pb::ShardOrder> for Order {
-    type Error = OrderError;
-
-    fn try_from(order: &pb::ShardOrder) -> Result<Self, OrderError> {
+impl Order {
+    /// Reads an order; one of an attempt that is held says no more than its cells.
+    pub fn read(order: &pb::ShardOrder, held: Option<&Self>) -> Result<Self, OrderError> {
         let attempt: AttemptId = order.attempt.parse()?;
-        let spec: VariantSpec = serde_json::from_str(&order.variant_json)
-            .map_err(|e| OrderError::Spec { attempt: order.attempt.clone(), why: e.to_string() })?;
-        let key = keys::variant_key(&spec);
+        let (spec, key, folder) = match held.filter(|_| order.variant_json.is_empty()) {
+            Some(held) => (held.spec.clone(), held.key, held.folder.clone()),
+            None => {
+                let spec: VariantSpec = serde_json::from_str(&order.variant_json)
+                    .map_err(|e| OrderError::Spec { attempt: order.attempt.clone(), why: e.to_string() })?;
+                let key = keys::variant_key(&spec);
+                (spec, key, PathBuf::from(&order.model_folder))
+            }
+        };
         let mut cells = Vec::with_capacity(order.cells.len());
         for cell in &order.cells {
             let (cell_key, inputs) = (cell.cell_key.parse()?, cell.inputs_digest.parse()?);
@@ -66,14 +71,7 @@ impl TryFrom<&pb::ShardOrder> for Order {
             }
             cells.push((cell_key, inputs));
         }
-        Ok(Self {
-            attempt,
-            key,
-            spec,
-            folder: PathBuf::from(&order.model_folder),
-            cells,
-            variant_wanted: order.variant_wanted,
-        })
+        Ok(Self { attempt, key, spec, folder, cells, variant_wanted: order.variant_wanted })
     }
 }
 

@@ -84,6 +84,11 @@ impl Board {
         self.shards.retain(|attempt, held| held.wanted || Some(attempt) == running.as_ref());
     }
 
+    /// The order of a shard that is held.
+    pub fn held(&self, attempt: &AttemptId) -> Option<Order> {
+        self.shards.get(attempt).map(|held| held.order.clone())
+    }
+
     /// Every held shard, for the next call.
     pub fn report(&self) -> Vec<pb::ShardReport> {
         let report = |held: &Held| {

@@ -4,12 +4,16 @@
 //! (PR_SET_PDEATHSIG), so spawn only from the main thread's runtime.
 
 use super::protocol::{Event, Request};
+use crate::journal;
 use espalier_proto::records::FailureCode;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{ChildStdin, ChildStdout, Command};
+
+/// How long a dead child's last words are waited for.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How to start a child.
 #[derive(Clone, Debug)]
@@ -91,6 +95,8 @@ pub struct Child {
     stdin: ChildStdin,
     lines: Lines<BufReader<ChildStdout>>,
     stall: Duration,
+    /// Passes its stderr on.
+    words: tokio::task::JoinHandle<()>,
 }
 
 impl Child {
@@ -117,14 +123,15 @@ impl Child {
         command.env("OMP_WAIT_POLICY", "PASSIVE");
         // CUDA counts its fastest GPU first unless told to count as the driver does, which names the GPU and tells its memory.
         command.env("CUDA_DEVICE_ORDER", "PCI_BUS_ID");
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::inherit()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         // A Ctrl-C at the terminal is for the supervisor, which finishes the cell that has begun.
         command.process_group(0);
         let spawn = |source| ComputeError::Spawn { exe: options.exe.display().to_string(), source };
         let mut process = command.spawn().map_err(spawn)?;
         let stdin = process.stdin.take().expect("stdin was piped");
         let stdout = process.stdout.take().expect("stdout was piped");
-        Ok(Self { process, stdin, lines: BufReader::new(stdout).lines(), stall: options.stall })
+        let words = tokio::spawn(journal::pass_on(process.stderr.take().expect("stderr was piped")));
+        Ok(Self { process, stdin, lines: BufReader::new(stdout).lines(), stall: options.stall, words })
     }
 
     /// It has not ended.
@@ -184,6 +191,8 @@ impl Child {
             Ok(status) => status.to_string(),
             Err(error) => error.to_string(),
         };
+        // They belong to the shard that it died at. Words that do not end, a grandchild's, are not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, &mut self.words).await;
         ComputeError::Lost { status }
     }
 }

@@ -1,0 +1,157 @@
+//! What workers logged at a sweep's shards: read from the bucket, and where it is followed read again and again, each time only what
+//! is new.
+//!
+//! A log is put into the bucket whole, every half minute and when its attempt ends; of a long one the middle is left out.
+
+use super::refuse::Refusal;
+use super::sweeps::Sweeps;
+use crate::clock;
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::ids::{AttemptId, Name};
+use espalier_proto::layout;
+use espalier_proto::messages as m;
+use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
+use futures::StreamExt;
+use object_store::ObjectMeta;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// How often a followed log is looked at.
+const LOOK: Duration = Duration::from_secs(2);
+/// After the sweep's end the last attempts' logs are put into the bucket within this time.
+const LAST: Duration = Duration::from_secs(3);
+/// Listings in flight.
+const AT_ONCE: usize = 32;
+
+type Pieces = mpsc::UnboundedSender<Result<m::ShardLogPiece, Status>>;
+
+/// Sends the logs of the variants and the attempt that are asked for.
+pub(super) async fn send(sweeps: Arc<Sweeps>, request: m::ShardLogsRequest, to: Pieces) {
+    // Whoever asked may have gone.
+    let _ = match follow(&sweeps, &request, &to).await {
+        Ok(()) => Ok(()),
+        Err(refusal) => to.send(Err(refusal.into())),
+    };
+}
+
+async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> Result<(), Refusal> {
+    let sweep = sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
+    let attempt = match request.attempt.as_str() {
+        "" => None,
+        text => Some(text.parse::<AttemptId>().map_err(Refusal::bad)?),
+    };
+    let variants = chosen(&sweep, &request.variant)?;
+    let mut seen = BTreeMap::new();
+    loop {
+        let over = is_over(sweeps, &sweep.name);
+        if over && request.follow {
+            clock::sleep(LAST).await;
+        }
+        let found = new_pieces(sweeps.bucket(), &variants, attempt.as_ref(), &mut seen).await;
+        for piece in found.map_err(Refusal::bucket)? {
+            if to.send(Ok(piece)).is_err() {
+                return Ok(());
+            }
+        }
+        if over || !request.follow {
+            return Ok(());
+        }
+        clock::sleep(LOOK).await;
+    }
+}
+
+fn is_over(sweeps: &Sweeps, name: &Name) -> bool {
+    let status = sweeps.driver().status().borrow().clone();
+    status.superseded || status.view.sweeps.get(name).is_none_or(|view| view.over)
+}
+
+fn chosen<'a>(sweep: &'a ResolvedSweep, variant: &str) -> Result<Vec<&'a VariantEntry>, Refusal> {
+    let meant = |v: &&VariantEntry| {
+        variant.is_empty()
+            || v.name == variant
+            || format!("{} {}", v.model, v.name) == variant
+            || (variant.len() >= 6 && v.key.to_string().starts_with(variant))
+    };
+    let chosen: Vec<_> = sweep.variants.iter().filter(meant).collect();
+    if chosen.is_empty() {
+        let known: Vec<&str> = sweep.variants.iter().take(20).map(|v| v.name.as_str()).collect();
+        let found = format!("--variant: found {variant:?}, expected one of: {}", known.join(", "));
+        return Err(Refusal::usage(&found));
+    }
+    Ok(chosen)
+}
+
+/// A log as it was last seen: its object and its text.
+type Seen = BTreeMap<object_store::path::Path, (ObjectMeta, String)>;
+
+async fn new_pieces(
+    bucket: &Bucket,
+    variants: &[&VariantEntry],
+    attempt: Option<&AttemptId>,
+    seen: &mut Seen,
+) -> Result<Vec<m::ShardLogPiece>, BucketError> {
+    let listings: Vec<_> = variants
+        .iter()
+        .map(|v| async move { (*v, bucket.list_sizes(&layout::attempt_logs(v.key)).await) })
+        .collect();
+    let mut pieces = Vec::new();
+    // In the order of tables.
+    let mut listings = futures::stream::iter(listings).buffered(AT_ONCE);
+    while let Some((variant, listed)) = listings.next().await {
+        let logs =
+            listed?.into_iter().filter_map(|meta| Some((layout::parse_attempt_log(&meta.location)?, meta)));
+        let mut logs: Vec<_> = logs.filter(|(id, _)| attempt.is_none_or(|wanted| wanted == id)).collect();
+        logs.sort_by(|a, b| a.0.cmp(&b.0));
+        for (id, meta) in logs {
+            let before = seen.get(&meta.location);
+            if before.is_some_and(|(old, _)| old.last_modified == meta.last_modified && old.size == meta.size)
+            {
+                continue;
+            }
+            let Some(bytes) = bucket.read(&meta.location).await? else { continue };
+            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let new = news(before.map_or("", |(_, text)| text), &text).to_owned();
+            if !new.is_empty() {
+                pieces.push(m::ShardLogPiece {
+                    model: variant.model.clone(),
+                    variant: variant.name.clone(),
+                    attempt: id.to_string(),
+                    text: new,
+                });
+            }
+            seen.insert(meta.location.clone(), (meta, text));
+        }
+    }
+    Ok(pieces)
+}
+
+/// What a log says that it did not say before. Where its middle was left out since, that is what follows the last line known.
+fn news<'a>(before: &str, now: &'a str) -> &'a str {
+    if let Some(rest) = now.strip_prefix(before) {
+        return rest;
+    }
+    let last = before.lines().last().unwrap_or_default();
+    match now.rfind(last) {
+        Some(at) if !last.is_empty() => now[at + last.len()..].trim_start_matches('\n'),
+        _ => now,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_log_seen_before_only_what_is_new_is_sent_also_once_its_middle_is_left_out() {
+        assert_eq!(news("", "a\nb\n"), "a\nb\n");
+        assert_eq!(news("a\nb\n", "a\nb\nc\n"), "c\n");
+        assert_eq!(news("a\nb\nc\n", "a\n[1 lines are left out here]\nc\nd\n"), "d\n");
+        assert_eq!(
+            news("a\nb\n", "a\n[9 lines are left out here]\ny\nz\n"),
+            "a\n[9 lines are left out here]\ny\nz\n"
+        );
+    }
+}
