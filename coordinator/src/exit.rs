@@ -156,6 +156,7 @@ impl Failure {
             Self::Runtime { .. } => Exit::BadNode,
             Self::Write { .. } => Exit::BadInput,
             Self::Inputs(crate::inputs::InputsError::Bucket(_)) | Self::Records(_) => Exit::Bucket,
+            Self::Spec(error) if error.is_of_the_command_line() => Exit::Usage,
             Self::Spec(_) | Self::Inputs(_) | Self::Wanted { .. } | Self::NotFound { .. } => Exit::BadInput,
             Self::Export(_) | Self::Model(_) => Exit::BadInput,
             Self::Compact(_) | Self::Samples(_) => Exit::Bucket,

@@ -100,7 +100,7 @@ pub fn model_files(folder: &Path) -> Result<ModelFiles, ModelFilesError> {
 }
 
 /// The digest of the model in `folder`. With `cache` (a folder, made if absent) a file that has not changed by path, size,
-/// mtime and inode is not read again.
+/// times and inode is not read again.
 pub fn folder_digest(folder: &Path, cache: Option<&Path>) -> Result<ModelDigest, ModelFilesError> {
     let files = model_files(folder)?;
     let mut parts = Vec::new();
@@ -124,6 +124,9 @@ pub fn file_digest(path: &Path, cache: Option<&Path>) -> Result<(u64, Digest), M
         c.number(name, number);
     }
     c.number("mtime_ns", meta.mtime_nsec() as u64);
+    // What is written in place with the old mtime put back still has a new one of these.
+    c.number("ctime", meta.ctime() as u64);
+    c.number("ctime_ns", meta.ctime_nsec() as u64);
     let remembered = cache.map(|folder| folder.join(c.finish().to_string()));
     if let Some(digest) =
         remembered.as_ref().and_then(|p| std::fs::read_to_string(p).ok()?.trim().parse().ok())

@@ -9,8 +9,8 @@ use espalier_tests::synthetic::synthetic;
 use std::path::Path;
 use std::process::Command;
 
-/// Pairs of texts of one figure whose boxes share more than a pixel each way, texts that leave their figure, and whether the
-/// page is wider than the window.
+/// Pairs of texts of one figure whose boxes share more than a pixel each way, texts that leave their figure, marks without a value,
+/// and whether the page is wider than the window.
 const CHECK: &str = r#"<script>
 addEventListener('load', () => {
   const found = [];
@@ -18,6 +18,8 @@ addEventListener('load', () => {
     const frame = svg.getBoundingClientRect();
     const texts = [...svg.querySelectorAll('text')].map(t => [t.textContent, t.getBoundingClientRect()]);
     const title = svg.querySelector('title').textContent;
+    const [marks, values] = ['.mark', 'text.value'].map(s => svg.querySelectorAll(s).length);
+    if (marks > values) found.push(`${title}: ${marks} marks and ${values} values`);
     texts.forEach(([a, p], i) => {
       if (p.left < frame.left - 1 || p.right > frame.right + 1 || p.top < frame.top - 1 || p.bottom > frame.bottom + 1)
         found.push(`${title}: "${a}" leaves its figure`);

@@ -269,26 +269,29 @@ struct About<'a> {
     gflops: Option<f64>,
 }
 
-#[expect(clippy::print_stdout, reason = "the command line speaks to people and programs")]
 fn show(info: &DeviceInfo, gflops: Option<f64>, output: Output) {
-    match output {
-        Output::Json => println!(
-            "{}",
-            serde_json::to_string_pretty(&About { device: info, gflops }).expect("plain data is JSON")
-        ),
-        Output::Text => {
-            println!("device       {} ({})", info.name, info.backend.as_str());
-            println!("memory       {:.1} GiB", info.memory_bytes as f64 / (1u64 << 30) as f64);
-            println!("threads      {}", info.threads);
-            println!("libtorch     {}", info.libtorch);
-            println!("cuda         {}", info.no_cuda.as_deref().unwrap_or("yes"));
-            println!("GPUs         {}", info.gpus.len());
-            println!("fingerprint  {}", info.fingerprint);
-            if let Some(gflops) = gflops {
-                println!("speed        {gflops:.1} GFLOP/s");
-            }
+    let text = match output {
+        Output::Json => {
+            serde_json::to_string_pretty(&About { device: info, gflops }).expect("plain data is JSON") + "\n"
         }
-    }
+        Output::Text => {
+            let speed = gflops.map_or(String::new(), |gflops| format!("speed        {gflops:.1} GFLOP/s\n"));
+            format!(
+                "device       {} ({})\nmemory       {:.1} GiB\nthreads      {}\nlibtorch     {}\ncuda         {}\n\
+                 GPUs         {}\nfingerprint  {}\n{speed}",
+                info.name,
+                info.backend.as_str(),
+                info.memory_bytes as f64 / (1u64 << 30) as f64,
+                info.threads,
+                info.libtorch,
+                info.no_cuda.as_deref().unwrap_or("yes"),
+                info.gpus.len(),
+                info.fingerprint
+            )
+        }
+    };
+    // A closed pipe means that nobody reads any more.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
 async fn work(work: &Work) -> Result<(), CliError> {

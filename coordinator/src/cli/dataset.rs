@@ -16,7 +16,11 @@ pub fn recognise(said: &str, hub: &HubCache) -> Result<String, Failure> {
     let (folder, files) = if data.starts_with('/') {
         let folder = PathBuf::from(&data);
         let mut files = Vec::new();
-        walk(&folder, &mut files, 3).map_err(|source| Failure::NotFound {
+        let found = match folder.is_file() {
+            true => Ok(files.push(folder.clone())),
+            false => walk(&folder, &mut files, 3),
+        };
+        found.map_err(|source| Failure::NotFound {
             message: format!("--dataset: {} cannot be read: {source}", folder.display()),
         })?;
         (folder, files)
@@ -32,12 +36,27 @@ fn one_set(said: &str, folder: &Path, mut files: Vec<PathBuf>) -> Result<&'stati
     files.sort();
     let sets = || catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice);
     let mut found: BTreeMap<&'static str, &Path> = BTreeMap::new();
+    let mut broken = Vec::new();
     for file in &files {
-        for set in sets().filter(|set| is_of(set, file)) {
-            found.entry(&set.name).or_insert(file);
+        for set in sets() {
+            match is_of(set, file) {
+                Ok(true) => drop(found.entry(&set.name).or_insert(file)),
+                Ok(false) => {}
+                // A file that cannot be read is no set's: one complaint about it is enough.
+                Err(error) => {
+                    broken.push(error);
+                    break;
+                }
+            }
         }
     }
-    let shown = |path: &Path| path.strip_prefix(folder).unwrap_or(path).display().to_string();
+    if found.is_empty() && !broken.is_empty() {
+        return Err(Failure::Inputs(broken.swap_remove(0)));
+    }
+    let shown = |path: &Path| match path.strip_prefix(folder) {
+        Ok(inside) if !inside.as_os_str().is_empty() => inside.display().to_string(),
+        _ => path.display().to_string(),
+    };
     let message = match found.len() {
         1 => return Ok(found.into_keys().next().expect("one was counted")),
         0 => {
@@ -104,6 +123,20 @@ mod tests {
         std::fs::write(folder.path().join("a.json"), "[{\"x\": 1}]").unwrap();
         let none = in_folder(folder.path()).unwrap_err().to_string();
         assert!(none.contains("found a.json, expected a file as one of commonsense_qa"), "{none}");
+    }
+
+    #[test]
+    fn a_file_is_recognised_and_a_broken_one_is_told_with_its_line() {
+        let file = demo().join("ekar.jsonl");
+        let said = in_folder(&file).unwrap();
+        assert!(said.starts_with("ekar=") && said.ends_with("/examples/demo/data/ekar.jsonl"), "{said}");
+        let folder = tempfile::tempdir().unwrap();
+        let text = std::fs::read_to_string(&file).unwrap();
+        let cut: String =
+            text.lines().take(3).map(|l| format!("{l}\n")).chain(["{\"id\": \n".into()]).collect();
+        std::fs::write(folder.path().join("dev.jsonl"), cut).unwrap();
+        let broken = in_folder(folder.path()).unwrap_err().to_string();
+        assert!(broken.contains("dev.jsonl") && broken.contains('4'), "{broken}");
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub struct Eval {
     /// hf://org/name[@revision] in the Hugging Face cache; may be repeated
     #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
-    /// A folder, or org/name in the Hugging Face cache, with one of the five reasoning sets: recognised by its records
-    #[arg(long, value_name = "DIR|ORG/NAME", conflicts_with = "task")]
+    /// A folder, a file, or org/name in the Hugging Face cache, with one of the five reasoning sets: recognised by its records
+    #[arg(long, value_name = "DIR|FILE|ORG/NAME", conflicts_with = "task")]
     pub dataset: Option<String>,
     /// Tokens of a window, of perplexity [default: 2048, or the model's limit if that is less]
     #[arg(long, value_parser = clap::value_parser!(u32).range(2..))]
@@ -52,6 +52,9 @@ pub struct Eval {
     /// Write what each item got to this file, a JSON object a line
     #[arg(long, value_name = "FILE")]
     pub samples: Option<PathBuf>,
+    /// Go on where another process was at the same and cannot be known to have ended
+    #[arg(long)]
+    pub take_over: bool,
     /// Where records are kept.
     #[command(flatten)]
     pub bucket: BucketArg,
@@ -70,7 +73,8 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
     let (tasks, threads) = (tasks(command)?, command.threads);
     let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
-    let (prepared, outcome) = one::run(&file, &bucket, &command.work, as_given, announce).await?;
+    let (prepared, outcome) =
+        one::run(&file, &bucket, (&command.work, command.take_over), as_given, announce).await?;
     let found = collect(&bucket, &prepared.sweep.name).await?;
     let mut table = Table::new(&found);
     // A single evaluation is no sweep of the user's.

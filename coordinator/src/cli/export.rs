@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 
 /// Write a variant of a bucket as a Hugging Face folder
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep demo --to ./phi-half\n  \
+#[command(after_help = "Examples:\n  espalier export wanda-0.5-s0 --sweep smollm2 --to ./smol-half\n  \
                   espalier export phi-demo/wanda-2:4-s0 --sweep demo --to ./phi-2-4\n  \
-                  espalier export wanda-0.5-s0 --sweep demo --to s3://models/phi-half")]
+                  espalier export phi-demo/wanda-0.6-s0 --sweep demo --to s3://models/phi-sparse")]
 pub struct Export {
     /// The variant: its name, MODEL/NAME, or the beginning of its key
     #[arg(value_name = "VARIANT")]

@@ -68,8 +68,15 @@ pub enum Output {
 #[derive(Clone, Debug, clap::Args)]
 pub struct BucketArg {
     /// Where results are kept: a folder or s3://bucket/prefix
-    #[arg(long, env = "ESPALIER_BUCKET", default_value = "./espalier-out", value_name = "URL")]
+    #[arg(long, env = "ESPALIER_BUCKET", default_value = HERE, value_name = "URL", value_parser = url)]
     pub bucket: String,
+}
+
+const HERE: &str = "./espalier-out";
+
+/// What is said with nothing in it says nothing: `ESPALIER_BUCKET=`.
+fn url(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(if text.is_empty() { HERE.to_owned() } else { text.to_owned() })
 }
 
 /// Every command.

@@ -101,7 +101,7 @@ pub fn task(text: &str) -> Result<TaskDecl, Failure> {
 pub async fn run(
     file: &SweepFile,
     bucket: &Bucket,
-    work: &WorkArgs,
+    (work, take_over): (&WorkArgs, bool),
     keep: impl FnMut(&mut VariantEntry) -> bool,
     announce: impl FnOnce(&Prepared),
 ) -> Result<(Prepared, Outcome), Failure> {
@@ -119,7 +119,7 @@ pub async fn run(
         sweep: &prepared.sweep,
         bucket,
         only: None,
-        take_over: false,
+        take_over,
         worker_bin: work.worker_bin.clone(),
         devices: work.devices.clone(),
     };

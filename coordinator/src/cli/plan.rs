@@ -131,7 +131,7 @@ fn text(plan: &Summary, bucket: &str) -> String {
 }
 
 const SHARDS: [&str; 9] =
-    ["model", "variant", "cells", "missing", "tokens", "GFLOP", "device memory", "checkpoint", "time"];
+    ["model", "variant", "cells", "missing", "tokens", "GFLOP", "memory, at least", "checkpoint", "time"];
 
 fn shard(row: &summary::ShardRow) -> Vec<String> {
     let time = |seconds: f64| {

@@ -69,6 +69,9 @@ pub struct Prune {
     /// Write the pruned model to this folder, as Hugging Face has it
     #[arg(long, value_name = "DIR")]
     pub save_model: Option<PathBuf>,
+    /// Go on where another process was at the same and cannot be known to have ended
+    #[arg(long)]
+    pub take_over: bool,
     /// Where records are kept.
     #[command(flatten)]
     pub bucket: BucketArg,
@@ -93,7 +96,8 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
     let file = sweep(command, one::model(&command.model)?, pattern, tasks).file();
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let keep = |v: &mut espalier_proto::sweep::VariantEntry| (v.spec.method == DENSE) == pattern.is_none();
-    let (prepared, outcome) = one::run(&file, &bucket, &command.work, keep, announce).await?;
+    let (prepared, outcome) =
+        one::run(&file, &bucket, (&command.work, command.take_over), keep, announce).await?;
     let Some(variant) = prepared.sweep.variants.first() else {
         return Ok(one::exit(&outcome));
     };
@@ -102,13 +106,14 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         return Ok(one::exit(&outcome));
     };
     let log = prune_log::PruneLog::new(command, &prepared, record, &committed).without_ppl_test(no_ppl_test);
-    if let Some(folder) = &command.save {
-        log.write(folder)?;
-        say(&format!("log and metrics: {}", folder.display()));
-    }
+    // The model first: its folder is written whole, and the log may go into it.
     if let Some(to) = &command.save_model {
         folder::write(&bucket, record, std::path::Path::new(&prepared.sweep.models[0].folder), to).await?;
         say(&format!("pruned model: {}", to.display()));
+    }
+    if let Some(folder) = &command.save {
+        log.write(folder)?;
+        say(&format!("log and metrics: {}", folder.display()));
     }
     match output {
         Output::Text => print::text(&log.text()),

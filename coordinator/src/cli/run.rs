@@ -68,11 +68,15 @@ impl WorkArgs {
     pub fn backend(&self, choice: BackendChoice) -> Result<Backend, Failure> {
         Ok(match (choice, &self.devices) {
             (BackendChoice::Cpu, _) | (BackendChoice::Auto, Devices::Cpu(_)) => Backend::Cpu,
-            (BackendChoice::Cuda, _) | (BackendChoice::Auto, Devices::Cuda(_)) => Backend::Cuda,
-            (BackendChoice::Auto, Devices::All) => {
+            (BackendChoice::Cuda, _) => Backend::Cuda,
+            (BackendChoice::Auto, devices) => {
                 let worker = workers::find_binary(self.worker_bin.as_deref())
                     .map_err(|looked| local::LocalError::NoWorker { looked })?;
-                machine::backend(&worker)
+                match (machine::backend(&worker), devices) {
+                    // Said before the sweep is fixed to what this machine lacks.
+                    (Backend::Cpu, Devices::Cuda(_)) => return Err(local::LocalError::NoGpu.into()),
+                    (backend, _) => backend,
+                }
             }
         })
     }

@@ -146,12 +146,18 @@ fn records_and_reader<'t>(
     Ok((records, reader))
 }
 
-/// True if the file's first record has one of the task's native forms.
-pub fn is_of(task: &Task, file: &Path) -> bool {
-    let Ok((records, Some(reader))) = records_and_reader(task, file) else {
-        return false;
+/// True if the file's first record has one of the task's native forms; an error if the file cannot be read.
+pub fn is_of(task: &Task, file: &Path) -> Result<bool, InputsError> {
+    if extension(file) == "txt" && !task.readers.iter().any(|r| r.blocks) {
+        return Ok(false);
+    }
+    let (records, reader) = match records_and_reader(task, file) {
+        // Text that is no blocks of questions may be anything.
+        Err(_) if extension(file) == "txt" => return Ok(false),
+        read => read?,
     };
-    records.into_iter().next().is_some_and(|first| item(task, Some(reader), first).is_ok())
+    let first = records.into_iter().next();
+    Ok(reader.is_some() && first.is_some_and(|first| item(task, reader, first).is_ok()))
 }
 
 fn item(task: &Task, reader: Option<&Reader>, record: Record) -> Result<Item, InputsError> {

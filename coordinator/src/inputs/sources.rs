@@ -2,6 +2,7 @@
 
 use super::error::InputsError;
 use super::read::files::{DataFiles, data_files};
+use espalier_proto::model_folder::{ModelFilesError, model_files};
 use std::path::{Path, PathBuf};
 
 /// The Hugging Face cache of this machine: folders that are looked into in order.
@@ -74,18 +75,19 @@ impl HubCache {
         }
         let name = source.strip_prefix("hf://").unwrap_or(source);
         let (name, revision) = name.split_once('@').map_or((name, None), |(n, r)| (n, Some(r)));
-        let missing = || InputsError::NotCached {
+        let missing = |part: &str| InputsError::NotCached {
             kind: "model",
-            name: source.trim_start_matches("hf://").to_owned(),
+            name: format!("{}{part}", source.trim_start_matches("hf://")),
             cache: self.shown(),
             command: match revision {
                 None => format!("hf download {name}"),
                 Some(revision) => format!("hf download {name} --revision {revision}"),
             },
         };
-        let (folder, sha) = self.snapshot("models", name, revision.unwrap_or("main")).ok_or_else(missing)?;
-        if !folder.join("config.json").is_file() {
-            return Err(missing());
+        let (folder, sha) =
+            self.snapshot("models", name, revision.unwrap_or("main")).ok_or_else(|| missing(""))?;
+        if let Err(ModelFilesError::Missing { file, .. }) = model_files(&folder) {
+            return Err(missing(&format!(" (of which only a part is here: no {file})")));
         }
         Ok(Located { folder, pinned: format!("hf://{name}@{sha}") })
     }
@@ -250,6 +252,9 @@ mod tests {
         put(root.path(), "models--org--m/refs/main", "abc123\n");
         put(root.path(), "models--org--m/snapshots/abc123/config.json", "{}");
         let cache = HubCache::at(root.path());
+        let part = cache.model("org/m").unwrap_err().to_string();
+        assert!(part.contains("no model.safetensors") && part.contains("hf download org/m"), "{part}");
+        put(root.path(), "models--org--m/snapshots/abc123/model.safetensors", "");
         for source in ["org/m", "hf://org/m", "hf://org/m@abc123"] {
             let found = cache.model(source).unwrap();
             assert_eq!(found.pinned, "hf://org/m@abc123", "{source}");

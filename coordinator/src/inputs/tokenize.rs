@@ -43,7 +43,11 @@ impl TextTokenizer {
             ));
         }
         let mut inner = tokenizers::Tokenizer::from_file(&file).map_err(|e| {
-            bad(format!("found no tokenizer that can be read ({e}), expected tokenizer.json"))
+            let kind = kind_of(&file).map_or(String::new(), |kind| format!(" of type {kind}"));
+            bad(format!(
+                "found no tokenizer{kind} that can be read ({e}), expected a model of type {}",
+                KINDS.join(", ")
+            ))
         })?;
         // Both stand in files of tokenizers that were saved in the middle of training; transformers ignores them too.
         inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
@@ -121,6 +125,16 @@ impl TextTokenizer {
     }
 }
 
+/// What kinds of tokenizer the tokenizers crate reads.
+const KINDS: [&str; 4] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
+
+/// The kind that the file says of itself, if it is another one.
+fn kind_of(file: &Path) -> Option<String> {
+    let whole: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    let kind = whole["model"]["type"].as_str()?;
+    (!KINDS.contains(&kind)).then(|| kind.to_owned())
+}
+
 /// tokenizer_config.json, empty if there is none.
 fn config(folder: &Path) -> Result<Value, InputsError> {
     let file = folder.join("tokenizer_config.json");
@@ -161,6 +175,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("tokenizer.json"), "{\"model\": {\"type\": \"Mystery\"}}").unwrap();
         let error = TextTokenizer::open(folder.path(), None).err().unwrap().to_string();
-        assert!(error.contains("tokenizer.json: found no tokenizer that can be read"), "{error}");
+        assert!(
+            error.contains("tokenizer.json: found no tokenizer of type Mystery that can be read"),
+            "{error}"
+        );
     }
 }

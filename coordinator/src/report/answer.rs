@@ -121,10 +121,13 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
             format!("; at {} it is {} %", percent(next.target), value("acc", *b))
         }
     };
+    let kept = match worst > 0.0 {
+        // Rounded up: "at most" must be true of the number that is shown.
+        true => format!("loses at most {:.1} points against dense", (worst * 10.0 - 1e-9).ceil() / 10.0),
+        false => "is not below dense".to_owned(),
+    };
     format!(
-        "With {recipe}, mean accuracy over {over} stays within {} points of dense ({} %) up to {} sparsity ({} %){tail}.{guess}",
-        // Rounded up: "within" must be true of the number that is shown. Adding zero turns minus zero into zero.
-        format_args!("{:.1}", (worst * 10.0 - 1e-9).ceil() / 10.0 + 0.0),
+        "With {recipe}, mean accuracy over {over} {kept} ({} %) up to {} sparsity ({} %){tail}.{guess}",
         value("acc", dense),
         percent(last.target),
         value("acc", *a)

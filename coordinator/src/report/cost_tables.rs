@@ -10,7 +10,7 @@ const PRUNING: [&str; 3] = ["load", "calibrate", "prune"];
 
 /// Pruning: time by stage, peak memory, checkpoint.
 pub fn pruning(view: &View, costs: &Costs) -> Sheet {
-    let note = "Peak memory: the device's; on a CPU that of the process. * another kind of device than the dense model's.";
+    let note = "Peak memory: the device's; on a CPU that of the process, with what its earlier work left there. * another kind of device than the dense model's.";
     let mut sheet = Sheet::new(
         "Pruning",
         note,

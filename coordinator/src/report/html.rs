@@ -3,7 +3,7 @@
 //! The answer comes first, then each model's sections. `results.html` holds what keys determine; `costs.html` the doing;
 //! `index.html` both.
 
-use super::charts::svg::{escape, shape, swatch};
+use super::charts::svg::{dash, escape, shape, swatch};
 use super::charts::{Figure, Section, costs as cost_charts, figures, slug};
 use super::costs::Costs;
 use super::numbers::whole;
@@ -29,7 +29,7 @@ const NOTES: &[(&str, &str)] = &[
     ),
     (
         "Intervals",
-        "95 %: Wilson's for accuracy; percentiles of 1000 resamples with a fixed seed for F1; normal in the mean log-likelihood over windows for perplexity; normal for means over tasks. They tell how far another sample of items might lie; seeds tell how far another calibration might.",
+        "95 %: Wilson's for accuracy; percentiles of 1000 resamples with a fixed seed for F1; normal in the mean log-likelihood over windows for perplexity; of a mean over tasks from the ends of the tasks' own intervals (Zou and Donner's MOVER). They tell how far another sample of items might lie; seeds tell how far another calibration might.",
     ),
     (
         "Sparsity",
@@ -188,15 +188,13 @@ impl Page {
         if view.dense.is_some() {
             items.push((swatch("mark ink", "", super::charts::svg::Shape::Circle), "dense".to_owned()));
         }
-        let mut seen: Vec<&str> = Vec::new();
         for recipe in view.recipes() {
             let Some(setting) = view.settings.iter().find(|s| s.recipe == recipe) else {
                 continue;
             };
-            let nth = seen.iter().filter(|m| **m == setting.method).count();
-            seen.push(setting.method);
+            let nth = view.nth_of_method(recipe, setting.method);
             let class = colour(setting.method);
-            let curve = format!("curve {class} dash{}", nth % 3);
+            let curve = format!("curve {class} dash{}", dash(nth));
             items.push((swatch(&format!("mark {class}"), &curve, shape(nth)), recipe.to_owned()));
         }
         let mut add = |there: bool, mark: &str, line: &str, kind, words: &str| {

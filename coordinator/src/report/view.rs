@@ -144,6 +144,19 @@ impl<'a> View<'a> {
         recipes
     }
 
+    /// Which recipe of its method this is in the whole report: a recipe looks the same in every model's figures.
+    pub fn nth_of_method(&self, recipe: &str, method: &str) -> usize {
+        let mut known: Vec<String> = Vec::new();
+        for view in Self::all(self.table) {
+            for setting in view.settings.into_iter().filter(|s| s.method == method) {
+                if !known.contains(&setting.recipe) {
+                    known.push(setting.recipe);
+                }
+            }
+        }
+        known.iter().position(|r| r == recipe).unwrap_or(0)
+    }
+
     /// The columns of a family that this model has cells in.
     pub fn columns(&self, family: Family) -> Vec<Column> {
         let mut columns = Vec::new();

@@ -110,6 +110,10 @@ pub struct Measured {
 
 /// GFLOP/s of the device that one worker would have, as the worker binary measures it in a moment; or why it cannot.
 pub fn speed(worker: &Path, devices: &Devices, measured: Measured) -> Result<f64, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    if let Some(threads) = measured.threads.filter(|n| *n as usize > cores) {
+        return Err(format!("{threads} threads are more than this machine's {cores} cores"));
+    }
     let device = match (measured.backend, devices) {
         (Backend::Cpu, _) => "cpu".to_owned(),
         (Backend::Cuda, Devices::Cuda(indices)) => format!("cuda:{}", indices.first().unwrap_or(&0)),

@@ -44,6 +44,11 @@ impl SpecError {
         complaints.dedup();
         Self { path: path.to_owned(), complaints }
     }
+
+    /// True if nothing is wrong with the file itself.
+    pub fn is_of_the_command_line(&self) -> bool {
+        self.complaints.iter().all(|c| c.at.line == 0)
+    }
 }
 
 impl fmt::Display for SpecError {

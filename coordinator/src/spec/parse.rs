@@ -30,7 +30,7 @@ pub fn load(path: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
 
 /// Checks `text` as the file `path`, whose relative paths are meant from `folder`.
 pub fn parse(text: &str, path: &Path, folder: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
-    let mut root = yaml::parse(text).map_err(|complaints| SpecError::new(path, complaints))?;
+    let mut root = yaml::parse(without_bom(text)).map_err(|complaints| SpecError::new(path, complaints))?;
     let wrong: Vec<Complaint> = changes.set.iter().filter_map(|c| set::apply(&mut root, c).err()).collect();
     if !wrong.is_empty() {
         return Err(SpecError::new(path, wrong));
@@ -46,5 +46,10 @@ pub fn parse(text: &str, path: &Path, folder: &Path, changes: &Changes) -> Resul
 
 /// The file's text as JSON: what a schema looks at.
 pub fn as_json(text: &str) -> Result<serde_json::Value, Vec<Complaint>> {
-    yaml::parse(text).map(|node| yaml::plain(&node))
+    yaml::parse(without_bom(text)).map(|node| yaml::plain(&node))
+}
+
+/// Editors of Windows put a byte order mark in front.
+fn without_bom(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
 }

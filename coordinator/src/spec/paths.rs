@@ -5,13 +5,13 @@ use std::path::{Component, Path, PathBuf};
 /// File endings that say "a file" without a `./` before it.
 const ENDINGS: [&str; 8] = [".txt", ".json", ".jsonl", ".csv", ".parquet", ".yaml", ".yml", ".tsv"];
 
-/// True for `./x`, `../x`, `/x`, `.`, and for names that end as data files do; `hf://…` and `s3://…` are not paths.
+/// True for `./x`, `../x`, `/x`, `x/`, `.`, and for names that end as data files do; `hf://…` and `s3://…` are not paths.
 pub fn is_path(text: &str) -> bool {
     if text.contains("://") {
         return false;
     }
     let starts = ["./", "../", "/"].iter().any(|s| text.starts_with(s)) || text == "." || text == "..";
-    starts || ENDINGS.iter().any(|e| text.to_ascii_lowercase().ends_with(e))
+    starts || text.ends_with('/') || ENDINGS.iter().any(|e| text.to_ascii_lowercase().ends_with(e))
 }
 
 /// `text` against `folder`, with `.` and `..` taken out; whether anything is there does not matter.

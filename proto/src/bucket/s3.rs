@@ -27,6 +27,7 @@ pub(super) fn open(
     let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
     let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
     let env = complete(env).map_err(&bad)?;
+    without_secrets(&env).map_err(&bad)?;
     credentials(&env).map_err(|why| BucketError::Credentials { url: url.to_owned(), why })?;
     let mut options = ClientOptions::new().with_timeout(REQUEST);
     if let Some(file) = env.get("AWS_CA_BUNDLE").filter(|file| !file.is_empty()) {
@@ -81,6 +82,18 @@ fn complete(env: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
         }
     }
     Ok(all)
+}
+
+/// Refuses an endpoint that holds a password: the store's errors show it.
+fn without_secrets(env: &BTreeMap<String, String>) -> Result<(), String> {
+    for name in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
+        let url = env.get(name).and_then(|text| url::Url::parse(text).ok());
+        if url.is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+            let keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
+            return Err(format!("{name} holds a user or a password, which belong into {keys}"));
+        }
+    }
+    Ok(())
 }
 
 /// Credentials are to come from a token that this process was given.
@@ -167,6 +180,18 @@ mod tests {
         assert!(!complete(&env(&own)).unwrap().contains_key("AWS_SESSION_TOKEN"));
         assert_eq!(complete(&env(&[file])).unwrap()["AWS_ACCESS_KEY_ID"], "P");
         Bucket::open_with("s3://b/p", &env(&[file])).unwrap();
+    }
+
+    #[test]
+    fn a_password_in_an_endpoint_is_refused_and_not_shown() {
+        let env = [
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "a"),
+            ("AWS_ENDPOINT_URL", "http://user:geheim@127.0.0.1:1"),
+        ];
+        let env = env.map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter().collect();
+        let error = open("s3://b/x", &env, Patience::Short).unwrap_err().to_string();
+        assert!(error.contains("AWS_ENDPOINT_URL holds") && !error.contains("geheim"), "{error}");
     }
 
     #[test]

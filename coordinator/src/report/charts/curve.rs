@@ -1,7 +1,7 @@
 //! A panel of curves over sparsity: every recipe of a model from the dense point on, N:M as marks of their own.
 
 use super::axis::{Axis, Scale};
-use super::svg::{Anchor, Area, Drawing, Shape, WIDTH, shape};
+use super::svg::{Anchor, Area, Drawing, Shape, WIDTH, dash, shape};
 use crate::merge::statistics::Estimate;
 use crate::report::numbers::percent;
 use crate::report::view::{Setting, View, colour};
@@ -121,13 +121,13 @@ impl Panel<'_> {
             let mut points: Vec<Point> = own.map(point).collect();
             points.sort_by(|a, b| a.setting.target.total_cmp(&b.setting.target));
             let method = points[0].setting.method;
-            let nth = recipes[..n].iter().filter(|r| method_of(view, r) == method).count();
+            let nth = view.nth_of_method(recipe, method);
             let line = dense.iter().chain(points.iter().filter(|p| !p.setting.structured));
             // A missing number breaks the line.
             let places: Vec<Option<(f64, f64)>> = line.map(|p| p.mean().map(|m| (p.x, y.place(m)))).collect();
             for run in places.split(Option::is_none).filter(|run| run.len() > 1) {
                 let run: Vec<(f64, f64)> = run.iter().flatten().copied().collect();
-                drawing.path(&format!("curve {} dash{}", colour(method), nth % 3), &run);
+                drawing.path(&format!("curve {} dash{}", colour(method), dash(nth)), &run);
             }
             for point in &points {
                 let kind = if point.setting.structured { Shape::Diamond } else { shape(nth) };
@@ -144,7 +144,7 @@ impl Panel<'_> {
         }
         if let Some((value, name)) = &self.reference {
             let at = (RIGHT - super::svg::text_width("tick", name) / 2.0, y.place(*value));
-            drawing.label("tick", at, name, bounds);
+            drawing.caption("tick", at, name, bounds);
             words.push(name.clone());
         }
         words.join("; ")
@@ -188,8 +188,4 @@ impl Panel<'_> {
         let value = point.mean().map_or("missing".to_owned(), self.mark);
         format!("{} {value}", point.setting.label())
     }
-}
-
-fn method_of<'v>(view: &'v View, recipe: &str) -> &'v str {
-    view.settings.iter().find(|s| s.recipe == recipe).map_or("", |s| s.method)
 }

@@ -1,11 +1,12 @@
 //! The registry of charts: each its own file, from a model's [`View`](super::view::View) to figures.
 //!
 //! A figure is drawn 360 units wide for one column of a phone; wide pages set several side by side, so that no text is ever
-//! scaled by more than a fifth. Text that finds no free place is left out: the table beside the figures has every number.
+//! scaled by more than a fifth. Every mark of a curve has its value beside it, or further off with a line that leads to it.
 
 pub mod axis;
 pub mod bars;
 pub mod curve;
+pub mod labels;
 pub mod svg;
 
 pub mod accuracy;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 /// Width of every drawing, in its own units.
 pub const WIDTH: f64 = 360.0;
 /// Height of a text's box at the size that figures use.
-const TEXT_HEIGHT: f64 = 13.0;
+pub(super) const TEXT_HEIGHT: f64 = 13.0;
 
 /// A rectangle that something occupies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,18 +28,31 @@ impl Area {
         Self { x: x - w / 2.0, y: y - h / 2.0, w, h }
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    pub(super) fn meets(&self, other: &Self) -> bool {
         self.x < other.x + other.w
             && other.x < self.x + self.w
             && self.y < other.y + other.h
             && other.y < self.y + self.h
     }
 
-    fn holds(&self, other: &Self) -> bool {
+    pub(super) fn holds(&self, other: &Self) -> bool {
         other.x >= self.x
             && other.y >= self.y
             && other.x + other.w <= self.x + self.w
             && other.y + other.h <= self.y + self.h
+    }
+}
+
+impl Area {
+    /// The point of the area that is nearest to `at`.
+    pub(super) fn nearest(&self, at: (f64, f64)) -> (f64, f64) {
+        (at.0.clamp(self.x, self.x + self.w), at.1.clamp(self.y, self.y + self.h))
+    }
+
+    /// How far `at` is from the area; 0 inside.
+    pub(super) fn distance(&self, at: (f64, f64)) -> f64 {
+        let near = self.nearest(at);
+        (near.0 - at.0).hypot(near.1 - at.1)
     }
 }
 
@@ -68,14 +81,28 @@ pub fn escape(text: &str) -> String {
 pub struct Drawing {
     height: f64,
     body: String,
-    taken: Vec<Area>,
-    crossed: Vec<Area>,
+    pub(super) taken: Vec<Area>,
+    pub(super) crossed: Vec<Area>,
+    /// Where texts stand.
+    pub(super) texts: Vec<Area>,
+    /// Where marks with a value are.
+    pub(super) marks: Vec<(f64, f64)>,
+    /// Lines from marks to their values.
+    pub(super) led: Vec<((f64, f64), (f64, f64))>,
 }
 
 impl Drawing {
     /// An empty drawing.
     pub fn new(height: f64) -> Self {
-        Self { height, body: String::new(), taken: Vec::new(), crossed: Vec::new() }
+        Self {
+            height,
+            body: String::new(),
+            taken: Vec::new(),
+            crossed: Vec::new(),
+            texts: Vec::new(),
+            marks: Vec::new(),
+            led: Vec::new(),
+        }
     }
 
     /// A line; `class` gives its stroke.
@@ -120,6 +147,9 @@ impl Drawing {
             )),
             Shape::Triangle => self.polygon(class, &[(x, y - 4.6), (x + 4.4, y + 3.2), (x - 4.4, y + 3.2)]),
             Shape::Diamond => self.polygon(class, &[(x, y - 5.4), (x + 5.4, y), (x, y + 5.4), (x - 5.4, y)]),
+            Shape::Down => self.polygon(class, &[(x, y + 4.6), (x + 4.4, y - 3.2), (x - 4.4, y - 3.2)]),
+            Shape::Pentagon => self.polygon(class, &around((x, y), 5, |_| 4.6)),
+            Shape::Star => self.polygon(class, &around((x, y), 10, |k| if k % 2 == 0 { 5.8 } else { 2.6 })),
             Shape::Cross => {
                 self.line(class, (x - 3.6, y - 3.6), (x + 3.6, y + 3.6));
                 self.line(class, (x - 3.6, y + 3.6), (x + 3.6, y - 3.6));
@@ -129,6 +159,9 @@ impl Drawing {
             }
         }
         self.taken.push(Area::around(x, y, 9.0, 9.0));
+        if !matches!(shape, Shape::Cross | Shape::Dot) {
+            self.marks.push((x, y));
+        }
     }
 
     fn polygon(&mut self, class: &str, points: &[(f64, f64)]) {
@@ -148,39 +181,8 @@ impl Drawing {
     /// A text at a place that is the drawing's own to keep free.
     pub fn text(&mut self, class: &str, anchor: Anchor, at: (f64, f64), text: &str) {
         let area = Self::area(class, anchor, at, text);
-        self.taken.push(area);
+        self.texts.push(area);
         self.write(class, anchor, at, text);
-    }
-
-    /// A text near a point, in the best free place inside `bounds`; left out where there is none.
-    pub fn label(&mut self, class: &str, (x, y): (f64, f64), text: &str, bounds: Area) {
-        let places = [
-            (Anchor::Middle, 0.0, -9.0),
-            (Anchor::Middle, 0.0, 18.0),
-            (Anchor::Start, 8.0, 4.0),
-            (Anchor::End, -8.0, 4.0),
-            (Anchor::Start, 6.0, -6.0),
-            (Anchor::End, -6.0, -6.0),
-            (Anchor::Start, 6.0, 15.0),
-            (Anchor::End, -6.0, 15.0),
-            (Anchor::Middle, 0.0, -22.0),
-            (Anchor::Middle, 0.0, 31.0),
-        ];
-        let mut best: Option<(usize, Anchor, (f64, f64))> = None;
-        for (anchor, dx, dy) in places {
-            let at = (x + dx, y + dy);
-            let area = Self::area(class, anchor, at, text);
-            if !bounds.holds(&area) || self.taken.iter().any(|t| t.meets(&area)) {
-                continue;
-            }
-            let crossings = self.crossed.iter().filter(|c| c.meets(&area)).count();
-            if best.as_ref().is_none_or(|(least, ..)| crossings < *least) {
-                best = Some((crossings, anchor, at));
-            }
-        }
-        if let Some((_, anchor, at)) = best {
-            self.text(class, anchor, at, text);
-        }
     }
 
     /// The whole element. `title` and `description` are for those who cannot see it.
@@ -202,7 +204,7 @@ impl Drawing {
         )
     }
 
-    fn area(class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) -> Area {
+    pub(super) fn area(class: &str, anchor: Anchor, (x, y): (f64, f64), text: &str) -> Area {
         let w = text_width(class, text);
         let left = match anchor {
             Anchor::Start => x,
@@ -236,6 +238,9 @@ pub enum Shape {
     Circle,
     Square,
     Triangle,
+    Down,
+    Pentagon,
+    Star,
     Diamond,
     Cross,
     Dot,
@@ -243,7 +248,21 @@ pub enum Shape {
 
 /// The shape of the n-th recipe of a method.
 pub fn shape(n: usize) -> Shape {
-    [Shape::Circle, Shape::Square, Shape::Triangle][n % 3]
+    [Shape::Circle, Shape::Square, Shape::Triangle, Shape::Down, Shape::Pentagon, Shape::Star][n % 6]
+}
+
+/// How the n-th recipe's curve is dashed; with [`shape`] the first eighteen differ.
+pub fn dash(n: usize) -> usize {
+    (n + n / 6) % 3
+}
+
+/// Corners of a polygon around a centre, the first above it.
+fn around((x, y): (f64, f64), corners: u32, radius: impl Fn(u32) -> f64) -> Vec<(f64, f64)> {
+    let at = |k| {
+        let angle = f64::from(k) * std::f64::consts::TAU / f64::from(corners);
+        (x + radius(k) * angle.sin(), y - radius(k) * angle.cos())
+    };
+    (0..corners).map(at).collect()
 }
 
 /// A legend's sign: a mark on a piece of its curve.

@@ -104,6 +104,8 @@ fn pin_source(text: &str, folder: &Path) -> Result<String, String> {
     let repository = name.split('@').next().unwrap_or(name);
     let parts: Vec<&str> = repository.split('/').collect();
     match parts[..] {
+        // As with data: a folder that is here goes before the hub's model of that name.
+        [_, _] if text == repository && folder.join(text).is_dir() => Ok(paths::absolute(folder, text)),
         [org, name] if is_id(org) && is_id(name) => Ok(text.to_owned()),
         [name] if is_id(name) => Err(format!("{SOURCES} (did you mean ./{name}?)")),
         _ => Err(SOURCES.to_owned()),
