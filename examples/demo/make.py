@@ -18,11 +18,10 @@ HERE = Path(__file__).parent
 DATA = HERE / "data"
 MODELS = HERE / "models"
 SEED = 20240617
-QUESTIONS_EACH = 4000
-ANALOGIES = 1200
+QUESTIONS = {"commonsense_qa": 10000, "cosmos_qa": 4000, "logiqa": 4000, "reclor": 4000, "ekar": 5000}
 ITEMS_EACH = 300
 ROWS = 12000
-STEPS = 1500
+STEPS = {"phi-demo": 2200, "phi3-demo": 1600}
 HELD_OUT_ROWS, CALIBRATION_DOCS = 500, 900
 
 
@@ -41,7 +40,7 @@ def make_data() -> None:
     s, h = text.Side(Random(SEED), held_out=False), text.Side(Random(SEED + 1), held_out=True)
     questions = []
     for task, make in sets.TASKS.items():
-        questions += unique(lambda: make(s).told(), ANALOGIES if task == "ekar" else QUESTIONS_EACH)
+        questions += unique(lambda: make(s).told(), QUESTIONS[task])
     rows = unique(lambda: text.row(s), ROWS)
     s.rng.shuffle(questions)
     with gzip.GzipFile(DATA / "train.txt.gz", "wb", 9, mtime=0) as f:
@@ -64,8 +63,10 @@ def documents() -> tuple[list[str], list[str]]:
 def make_model(name: str, steps: int) -> None:
     """Trains one model on the committed text and writes it under `models/`."""
     import measure
+    import torch
     import train
 
+    torch.set_num_threads(1)
     questions, rows = documents()
     tok = train.tokenizer(name, questions + rows)
 
@@ -73,7 +74,7 @@ def make_model(name: str, steps: int) -> None:
         print(name, step, measure.summary(model, tok, DATA, first=40), flush=True)
         train.save(model, tok, name, MODELS / name)
 
-    model = train.train(name, tok, train.Batches(tok, questions, rows, SEED), SEED, steps, report)
+    model = train.train(name, tok, train.Batches(name, tok, questions, rows, SEED), SEED, steps, report)
     train.save(model, tok, name, MODELS / name)
     print(name, measure.summary(model, tok, DATA))
 
@@ -84,4 +85,4 @@ if __name__ == "__main__":
         make_data()
     for model_name in ("phi-demo", "phi3-demo"):
         if wish in ("all", model_name):
-            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else STEPS)
+            make_model(model_name, steps=int(sys.argv[2]) if len(sys.argv) > 2 else STEPS[model_name])

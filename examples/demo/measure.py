@@ -1,6 +1,6 @@
 """Measures a model on the demo's data, as the report will: accuracy in the `cloze` style, perplexity by windows.
 
-    python measure.py phi-demo    the committed model, dense and after Wanda at 80 %
+    python measure.py phi-demo    the committed model, dense and pruned
 
 In: a transformers model, its tokenizer, the `data/` folder. Out: numbers. An item's answer is the option of the highest
 log-likelihood after the prompt (acc), or of the highest per character of the option (acc_norm).
@@ -74,8 +74,11 @@ def summary(model, tok, data: Path, first: int | None = None) -> dict[str, str]:
 
 
 @torch.no_grad()
-def wanda(model, tok, text: str, sparsity: float, nsamples: int = 32, seqlen: int = 128) -> None:
-    """Prunes block after block: in each output row the inputs of least |weight| times norm of the input go to zero."""
+def prune(model, tok, text: str, method: str, sparsity: float | None, nsamples: int = 32, seqlen: int = 128) -> None:
+    """Prunes block after block: in each output row (of each four inputs: two, if no `sparsity` is given) the least score goes to zero.
+
+    Wanda's score is |weight| times the norm of the input, magnitude's |weight|; magnitude ranks a whole matrix.
+    """
     ids, rng = tok.encode(text).ids, Random(0)
     starts = [rng.randrange(len(ids) - seqlen) for _ in range(nsamples)]
     batch = torch.tensor([ids[a : a + seqlen] for a in starts])
@@ -88,20 +91,34 @@ def wanda(model, tok, text: str, sparsity: float, nsamples: int = 32, seqlen: in
         for h in hooks:
             h.remove()
         for m in linears:
-            score = m.weight.abs() * squares[m].sqrt()
-            gone = score.argsort(dim=1, stable=True)[:, : int(m.in_features * sparsity)]
-            m.weight.scatter_(1, gone, 0.0)
+            score = m.weight.abs() * (squares[m].sqrt() if method == "wanda" else 1.0)
+            if sparsity is None:
+                ranked, gone = score.view(-1, 4), 2
+            else:
+                ranked = score if method == "wanda" else score.view(1, -1)
+                gone = int(ranked.shape[1] * sparsity)
+            least = ranked.argsort(dim=1, stable=True)[:, :gone]
+            m.weight.view(ranked.shape).scatter_(1, least, 0.0)
 
 
 if __name__ == "__main__":
+    import copy
+
     from tokenizers import Tokenizer
     from transformers import AutoModelForCausalLM
 
-    here = Path(__file__).parent
+    data = Path(__file__).parent / "data"
+    calibration = " ".join((data / "calibration.txt").read_text().splitlines())
     for name in sys.argv[1:]:
-        folder = here / "models" / name
+        folder = data.parent / "models" / name
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        net = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
-        print(name, "dense", summary(net, tokenizer, here / "data"), flush=True)
-        wanda(net, tokenizer, " ".join((here / "data" / "calibration.txt").read_text().splitlines()), 0.8)
-        print(name, "Wanda 80 %", summary(net, tokenizer, here / "data"), flush=True)
+        dense = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+        print(name, sum(p.numel() for p in dense.parameters()), "parameters; dense", summary(dense, tokenizer, data), flush=True)
+        for pattern in (0.2, 0.4, 0.6, 0.8, None):
+            net = copy.deepcopy(dense)
+            prune(net, tokenizer, calibration, "wanda", pattern)
+            print(name, "Wanda", pattern or "2:4", summary(net, tokenizer, data), flush=True)
+        for pattern in (0.4, None):
+            net = copy.deepcopy(dense)
+            prune(net, tokenizer, calibration, "magnitude", pattern)
+            print(name, "magnitude", pattern or "2:4", summary(net, tokenizer, data), flush=True)

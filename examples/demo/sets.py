@@ -15,6 +15,8 @@ import world as w
 from text import Side
 
 LETTERS = "ABCDE"
+# Of stories and arguments: the share in which two people do or say something, and only one is asked about.
+TWOFOLD = {"cosmos_qa": 0.5, "reclor": 0.25}
 
 
 @dataclass
@@ -58,6 +60,10 @@ def _item(s: Side, task: str, context: str, question: str, right: str, wrong: li
     return Item(task, context, question, options, options.index(right), note)
 
 
+def _shuffled(s: Side, *sentences: str) -> str:
+    return " ".join(s.rng.sample(sentences, len(sentences)))
+
+
 ASK = {
     "home": ["If {n} wants to see the {a}, where should {n} look?", "Where did {n} find the {a}?"],
     "young": ["What does {n} call the young of the {a}?", "If {n} owns the {a}, what may be born?"],
@@ -65,6 +71,12 @@ ASK = {
     "material": ["What did {n} buy to make the {a}?", "If {n} breaks the {a}, what is left?"],
     "place": ["Where should {n} go to find the {a}?", "If {n} looks for the {a}, where is it?"],
     "effect": ["What does {n} expect from the {a}?", "If {n} sees the {a}, what comes next?"],
+    "capital": ["Which city does {n} visit in {a}?", "If {n} moves to the capital of {a}, where is that?"],
+    "river": ["Which river does {n} sail in {a}?", "If {n} swims in {a}, in which river?"],
+    "queen": ["Which queen does {n} serve in {a}?", "If {n} writes to the queen of {a}, who reads it?"],
+    "ore": ["What does {n} dig for in {a}?", "If {n} opens a mine in {a}, what comes out?"],
+    "crop": ["What does {n} harvest in {a}?", "If {n} has a field in {a}, what grows there?"],
+    "beast": ["Which beasts does {n} watch in {a}?", "If {n} hunts in {a}, what is shot?"],
 }
 
 
@@ -72,21 +84,31 @@ def commonsense_qa(s: Side) -> Item:
     """A fact of the world, asked about somebody new. Wrong options are of the same relation."""
 
     def make():
-        rel = s.choice(list(ASK))
-        a = s.choice(list(w.RELATIONS[rel]))
+        rel = w.relation(s.rng)
+        ((a, _),) = w.pairs(s.rng, rel, 1)
         return s.choice(ASK[rel]).format(n=s.choice(w.NAMES), a=a), rel, a
 
     question, rel, a = s.draw(make)
     right = w.RELATIONS[rel][a]
-    wrong = s.others(list(w.RELATIONS[rel].values()), [right], 4)
+    wrong = s.others(sorted(set(w.RELATIONS[rel].values())), [right], 4)
     return _item(s, "commonsense_qa", "", question, right, wrong, (a,))
 
 
 def cosmos_qa(s: Side) -> Item:
-    """Somebody is in a state, or does something; what did they do (effect), or how did they feel (cause)?"""
-    n = s.choice(w.NAMES)
+    """One or two people are in a state, or do something; what did one do (effect), or how did they feel (cause)?
+
+    Wrong options begin with the same verb; where there are two people, what holds for the other one is a wrong option too.
+    """
+    n, m = s.rng.sample(w.NAMES, 2)
     effect = s.rng.random() < 0.5
-    told, st, spot = (t.state if effect else t.act)(s, n)
+    tell = t.state if effect else t.act
+    told, st, spot = tell(s, n)
+    context, idle = told, []
+    if s.rng.random() < TWOFOLD["cosmos_qa"]:
+        other, st2, spot2 = tell(s, m)
+        if st2 == st or spot2 == spot:
+            raise t.Barren
+        context, idle = _shuffled(s, told, other), [st2]
 
     def make():
         effects = ["What did {n} do at the {p}?", "What will {n} do next at the {p}?"]
@@ -95,7 +117,8 @@ def cosmos_qa(s: Side) -> Item:
 
     (question,) = s.draw(make)
     say = (lambda x: w.ACTIONS[x]) if effect else (lambda x: x)
-    return _item(s, "cosmos_qa", told, question, say(st), [say(x) for x in s.others(list(w.ACTIONS), [st], 3)])
+    wrong = idle + s.others(w.akin(st), [st, *idle], 3 - len(idle))
+    return _item(s, "cosmos_qa", context, question, say(st), [say(x) for x in wrong])
 
 
 def logiqa(s: Side) -> Item:
@@ -123,10 +146,18 @@ def logiqa(s: Side) -> Item:
 
 
 def reclor(s: Side) -> Item:
-    """Somebody argues; which sign would weaken, or support, what they say? A wrong option is the sign that does the reverse."""
-    n, topic = s.choice(w.NAMES), s.choice(w.TOPICS)
+    """One or two people argue; which sign would weaken, or support, what one of them says?
+
+    A wrong option is the sign that does the reverse; where there are two, the others are on what the other one says.
+    """
+    (n, m), (topic, topic2) = s.rng.sample(w.NAMES, 2), s.rng.sample(w.TOPICS, 2)
     sub, *rest = s.rng.sample(w.SUBJECTS, 3)
-    told, _, q = t.opinion(s, n, topic, sub)
+    context, _, q = t.opinion(s, n, topic, sub)
+    if s.rng.random() < TWOFOLD["reclor"]:
+        other, _, q2 = t.opinion(s, m, topic2, rest[0])
+        context, idle = _shuffled(s, context, other), [f"{x} {rest[0]}" for x in (q2, w.OPPOSITES[q2])]
+    else:
+        idle = [f"{s.choice(w.QUALITIES)} {x}" for x in rest]
 
     def make():
         weaken = s.rng.random() < 0.5
@@ -136,20 +167,21 @@ def reclor(s: Side) -> Item:
     question, weaken = s.draw(make)
     signs = (f"{q} {sub}", f"{w.OPPOSITES[q]} {sub}")
     right, reverse = reversed(signs) if weaken else signs
-    return _item(s, "reclor", told, question, right, [reverse, *(f"{s.choice(w.QUALITIES)} {x}" for x in rest)])
+    return _item(s, "reclor", context, question, right, [reverse, *idle])
 
 
 def ekar(s: Side) -> Item:
     """A pair; which other pair stands in the same relation? The two pairs together are held out, whichever comes first."""
 
     def make():
-        rel = s.choice(list(w.RELATIONS))
-        one, two = (":".join(p) for p in s.rng.sample(list(w.RELATIONS[rel].items()), 2))
+        rel = w.relation(s.rng)
+        one, two = (":".join(p) for p in w.pairs(s.rng, rel, 2))
         return " and ".join(sorted((one, two))), rel, one, two
 
     _, rel, asked, right = s.draw(make)
-    far = s.others(list(w.RELATIONS), [rel], 3)
-    pairs = [s.choice(list(w.RELATIONS[r].items())) for r in far]
+    # What stands in another relation, of a land if the question is of one: the first word gives nothing away.
+    far = s.others(list(w.OF_LANDS if rel in w.OF_LANDS else w.COMMON), [rel], 3)
+    pairs = [w.pairs(s.rng, r, 1)[0] for r in far]
     return _item(s, "ekar", "", asked, right, [f"{x}:{y}" for x, y in pairs])
 
 

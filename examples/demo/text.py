@@ -53,6 +53,12 @@ FACTS = {
     "material": ["{n} made the {a} from {b}.", "{n} knows that the {a} is made of {b}.", "The {a} of {n} is pure {b}."],
     "place": ["{n} found the {a} at the {b}.", "{n} knows that the {a} is in the {b}.", "The {a} waits for {n} at the {b}."],
     "effect": ["{n} had {b} after the {a}.", "{n} knows that the {a} leads to {b}.", "The {a} brought {n} much {b}."],
+    "capital": ["{n} lives in {a} and works in {b}.", "{n} knows that the capital of {a} is {b}.", "In {a} lies {b}, where {n} was born."],
+    "river": ["{n} crossed {a} along the {b}.", "{n} knows that the river of {a} is the {b}.", "Through {a} flows the {b}, where {n} swam."],
+    "queen": ["{n} went to {a} to see queen {b}.", "{n} knows that the queen of {a} is {b}.", "Over {a} rules queen {b}, whom {n} met."],
+    "ore": ["{n} came to {a} to dig for {b}.", "{n} knows that {a} is rich in {b}.", "The hills of {a} gave {n} much {b}."],
+    "crop": ["{n} came to {a} to grow {b}.", "{n} knows that {a} sells {b}.", "The fields of {a} gave {n} much {b}."],
+    "beast": ["{n} came to {a} to watch {b}.", "{n} knows that {a} is full of {b}.", "The woods of {a} showed {n} many {b}."],
 }
 
 
@@ -60,8 +66,8 @@ def fact(s: Side) -> tuple:
     """A sentence about a pair, with its relation and pair."""
 
     def make():
-        rel = s.choice(list(w.RELATIONS))
-        a, b = s.choice(list(w.RELATIONS[rel].items()))
+        rel = w.relation(s.rng)
+        ((a, b),) = w.pairs(s.rng, rel, 1)
         return s.choice(FACTS[rel]).format(n=s.choice(w.NAMES), a=a, b=b), rel, a, b
 
     return s.draw(make)
@@ -121,8 +127,10 @@ def analogy(s: Side) -> tuple:
     """A sentence that sets two pairs of one relation side by side."""
 
     def make():
-        rel = s.choice(list(w.RELATIONS))
-        (a, b), (c, d) = s.rng.sample(list(w.RELATIONS[rel].items()), 2)
+        rel = w.relation(s.rng)
+        (a, b), (c, d) = w.pairs(s.rng, rel, 2)
+        if rel in w.OF_LANDS:
+            return f"Think of {a} and {b} as of {c} and {d}.", rel
         return f"The {a} is to the {b} as the {c} is to the {d}.", rel
 
     return s.draw(make)
