@@ -1,6 +1,6 @@
 //! What runs while a coordinator dies goes on, and the next one takes it up: nothing is begun twice.
 
-use espalier_tests::cluster::{Cluster, Process, until};
+use espalier_tests::cluster::{Cluster, until};
 use espalier_tests::sweeps::Place;
 use espalier_tests::{files, root};
 use serde_json::Value;

@@ -184,13 +184,13 @@ mod tests {
 
     #[test]
     fn a_password_in_an_endpoint_is_refused_and_not_shown() {
-        let env = [
+        let keys = [
             ("AWS_ACCESS_KEY_ID", "A"),
             ("AWS_SECRET_ACCESS_KEY", "a"),
             ("AWS_ENDPOINT_URL", "http://user:geheim@127.0.0.1:1"),
         ];
-        let env = env.map(|(n, v)| (n.to_owned(), v.to_owned())).into_iter().collect();
-        let error = open("s3://b/x", &env, Patience::Short).unwrap_err().to_string();
+
+        let error = Bucket::open_with("s3://b/x", &env(&keys)).unwrap_err().to_string();
         assert!(error.contains("AWS_ENDPOINT_URL holds") && !error.contains("geheim"), "{error}");
     }
 
