@@ -3,7 +3,7 @@
 use super::double::Pace;
 use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
 use super::index::{Entry, Index, No, Sum};
-use super::table::Table;
+use super::table::{Lookup, Table};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
@@ -50,7 +50,7 @@ pub struct Schedule {
     pub(super) sweeps: BTreeMap<Name, Sweep>,
     pub(super) variants: Table<VariantKey, Variant>,
     /// The variant of every cell.
-    pub(super) homes: Table<CellKey, VariantKey>,
+    pub(super) homes: Lookup<CellKey, VariantKey>,
     pub(super) workers: Table<WorkerId, Worker>,
     pub(super) attempts: Table<AttemptId, Attempt>,
     pub(super) index: Index,
@@ -281,7 +281,7 @@ impl Schedule {
             checks: 0,
             sweeps: BTreeMap::new(),
             variants: Table::default(),
-            homes: Table::default(),
+            homes: Lookup::default(),
             workers: Table::default(),
             attempts: Table::default(),
             index: Index::default(),

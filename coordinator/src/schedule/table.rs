@@ -44,6 +44,34 @@ pub(super) struct Table<K, V> {
     order: BTreeSet<K>,
 }
 
+/// What is only ever looked up: it has no order at all.
+#[derive(Clone, Debug)]
+pub(super) struct Lookup<K, V>(HashMap<K, V, BuildHasherDefault<Mix>>);
+
+impl<K, V> Default for Lookup<K, V> {
+    fn default() -> Self {
+        Self(HashMap::default())
+    }
+}
+
+impl<K: Hash + Eq, V> Lookup<K, V> {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.0.get(key)
+    }
+
+    pub(super) fn insert(&mut self, key: K, value: V) {
+        self.0.insert(key, value);
+    }
+}
+
+impl<K: Hash + Eq, V> Index<&K> for Lookup<K, V> {
+    type Output = V;
+
+    fn index(&self, key: &K) -> &V {
+        &self.0[key]
+    }
+}
+
 impl<K, V> Default for Table<K, V> {
     fn default() -> Self {
         Self { found: HashMap::default(), order: BTreeSet::new() }
