@@ -94,6 +94,9 @@ pub fn variant_key(spec: &VariantSpec) -> VariantKey {
     if let Some(kind) = &spec.device_kind {
         c.text("device_kind", kind);
     }
+    if spec.tf32 {
+        c.number("tf32", 1);
+    }
     c.number("forward", u64::from(methods::FORWARD_VERSION));
     if let Some(method) = methods::method(&spec.method) {
         c.number("prune", u64::from(method.version));
@@ -140,13 +143,14 @@ mod tests {
             backend: Backend::Cpu,
             threads: Some(2),
             device_kind: None,
+            tf32: false,
         }
     }
 
     #[test]
     fn every_field_of_a_variant_changes_its_key() {
         let base = variant_key(&spec());
-        let changes: [fn(&mut VariantSpec); 9] = [
+        let changes: [fn(&mut VariantSpec); 10] = [
             |s| s.model = ModelDigest(Digest::of(b"other")),
             |s| s.method = "magnitude".into(),
             |s| drop(s.params.insert("use_variant".into(), ParamValue::Bool(true))),
@@ -158,6 +162,7 @@ mod tests {
             |s| s.backend = Backend::Cuda,
             |s| s.threads = Some(3),
             |s| s.device_kind = Some("f".into()),
+            |s| s.tf32 = true,
         ];
         for (i, change) in changes.iter().enumerate() {
             let mut changed = spec();

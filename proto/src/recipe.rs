@@ -127,4 +127,7 @@ pub struct VariantSpec {
     /// A fingerprint, only if the sweep pins one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_kind: Option<String>,
+    /// On CUDA: products of float32 matrices in TF32, which is faster and keeps ten bits of a factor.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tf32: bool,
 }

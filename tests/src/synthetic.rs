@@ -81,6 +81,7 @@ impl Synthetic {
             backend: Backend::Cpu,
             threads: Some(2),
             device_kind: None,
+            tf32: false,
         };
         let key = variant_key(&spec);
         let sparsity = pattern.map_or("0".to_owned(), |p| p.to_string());

@@ -1,4 +1,4 @@
-// What tch does not wrap: the allocator's figures of any device, the libraries' versions, and TF32 off. Only headers without
+// What tch does not wrap: the allocator's figures of any device, the libraries' versions, and TF32 on and off. Only headers without
 // CUDA in them are used, so that one binary serves CPU and CUDA. No exception leaves a function; -1 or an empty text means "not known".
 
 #include <ATen/Context.h>
@@ -79,12 +79,12 @@ int64_t espalier_cpu_capability(char* into, int64_t room) {
   }
 }
 
-// Full float32 in matrix products and convolutions.
-void espalier_tf32_off() {
+// Full float32 in matrix products and convolutions, or TF32.
+void espalier_tf32(bool on) {
   try {
     at::globalContext().setFloat32MatmulPrecision("highest");
-    at::globalContext().setAllowTF32CuBLAS(false);
-    at::globalContext().setAllowTF32CuDNN(false);
+    at::globalContext().setAllowTF32CuBLAS(on);
+    at::globalContext().setAllowTF32CuDNN(on);
   } catch (...) {
   }
 }

@@ -249,6 +249,7 @@ mod tests {
             backend: Backend::Cpu,
             threads: Some(2),
             device_kind: None,
+            tf32: false,
         };
         VariantRecord {
             format: RECORD_FORMAT,

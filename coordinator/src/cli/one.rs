@@ -49,6 +49,7 @@ impl One {
             backend: BackendChoice::Auto,
             threads,
             device_kind: None,
+            tf32: false,
             dtype,
             models: vec![model],
             calibrations,

@@ -69,6 +69,7 @@ mod tests {
             backend: Backend::Cpu,
             threads: Some(2),
             device_kind: None,
+            tf32: false,
         };
         let record = VariantRecord {
             format: RECORD_FORMAT,

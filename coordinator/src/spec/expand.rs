@@ -155,6 +155,7 @@ impl Grid<'_> {
             backend: self.backend,
             threads: (self.backend == Backend::Cpu).then_some(self.file.threads),
             device_kind: self.file.device_kind.clone(),
+            tf32: self.file.tf32 && self.backend == Backend::Cuda,
         }
     }
 

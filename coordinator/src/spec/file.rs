@@ -27,6 +27,8 @@ pub struct SweepFile {
     pub threads: u32,
     /// A pinned fingerprint.
     pub device_kind: Option<String>,
+    /// Products of float32 matrices in TF32, where the device is a GPU.
+    pub tf32: bool,
     /// Number format of pruning and evaluation.
     pub dtype: DtypeChoice,
     /// At least one; ids are unique.

@@ -28,6 +28,10 @@ pub fn schema() -> Value {
                 "description": "CPU threads of one compute process; part of CPU keys",
                 "type": "integer", "minimum": 1, "maximum": 1024,
             },
+            "tf32": {
+                "description": "On CUDA: products of float32 matrices in TF32; part of every key",
+                "type": "boolean",
+            },
             "device_kind": {"description": "any, or a fingerprint: only such devices", "type": "string"},
             "dtype": {
                 "description": "Number format of pruning and evaluation",

@@ -138,7 +138,7 @@ tasks: [logiqua]
     let expected = "\
 s.yaml:1:1: models: found nothing, expected a list of models
 s.yaml:1:7: name: found Phi Demo, expected 1 to 63 characters of a-z, 0-9 and -
-s.yaml:2:1: found unknown key modles, expected one of version, name, backend, threads, device_kind, dtype, models, calibration, calibrations, recipes, tasks, checkpoints, limits (did you mean models?)
+s.yaml:2:1: found unknown key modles, expected one of version, name, backend, threads, device_kind, tf32, dtype, models, calibration, calibrations, recipes, tasks, checkpoints, limits (did you mean models?)
 s.yaml:4:14: recipes[0].method: found sparsegpt, expected one of magnitude, wanda, dense
 s.yaml:4:36: recipes[0].sparsity[0]: found 20, expected a ratio below 1 (did you mean 0.2?)
 s.yaml:4:40: recipes[0].sparsity[1]: found 124, expected a ratio below 1; 124 looks like 2:4 rewritten by a YAML 1.1 tool: write \"2:4\"

@@ -80,6 +80,7 @@ fn variant(model: &ModelEntry, v: usize) -> VariantEntry {
         backend: Backend::Cpu,
         threads: Some(2),
         device_kind: None,
+        tf32: false,
     };
     VariantEntry {
         key: variant_key(&spec),

@@ -244,6 +244,7 @@ mod tests {
             backend: Backend::Cpu,
             threads: Some(2),
             device_kind: None,
+            tf32: false,
         };
         let key = keys::variant_key(&spec);
         let cell = |name: &&str| {

@@ -28,6 +28,8 @@ pub enum Request {
         folder: PathBuf,
         /// Number format of weights and activations.
         dtype: Dtype,
+        /// Products of float32 matrices in TF32.
+        tf32: bool,
     },
     /// Prune the open model. Answer: [`Event::Pruned`]; the pruned variant is then the current one.
     Prune {

@@ -77,7 +77,10 @@ impl Workbench {
                 let gflops = device::gflops(self.device, kind_of(dtype), i64::from(width));
                 Ok(Event::Speed { gflops })
             }
-            Request::Open { folder, dtype } => self.open(&folder, dtype),
+            Request::Open { folder, dtype, tf32 } => {
+                device::set_tf32(tf32);
+                self.open(&folder, dtype)
+            }
             Request::Prune { spec, calibration, compact, save, resume } => {
                 self.prune(&spec, calibration.as_deref(), &compact, (&save, resume.as_ref()), tell)
             }

@@ -18,5 +18,5 @@ mod tests;
 
 pub use fingerprint::fingerprint;
 pub use nvidia::{Energy, driver_is_there, gpu_count};
-pub use open::{Description, describe, open};
+pub use open::{Description, describe, open, set_tf32};
 pub use speed::gflops;

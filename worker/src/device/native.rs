@@ -13,7 +13,7 @@ mod ffi {
         pub(super) safe fn espalier_cuda_bytes(device: i32, what: i32) -> i64;
         pub(super) safe fn espalier_cuda_reset_peak(device: i32);
         pub(super) safe fn espalier_cuda_empty_cache();
-        pub(super) safe fn espalier_tf32_off();
+        pub(super) safe fn espalier_tf32(on: bool);
         pub(super) fn espalier_libraries(into: *mut u8, room: i64) -> i64;
         pub(super) fn espalier_cpu_capability(into: *mut u8, room: i64) -> i64;
     }
@@ -34,9 +34,9 @@ pub(super) fn cuda_empty_cache() {
     ffi::espalier_cuda_empty_cache();
 }
 
-/// Full float32 in matrix products.
-pub(super) fn tf32_off() {
-    ffi::espalier_tf32_off();
+/// Whether products of float32 matrices on a GPU are in TF32.
+pub(super) fn tf32(on: bool) {
+    ffi::espalier_tf32(on);
 }
 
 /// Versions of libtorch and of what it uses.

@@ -46,8 +46,13 @@ pub fn open(name: &str, threads: u32, cuda_library: Option<&Path>) -> Result<Dev
     if index as i64 >= count {
         return Err(refuse(format!("there are {count} GPUs")));
     }
-    native::tf32_off();
+    native::tf32(false);
     Ok(Device::Cuda(index))
+}
+
+/// Products of float32 matrices in TF32, as the sweep asks; no CPU has it.
+pub fn set_tf32(on: bool) {
+    native::tf32(on);
 }
 
 /// The device's name and memory.

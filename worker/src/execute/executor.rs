@@ -22,7 +22,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(super) struct Warm {
     child: Child,
-    model: Option<(PathBuf, ModelDigest, Dtype)>,
+    model: Option<(PathBuf, ModelDigest, Dtype, bool)>,
     /// Digest of the current variant's weights.
     pub(super) weights: Option<Digest>,
 }
@@ -172,7 +172,7 @@ impl Executor {
             self.warm = None;
         }
         let spec = &shard.order.spec;
-        let model = (folder.to_owned(), spec.model, spec.dtype);
+        let model = (folder.to_owned(), spec.model, spec.dtype, spec.tf32);
         if self.warm.as_ref().is_some_and(|w| w.model.as_ref() == Some(&model)) {
             return Ok(Spent::default());
         }
@@ -180,7 +180,7 @@ impl Executor {
             self.warm = None;
             self.warm = Some(Warm { child: Child::spawn(&self.options.child)?, model: None, weights: None });
         }
-        let request = Request::Open { folder: folder.to_owned(), dtype: spec.dtype };
+        let request = Request::Open { folder: folder.to_owned(), dtype: spec.dtype, tf32: spec.tf32 };
         match self.ask(shard, &request, true).await? {
             Event::Opened { spent } => {
                 if let Some(warm) = &mut self.warm {

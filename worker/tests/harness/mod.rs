@@ -214,6 +214,7 @@ pub(crate) fn dense(model: &Path) -> VariantSpec {
         backend: Backend::Cpu,
         threads: Some(2),
         device_kind: None,
+        tf32: false,
     }
 }
 

@@ -11,12 +11,13 @@ use espalier_proto::sweep::{Checkpoints, Limits};
 use std::path::Path;
 
 /// Every key of a sweep file.
-pub const KEYS: [&str; 13] = [
+pub const KEYS: [&str; 14] = [
     "version",
     "name",
     "backend",
     "threads",
     "device_kind",
+    "tf32",
     "dtype",
     "models",
     "calibration",
@@ -57,6 +58,13 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
         .and_then(|n| reader.text(n, "device_kind", "any or a fingerprint"))
         .filter(|kind| *kind != "any")
         .map(str::to_owned);
+    let tf32 = top.get("tf32").is_some_and(|node| match &node.value {
+        Value::Bool(true) if backend == BackendChoice::Cpu => {
+            reader.complain::<()>(node, "tf32", "false with backend: cpu, which has none").is_some()
+        }
+        Value::Bool(value) => *value,
+        _ => reader.complain::<()>(node, "tf32", "true or false").is_some(),
+    });
     let dtypes = ["auto", "float32", "float16", "bfloat16", "checkpoint"];
     let dtype = match word(reader, &top, "dtype", &dtypes) {
         Some("float32") => DtypeChoice::Float32,
@@ -95,6 +103,7 @@ fn read(reader: &mut Reader, root: &Node, path: &Path, folder: &Path) -> Option<
         backend,
         threads: threads.map_or(THREADS, |n| n as u32),
         device_kind,
+        tf32,
         dtype,
         models,
         calibrations,
