@@ -59,6 +59,21 @@ impl Canonical {
     }
 }
 
+/// The key of the canary of this variant's model, on devices that can run the variant. Other variants of the model share it.
+pub fn canary_key(spec: &VariantSpec) -> VariantKey {
+    let mut c = Canonical::new("canary");
+    c.text("model", &spec.model.to_string());
+    c.text("dtype", spec.dtype.as_str());
+    c.text("backend", spec.backend.as_str());
+    if let Some(threads) = spec.threads {
+        c.number("threads", u64::from(threads));
+    }
+    if let Some(kind) = &spec.device_kind {
+        c.text("device_kind", kind);
+    }
+    VariantKey(c.finish())
+}
+
 /// The key of a variant.
 pub fn variant_key(spec: &VariantSpec) -> VariantKey {
     let mut c = Canonical::new("variant");

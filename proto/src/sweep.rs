@@ -216,6 +216,15 @@ pub enum LogEvent {
         /// The failure's code.
         code: crate::records::FailureCode,
     },
+    /// A model's canary has passed, or was given up, and with it every variant of the model that was not begun.
+    Canary {
+        /// The canary's key.
+        key: Digest,
+        /// The model.
+        model: ModelDigest,
+        /// Why it was given up; `null` if it has passed.
+        code: Option<crate::records::FailureCode>,
+    },
     /// Failures and quarantines of these keys count no more; all keys if empty.
     Retry {
         /// Variant or cell keys.

@@ -109,6 +109,45 @@ fn a_shard_that_kills_its_compute_process_is_given_up_and_the_rest_finishes() {
 }
 
 #[test]
+fn a_model_whose_canary_falls_is_not_run_and_the_others_are() {
+    let place = place();
+    copy_model(&place, "llama-bos", "other");
+    place.replace("s.yaml", "models: [./model]", "models: [a=./model, b=./other]");
+    let many = "recipes:\n  - {method: wanda, sparsity: [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8], models: [a]}\n";
+    place.replace("s.yaml", "recipes:\n  - {method: wanda, sparsity: [0.5]}\n", many);
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
+    let args = ["run", "s.yaml", "--devices", "cpu:2"];
+    let fallen = place.command(&args).env(FAULTS, "die=wanda").output().unwrap();
+    let said =
+        ended(&args, &fallen, 4, &["2 of 18 cells done", "failed: a dense, a wanda-0.1-s0", "compute_lost"]);
+    assert!(!said.contains("max_failed_cells"), "one canary fell, not sixteen cells: {said}");
+    assert_eq!(records(&place, "variants").len(), 1, "of the other model; of this one nothing was begun");
+    assert_eq!(failures(&place), ["compute_lost"]);
+    let lost = place.results("s").lines().filter(|l| l.contains(",failed,compute_lost,")).count();
+    let measured = place.results("s").lines().filter(|l| l.starts_with("s,b,")).count();
+    assert!(lost > 0 && measured > 0);
+    let verdicts = || -> Vec<Value> {
+        let read = |p| serde_json::from_slice::<Value>(&std::fs::read(p).unwrap()).unwrap();
+        let entries = files(&place.at("out/sweeps/s/log"), "json").into_iter().map(read);
+        entries.map(|e| e["event"].clone()).filter(|e| e["event"] == "canary").collect()
+    };
+    assert_eq!(verdicts().iter().map(|v| v["code"].clone()).collect::<Vec<_>>(), ["compute_lost"]);
+    // Asked for again it is tried again, and passes; everything follows.
+    place.ends(&args, 0, &["18 of 18 cells done"]);
+    assert_eq!(verdicts().len(), 2);
+    assert!(verdicts()[1]["code"].is_null());
+}
+
+/// A golden model as a folder of the place.
+fn copy_model(place: &Place, golden: &str, name: &str) {
+    let from = espalier_tests::root().join("tests/goldens/scoring").join(golden);
+    std::fs::create_dir(place.at(name)).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        std::fs::copy(file.path(), place.at(name).join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
 fn what_does_not_fit_memory_is_tried_with_smaller_waves_and_then_elsewhere_to_the_same_bytes() {
     let place = place();
     let results = undisturbed(&place);

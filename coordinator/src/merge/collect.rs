@@ -177,6 +177,13 @@ fn fold(log: &[LogEntry], found: &mut Found) {
             LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}
             LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
+            LogEvent::Canary { .. } if entry.epoch < *epoch => {}
+            LogEvent::Canary { code: None, .. } => {}
+            LogEvent::Canary { model, code: Some(code), .. } => {
+                let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
+                let lost = of_model.filter(|v| !found.variants.contains_key(&v.key));
+                found.given_up.extend(lost.map(|v| (v.key.0, *code)));
+            }
             LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),
             LogEvent::Retry { keys } => found.given_up.retain(|key, _| !keys.contains(key)),
         }

@@ -30,7 +30,7 @@ impl Schedule {
         let over = report.phase == Phase::Finished
             || report.attempt.instance != self.instance
             || report.attempt.epoch > self.epoch
-            || variant.trouble.quarantined.is_some()
+            || self.why_given_up(variant).is_some()
             || self.has_failed(&report.attempt, variant)
             || failed.contains(&CellKey(report.variant.0))
             || self.misfit(&self.workers[worker].facts, report.variant).is_some();

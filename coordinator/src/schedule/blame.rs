@@ -218,7 +218,7 @@ impl Schedule {
         state.cells.get_mut(&CellKey(key)).map(|c| &mut c.trouble)
     }
 
-    fn sweeps_wanting(&self, variant: VariantKey, key: Digest) -> Vec<Name> {
+    pub(super) fn sweeps_wanting(&self, variant: VariantKey, key: Digest) -> Vec<Name> {
         let cells = &self.variants[&variant].cells;
         self.sweeps
             .iter()

@@ -39,6 +39,13 @@ pub enum Command {
         /// The failure's code.
         code: FailureCode,
     },
+    /// A model's canary has passed: write it to the logs of these sweeps.
+    CanaryPassed {
+        /// The sweeps that want it.
+        sweeps: Vec<Name>,
+        /// Which.
+        canary: VariantKey,
+    },
     /// An attempt was lost: look whether its records are in the bucket, and tell by `RecordsFound`.
     LookFor {
         /// The variant.

@@ -2,7 +2,7 @@
 //! restart; whoever starts a schedule tells it again.
 
 use super::state::{Schedule, Trouble};
-use espalier_proto::ids::{Digest, Name};
+use espalier_proto::ids::{Digest, Name, VariantKey};
 
 impl Schedule {
     /// Stops a sweep for good: forgetting its failures does not start it again, submitting it does.
@@ -44,6 +44,14 @@ impl Schedule {
         let no = sweep.no;
         self.note_going(name);
         let variants = self.variants_of(&self.sweeps[name]);
+        // Whoever asks for a variant asks for the canary that it waits for.
+        let asked = |key: &VariantKey| {
+            let variant = &self.variants[key];
+            let by_key = |key: Digest| keys.contains(&key);
+            by_key(key.0) || variant.cells.keys().any(|c| by_key(c.0))
+        };
+        let gates = variants.iter().filter(|key| asked(key)).filter_map(|key| self.variants[key].after);
+        let keys: Vec<Digest> = keys.iter().copied().chain(gates.map(|canary| canary.0)).collect();
         let meant = |key: Digest, trouble: &Trouble| {
             if keys.is_empty() { trouble.quarantined.is_some() } else { keys.contains(&key) }
         };

@@ -107,6 +107,8 @@ pub struct VariantPlan {
     pub wanted_alone: bool,
     /// Its cells, in the order in which they are done.
     pub cells: Vec<CellPlan>,
+    /// Its model's canary, which has to be done first: a variant without cells that is wanted alone.
+    pub after: Option<VariantKey>,
 }
 
 /// A cell as the schedule sees it.

@@ -1,5 +1,6 @@
 //! Why a cell is not running. Read-only.
 
+use super::canary::Gate;
 use super::event::{Millis, WorkerId};
 use super::place::Misfit;
 use super::state::Schedule;
@@ -36,6 +37,11 @@ pub enum Wait {
     Preparing {
         /// By this attempt.
         attempt: AttemptId,
+    },
+    /// Its model's canary has not passed yet.
+    Canary {
+        /// Which.
+        canary: VariantKey,
     },
     /// No worker that has called can run it; empty if none has called.
     NoWorkerFits(Vec<(WorkerId, Misfit)>),
@@ -101,6 +107,11 @@ impl Schedule {
         let preparing = variant.attempts.first().filter(|_| !variant.done);
         if let Some(attempt) = preparing {
             return Wait::Preparing { attempt: attempt.clone() };
+        }
+        if let Gate::Closed(canary) = self.gate(variant)
+            && self.variants[&canary].attempts.first().is_some()
+        {
+            return Wait::Canary { canary };
         }
         let misfits: Vec<_> = self.workers.iter().map(|(id, w)| (id, self.unfit(w, home))).collect();
         if misfits.iter().any(|(_, m)| m.is_none()) {

@@ -53,12 +53,20 @@ impl Schedule {
             entry: Entry::default(),
             order,
             done: false,
+            after: None,
             cells: Default::default(),
             attempts: Default::default(),
             trouble: Default::default(),
             lost_at: None,
             losses: Vec::new(),
         });
+        if let Some(canary) = plan.after {
+            if let Some(gated) = variant.after.and_then(|before| self.gated.get_mut(&before)) {
+                gated.remove(&home);
+            }
+            variant.after = Some(canary);
+            self.gated.entry(canary).or_default().insert(home);
+        }
         for plan in plan.cells {
             let order = variant.cells.len();
             let cell = variant.cells.entry(plan.key).or_insert_with(|| Cell {
@@ -79,6 +87,9 @@ impl Schedule {
             variant.wants_alone.insert(sweep.no);
         }
         self.index.mark(home);
+        if let Some(canary) = plan.after.filter(|canary| self.variants.contains_key(canary)) {
+            self.index.mark(canary);
+        }
     }
 
     /// What the sweep wanted is wanted no more by it.
@@ -200,6 +211,8 @@ impl Schedule {
         };
         variant.done = true;
         self.index.mark(key);
+        self.rise(key);
+        let variant = &self.variants[&key];
         for id in variant.attempts.clone() {
             self.end_if_finished(&id);
         }
@@ -249,7 +262,7 @@ impl Schedule {
         if state.done {
             return Some(Ok(()));
         }
-        state.trouble.quarantined.or(variant.trouble.quarantined).map(Err)
+        state.trouble.quarantined.or(self.why_given_up(variant)).map(Err)
     }
 
     /// Says once that a sweep has nothing left to do, and stops it when too many of its cells failed.

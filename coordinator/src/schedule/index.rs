@@ -3,6 +3,7 @@
 //! it; before anything is decided every marked one is looked at anew. Nothing here decides.
 
 use super::blame::NODE_FAULTS;
+use super::canary::Gate;
 use super::event::{Millis, Needs, WorkerFacts, WorkerId};
 use super::place::misfit;
 use super::state::{Attempt, Cell, Schedule, Variant, Worker};
@@ -156,6 +157,8 @@ impl Schedule {
             self.index.marked.insert(key);
         }
         while let Some(key) = self.index.marked.pop_first() {
+            // A canary waits for none: this ends.
+            self.mark_gated(key);
             self.reindex(now, key);
         }
     }
@@ -225,7 +228,9 @@ impl Schedule {
         let mut entry = Entry { tallies: self.tallies(variant), ..Entry::default() };
         let calm_at = variant.trouble.not_before;
         let alone = !variant.done && variant.attempts.is_empty() && self.wanted_alone(key);
-        let closed = variant.trouble.quarantined.is_some() || !(variant.attempts.is_empty() || variant.done);
+        let closed = variant.trouble.quarantined.is_some()
+            || !(variant.attempts.is_empty() || variant.done)
+            || self.gate(variant) != Gate::Open;
         let free = if closed { Vec::new() } else { self.free(variant) };
         if !closed && (alone || !free.is_empty()) {
             let times = free.iter().map(|(_, c)| c.trouble.not_before).chain([calm_at]);
@@ -235,6 +240,8 @@ impl Schedule {
                 let cells = ready;
                 let pruning = if variant.done { 0 } else { variant.cost };
                 let work = pruning + cells.clone().map(|c| c.cost).sum::<u64>();
+                // What a whole model waits for comes before all that waits with it.
+                let work = if self.gated.contains_key(&key) { u64::MAX } else { work };
                 let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);
                 entry.waits = Some((work, nos.filter(|no| self.going.contains(*no)).copied().collect()));
                 entry.sized =
@@ -255,6 +262,8 @@ impl Schedule {
     fn tallies(&self, variant: &Variant) -> Vec<(No, Tally)> {
         let mut tallies: Vec<(No, Tally)> = Vec::new();
         let given_up = variant.trouble.quarantined.is_some();
+        // It counts as one failure, the canary's, and not as one of every cell.
+        let fallen = !given_up && self.why_given_up(variant).is_some();
         for state in variant.cells.values() {
             let failed = !state.done && (given_up || state.trouble.quarantined.is_some());
             for no in &state.wants {
@@ -264,17 +273,17 @@ impl Schedule {
                 tally.done += u64::from(state.done);
                 tally.all.0 += state.cost;
                 tally.all.1 += if state.done { state.cost } else { 0 };
-                if !state.done && !failed {
+                if !state.done && !failed && !fallen {
                     tally.open = true;
                     tally.left += state.cost;
                 }
             }
         }
         for no in &variant.wants_alone {
-            tally_of(&mut tallies, *no).open |= !variant.done && !given_up;
+            tally_of(&mut tallies, *no).open |= !variant.done && !given_up && !fallen;
         }
         for (_, tally) in &mut tallies {
-            tally.given_up |= given_up;
+            tally.given_up |= given_up || fallen;
             tally.all.0 += variant.cost;
             tally.all.1 += if variant.done { variant.cost } else { 0 };
         }

@@ -6,7 +6,8 @@
 //!
 //! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
-//! * [`control`]: cancel, pause, resume, retry, forget. * [`explain`]: why a cell is not running.
+//! * [`canary`]: what has to be shown before a model is fanned out. * [`control`]: cancel, pause, resume, retry, forget.
+//! * [`explain`]: why a cell is not running.
 //! * [`index`]: what is looked up instead of searched. * [`census`]: how many of what.
 //! * [`double`]: what is late is begun twice. * [`lease`]: how attempts begin and end. * [`place`]: who gets what. [`table`]: how it is kept. * [`invariants`]: what is always true.
 
@@ -23,6 +24,7 @@ macro_rules! planted {
 
 mod adopt;
 mod blame;
+mod canary;
 mod census;
 pub mod command;
 mod control;

@@ -2,6 +2,7 @@
 //! of a running shard are split off for idle workers, as soon as its checkpoint is in the bucket.
 
 use super::blame::NODE_FAULTS;
+use super::canary::Gate;
 use super::event::{Millis, Needs, WorkerFacts, WorkerId};
 use super::state::{Schedule, Trouble, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
@@ -136,6 +137,7 @@ impl Schedule {
         variant.trouble.quarantined.is_none()
             && variant.trouble.not_before <= now
             && (variant.attempts.is_empty() || variant.done)
+            && self.gate(variant) == Gate::Open
             && (!self.free_cells(key).is_empty() || (variant.attempts.is_empty() && self.wanted_alone(key)))
     }
 

@@ -56,6 +56,8 @@ pub struct Schedule {
     pub(super) index: Index,
     /// What variants add to the sweep of each number.
     pub(super) sums: BTreeMap<No, Sum>,
+    /// Variants that wait for each canary.
+    pub(super) gated: BTreeMap<VariantKey, BTreeSet<VariantKey>>,
     /// Numbers of the sweeps that go on.
     pub(super) going: BTreeSet<No>,
     /// The last sweep's number.
@@ -114,6 +116,8 @@ pub(super) struct Variant {
     pub(super) order: usize,
     /// Its record is in the bucket.
     pub(super) done: bool,
+    /// Its model's canary.
+    pub(super) after: Option<VariantKey>,
     pub(super) cells: BTreeMap<CellKey, Cell>,
     /// Live attempts at it.
     pub(super) attempts: BTreeSet<AttemptId>,
@@ -286,6 +290,7 @@ impl Schedule {
             attempts: Table::default(),
             index: Index::default(),
             sums: BTreeMap::new(),
+            gated: BTreeMap::new(),
             going: BTreeSet::new(),
             last_sweep: 0,
             next_lapse: Millis(u64::MAX),

@@ -134,7 +134,12 @@ impl Schedule {
         }
         let mut finished = 0;
         if report.variant_done {
-            finished += u64::from(self.variant_is_done(report.variant));
+            let news = self.variant_is_done(report.variant);
+            finished += u64::from(news);
+            if news && self.gated.contains_key(&report.variant) {
+                let sweeps = self.sweeps_wanting(report.variant, report.variant.0);
+                commands.push(Command::CanaryPassed { sweeps, canary: report.variant });
+            }
             self.end_rivals(report);
         }
         let known = &self.variants[&report.variant].cells;

@@ -38,6 +38,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
         cost: 100 - v as u64,
         wanted_alone: *n == 0,
         cells: (0..*n).map(|c| CellPlan { key: cell(v as u8, c), cost: 10 }).collect(),
+        after: None,
     });
     Submission {
         sweep: sweep(),

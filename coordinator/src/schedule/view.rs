@@ -88,7 +88,7 @@ impl Schedule {
         let mut failed = BTreeMap::new();
         for key in self.variants_of(sweep) {
             let variant = &self.variants[&key];
-            failed.extend(variant.trouble.quarantined.map(|code| (key.0, code)));
+            failed.extend(self.why_given_up(variant).map(|code| (key.0, code)));
             for (cell, state) in variant.cells.iter().filter(|(_, c)| !c.done && c.wants.contains(&sweep.no))
             {
                 failed.extend(state.trouble.quarantined.map(|code| (cell.0, code)));

@@ -14,7 +14,7 @@ use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
 use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
-use espalier_proto::ids::{AttemptId, Name};
+use espalier_proto::ids::{AttemptId, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::records::{FailureCode, FailureRecord, RECORD_FORMAT};
@@ -201,8 +201,20 @@ impl Driver {
             }
             Command::KeepFailure { worker, attempt, fault } => self.keep_failure(&worker, attempt, fault),
             Command::Quarantine { sweeps, key, code } => {
+                let event = match self.catalog.canaries.get(&VariantKey(key)) {
+                    None => LogEvent::Quarantine { key, code },
+                    Some(canary) => LogEvent::Canary { key, model: canary.spec.model, code: Some(code) },
+                };
                 for sweep in sweeps {
-                    self.write_log(sweep, LogEvent::Quarantine { key, code });
+                    self.write_log(sweep, event.clone());
+                }
+            }
+            Command::CanaryPassed { sweeps, canary: key } => {
+                if let Some(canary) = self.catalog.canaries.get(&key) {
+                    let event = LogEvent::Canary { key: key.0, model: canary.spec.model, code: None };
+                    for sweep in sweeps {
+                        self.write_log(sweep, event.clone());
+                    }
                 }
             }
             Command::LookFor { variant, cells } => {
@@ -232,6 +244,9 @@ impl Driver {
 
     /// A spec may be long, and busy workers call every two seconds: what a call named as held is not described again.
     fn order(&self, order: &Order, held: bool) -> Option<m::ShardOrder> {
+        if let Some(canary) = self.catalog.canaries.get(&order.variant) {
+            return Some(canary.order(order, (self.timing.lease.0 / 1000) as u32));
+        }
         let known = self.catalog.variants.get(&order.variant)?;
         let (variant_json, model_folder) = if held { Default::default() } else { known.clone() };
         let cells = order.cells.iter().filter_map(|cell| {
@@ -245,6 +260,7 @@ impl Driver {
             cells: cells.collect(),
             lease_s: (self.timing.lease.0 / 1000) as u32,
             variant_wanted: order.variant_wanted,
+            canary: None,
         })
     }
 
@@ -270,7 +286,12 @@ impl Driver {
             at: clock::utc(),
         };
         self.metrics.failed(fault.code.as_str());
-        Arc::make_mut(&mut self.faults).insert(fault.key, fault);
+        let faults = Arc::make_mut(&mut self.faults);
+        if let Some(canary) = self.catalog.canaries.get(&VariantKey(fault.key)) {
+            // Whoever looks for why a variant is not there is told what its canary met.
+            faults.extend(canary.variants.iter().map(|key| (key.0, fault.clone())));
+        }
+        faults.insert(fault.key, fault);
         let bucket = self.bucket.clone();
         self.writes.spawn(async move {
             let path = layout::failure(record.key, &record.attempt);

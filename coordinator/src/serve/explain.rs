@@ -43,6 +43,9 @@ fn wait(on: &Wait) -> String {
                 left.0.div_ceil(1000)
             )
         }
+        Wait::Canary { .. } => {
+            "one worker tries first whether the model can be loaded, pruned and measured at all".to_owned()
+        }
         Wait::Preparing { attempt } => format!("its variant is being prepared by attempt {attempt}"),
         Wait::NoWorkerFits(misfits) if misfits.is_empty() => "no worker is connected".to_owned(),
         Wait::NoWorkerFits(misfits) => {

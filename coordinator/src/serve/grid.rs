@@ -3,6 +3,7 @@
 //! Costs, by the plan's own count of operations, are only for order and for the estimate of time left; memory is the plan's
 //! prediction.
 
+use super::canary::{self, Canary};
 use crate::plan::cost;
 use crate::plan::load::{Load, load};
 use crate::records::Present;
@@ -29,6 +30,8 @@ pub struct Catalog {
     pub variants: BTreeMap<VariantKey, (String, String)>,
     /// A cell's inputs.
     pub cells: BTreeMap<CellKey, InputsDigest>,
+    /// Canaries.
+    pub canaries: BTreeMap<VariantKey, Canary>,
 }
 
 impl Catalog {
@@ -36,6 +39,11 @@ impl Catalog {
     pub fn extend(&mut self, other: Self) {
         self.variants.extend(other.variants);
         self.cells.extend(other.cells);
+        for (key, canary) in other.canaries {
+            // The first one's work stays, and more variants wait for it.
+            let known = self.canaries.entry(key).or_insert_with(|| canary.clone());
+            known.variants.extend(canary.variants);
+        }
     }
 
     /// The catalog of a sweep.
@@ -46,7 +54,8 @@ impl Catalog {
             let json = serde_json::to_string(&v.spec).expect("a spec has string keys and finite numbers");
             (v.key, (json, folders.get(v.model.as_str()).copied().unwrap_or_default().to_owned()))
         });
-        Self { variants: variants.collect(), cells: sweep.cells.iter().map(|c| (c.key, c.inputs)).collect() }
+        let cells = sweep.cells.iter().map(|c| (c.key, c.inputs)).collect();
+        Self { variants: variants.collect(), cells, canaries: canary::canaries(sweep) }
     }
 }
 
@@ -169,13 +178,16 @@ pub fn submission(
                 .iter()
                 .map(|c| CellPlan { key: c.key, cost: costs.evaluating(model, c.inputs) })
                 .collect(),
+            after: None,
         }
     });
+    let mut plans: Vec<VariantPlan> = plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect();
+    canary::guard(sweep, there, &mut plans);
     Submission {
         sweep: sweep.name.clone(),
         priority: 0,
         limits: sweep.limits,
-        variants: plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect(),
+        variants: plans,
         variants_done: there.variants.difference(&there.dropped).copied().collect(),
         cells_done: there.cells.clone(),
         given_up: BTreeMap::new(),

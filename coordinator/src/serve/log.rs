@@ -5,12 +5,12 @@
 use super::epoch::Epoch;
 use crate::clock;
 use espalier_proto::bucket::{Bucket, BucketError, Commit, json_digest};
-use espalier_proto::ids::{Digest, Name};
+use espalier_proto::ids::{Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep, SWEEP_FORMAT};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +60,8 @@ pub struct Fold {
     pub priority: i32,
     /// Keys given up since the last submission or retry, and why.
     pub given_up: BTreeMap<Digest, FailureCode>,
+    /// Canaries that have passed.
+    pub canaries: BTreeSet<VariantKey>,
 }
 
 impl Fold {
@@ -83,6 +85,8 @@ impl Fold {
             LogEvent::Resume => self.paused = false,
             LogEvent::Priority { priority } => self.priority = *priority,
             LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
+            LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
+            LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
             LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
             LogEvent::Retry { keys } => self.given_up.retain(|k, _| !keys.contains(k)),
         }

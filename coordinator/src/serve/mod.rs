@@ -7,6 +7,7 @@
 //! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view,
 //!   made at a `pace`. * [`metrics`], `watched`: what scrapers and probes are told.
 
+pub mod canary;
 pub mod convert;
 pub mod daemon;
 pub mod driver;

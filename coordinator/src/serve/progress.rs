@@ -2,6 +2,7 @@
 //!
 //! In: statuses with the time at which they were seen. Out: [`Progress`]. Where nothing was measured yet there is no estimate.
 
+use super::canary::canaries;
 use super::status::Status;
 use crate::schedule::{AttemptView, Phase};
 use espalier_proto::ids::{CellKey, Name, VariantKey};
@@ -47,9 +48,15 @@ impl Estimator {
         let label = |model: &str, name: &str| {
             if several { format!("{model} {name}") } else { name.to_owned() }
         };
+        let mut variants: BTreeMap<VariantKey, String> =
+            sweep.variants.iter().map(|v| (v.key, label(&v.model, &v.name))).collect();
+        for (key, canary) in canaries(sweep) {
+            let model = sweep.models.iter().find(|m| m.digest == canary.spec.model);
+            variants.insert(key, format!("{} canary", model.map_or("?", |m| m.id.as_str())));
+        }
         Self {
             sweep: sweep.name.clone(),
-            variants: sweep.variants.iter().map(|v| (v.key, label(&v.model, &v.name))).collect(),
+            variants,
             cells: sweep.cells.iter().map(|c| (c.key, c.task.clone())).collect(),
             first: None,
         }

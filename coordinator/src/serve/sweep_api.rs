@@ -1,5 +1,6 @@
 //! The gRPC service that users' commands call: messages → what is asked of [`Sweeps`], and back. Decides nothing.
 
+use super::canary::{Canary, canaries};
 use super::daemon::{self, Defaults};
 use super::explain::explained;
 use super::log;
@@ -272,7 +273,12 @@ fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
 fn keys(sweep: &ResolvedSweep, only: &Only) -> Vec<Digest> {
     let Some(cells) = chosen(sweep, only) else { return Vec::new() };
     let of = sweep.cells.iter().filter(|c| cells.contains(&c.key));
-    let keys: BTreeSet<Digest> = of.flat_map(|c| [c.key.0, c.variant.0]).collect();
+    let mut keys: BTreeSet<Digest> = of.flat_map(|c| [c.key.0, c.variant.0]).collect();
+    // Whoever asks for a variant asks for its model's canary.
+    let asked = |canary: &Canary| canary.variants.iter().any(|v| keys.contains(&v.0));
+    let canaries: Vec<Digest> =
+        canaries(sweep).iter().filter(|(_, canary)| asked(canary)).map(|(key, _)| key.0).collect();
+    keys.extend(canaries);
     keys.into_iter().collect()
 }
 
@@ -331,6 +337,10 @@ fn said(event: &LogEvent) -> String {
         LogEvent::Resume => "resumed".to_owned(),
         LogEvent::Priority { priority } => format!("priority {priority}"),
         LogEvent::Quarantine { key, code } => format!("given up: {}: {}", key.short(), code.as_str()),
+        LogEvent::Canary { model, code: None, .. } => format!("canary of model {} passed", model.0.short()),
+        LogEvent::Canary { model, code: Some(code), .. } => {
+            format!("canary of model {} failed, nothing of it is run: {}", model.0.short(), code.as_str())
+        }
         LogEvent::Retry { keys } if keys.is_empty() => "to be tried again: all that was given up".to_owned(),
         LogEvent::Retry { keys } => format!("to be tried again: {} keys", keys.len()),
     }

@@ -165,6 +165,7 @@ impl Sweeps {
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
         submission.priority = fold.priority;
         submission.given_up = fold.given_up.clone();
+        submission.variants_done.extend(&fold.canaries);
         let live = Live { estimator: Estimator::new(&sweep), sweep: Arc::new(sweep), fold };
         let (name, catalog) = (live.sweep.name.clone(), Catalog::new(&live.sweep));
         self.live().insert(name, live);

@@ -22,6 +22,8 @@ pub struct Order {
     pub cells: Vec<(CellKey, InputsDigest)>,
     /// The variant's own record is wanted, even where there is no cell.
     pub variant_wanted: bool,
+    /// It is a model's canary, which scores a micro-batch of each of these.
+    pub canary: Option<Vec<InputsDigest>>,
 }
 
 /// An order that cannot be read.
@@ -59,7 +61,10 @@ impl Order {
             None => {
                 let spec: VariantSpec = serde_json::from_str(&order.variant_json)
                     .map_err(|e| OrderError::Spec { attempt: order.attempt.clone(), why: e.to_string() })?;
-                let key = keys::variant_key(&spec);
+                let key = match order.canary {
+                    None => keys::variant_key(&spec),
+                    Some(_) => keys::canary_key(&spec),
+                };
                 (spec, key, PathBuf::from(&order.model_folder))
             }
         };
@@ -71,7 +76,11 @@ impl Order {
             }
             cells.push((cell_key, inputs));
         }
-        Ok(Self { attempt, key, spec, folder, cells, variant_wanted: order.variant_wanted })
+        let canary = order.canary.as_ref().map(|canary| {
+            canary.inputs_digests.iter().map(|digest| digest.parse()).collect::<Result<Vec<_>, IdError>>()
+        });
+        let (variant_wanted, canary) = (order.variant_wanted, canary.transpose()?);
+        Ok(Self { attempt, key, spec, folder, cells, variant_wanted, canary })
     }
 }
 

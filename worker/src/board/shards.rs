@@ -259,6 +259,7 @@ mod tests {
             folder: PathBuf::new(),
             cells,
             variant_wanted: false,
+            canary: None,
         }
     }
 

@@ -3,6 +3,7 @@
 //! * [`protocol`]: the messages. * [`child`]: the supervisor's end. * [`serve`]: the child's loop, the only place that holds
 //!   tensors and the only `catch_unwind`.
 
+mod canary;
 pub mod child;
 mod error;
 mod faults;

@@ -44,6 +44,16 @@ pub enum Request {
         /// Go on from the masks of an earlier attempt.
         resume: Option<Resume>,
     },
+    /// Show that the open model can be pruned and measured: prune the first block with the first micro-batch of the calibration, and
+    /// score the first micro-batch of every task. Answer: [`Event::Passed`]; no variant is current then.
+    Canary {
+        /// A variant of the model.
+        spec: Box<VariantSpec>,
+        /// The calibration's inputs.json, if the method reads one.
+        calibration: Option<PathBuf>,
+        /// The tasks' inputs.json.
+        inputs: Vec<PathBuf>,
+    },
     /// Make a variant current whose compact checkpoint exists. Answer: [`Event::Rebuilt`].
     Rebuild {
         /// The compact checkpoint; `None` = dense.
@@ -121,6 +131,8 @@ pub enum Event {
         /// About the doing.
         spent: Spent,
     },
+    /// The model can be run.
+    Passed,
     /// The variant is current.
     Rebuilt {
         /// About the doing.

@@ -28,15 +28,15 @@ use std::sync::atomic::AtomicBool;
 use tch::Device;
 
 /// An open model and the variant of it that is current.
-struct Open {
-    base: Arc<BaseModel>,
-    decoder: Decoder,
-    dtype: Dtype,
-    current: Option<Current>,
+pub(super) struct Open {
+    pub(super) base: Arc<BaseModel>,
+    pub(super) decoder: Decoder,
+    pub(super) dtype: Dtype,
+    pub(super) current: Option<Current>,
 }
 
 /// The current variant.
-struct Current {
+pub(super) struct Current {
     weights: Weights,
     /// Blocks that stay on the device, if they all may.
     resident: BTreeMap<usize, Rc<BlockWeights>>,
@@ -44,17 +44,17 @@ struct Current {
 
 /// See the module.
 pub struct Workbench {
-    device: Device,
-    options: Options,
+    pub(super) device: Device,
+    pub(super) options: Options,
     memory_bytes: u64,
-    open: Option<Open>,
+    pub(super) open: Option<Open>,
 }
 
 /// Bytes of a wave whose blocks are at hand anyway.
 const RESIDENT_WAVE: u64 = 256 << 20;
 
 /// Hears what there is to say before the answer.
-type Tell<'a> = &'a dyn Fn(Event);
+pub(super) type Tell<'a> = &'a dyn Fn(Event);
 
 impl Workbench {
     /// Takes the device.
@@ -83,6 +83,9 @@ impl Workbench {
             }
             Request::Prune { spec, calibration, compact, save, resume } => {
                 self.prune(&spec, calibration.as_deref(), &compact, (&save, resume.as_ref()), tell)
+            }
+            Request::Canary { spec, calibration, inputs } => {
+                self.canary(&spec, calibration.as_deref(), &inputs, tell)
             }
             Request::Rebuild { compact, weights } => self.rebuild(compact.as_deref(), weights),
             Request::Evaluate { inputs, scores, wave } => self.evaluate(&inputs, &scores, wave, tell),
@@ -255,13 +258,13 @@ fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
     move |source| WorkError::Scratch { path, source }
 }
 
-fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
+pub(super) fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
     let bytes = std::fs::read(path).map_err(scratch(path))?;
     serde_json::from_slice(&bytes)
         .map_err(|e| WorkError::Inputs { path: path.display().to_string(), why: e.to_string() })
 }
 
-fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> {
+pub(super) fn calibration_windows(path: &Path, vocab: usize) -> Result<Windows, WorkError> {
     let inputs = read_inputs(path)?;
     check::check_vocabulary(inputs.max_token(), vocab).map_err(EvaluateError::from)?;
     match inputs {

@@ -54,6 +54,22 @@ impl EvaluateError {
     }
 }
 
+/// Checks inputs whole and scores their first micro-batch.
+pub fn try_first(scorer: &mut Scorer<'_>, inputs: &Inputs) -> Result<(), EvaluateError> {
+    check::check_vocabulary(inputs.max_token(), scorer.decoder.arch().vocab)?;
+    let batches = match inputs {
+        Inputs::Choices(choices) => pack::choices(choices)?,
+        Inputs::Perplexity(windows) | Inputs::Calibration(windows) => pack::windows(windows)?,
+    };
+    for (span, score) in scorer.score(&batches[..batches.len().min(1)])? {
+        if !score.ll.is_finite() {
+            let what = format!("item or window {} of the first micro-batch", span.item);
+            return Err(EvaluateError::NonFiniteScore { what, ll: score.ll });
+        }
+    }
+    Ok(())
+}
+
 /// Scores inputs and writes per-item rows to `scores`.
 pub fn evaluate(scorer: &mut Scorer<'_>, inputs: &Inputs, scores: &Path) -> Result<Outcome, EvaluateError> {
     check::check_vocabulary(inputs.max_token(), scorer.decoder.arch().vocab)?;

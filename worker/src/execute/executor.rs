@@ -90,6 +90,12 @@ impl Executor {
     pub async fn run(&mut self, order: &Order, bucket: &Bucket, device: &DeviceInfo, shared: &Shared) {
         let shard = Shard { order, bucket, device, shared };
         tracing::info!(attempt = %order.attempt, variant = %order.key.0.short(), method = order.spec.method, "shard begun");
+        if let Some(inputs) = &order.canary {
+            return match self.canary(&shard, inputs).await {
+                Ok(()) => shard.shared.update(|board| board.variant_done(&order.attempt)),
+                Err(error) => self.failed(&shard, order.key.0, &error).await,
+            };
+        }
         let weights = match self.variant(&shard).await {
             Ok(weights) => weights,
             Err(error) => return self.failed(&shard, order.key.0, &error).await,

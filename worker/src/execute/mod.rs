@@ -7,6 +7,7 @@
 //! wins the race for it with other weights, its compact checkpoint is rebuilt and measured instead of our own.
 
 mod cache;
+mod canary;
 mod error;
 mod executor;
 mod partials;

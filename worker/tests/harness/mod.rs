@@ -136,6 +136,7 @@ impl World {
                 .collect(),
             lease_s: 60,
             variant_wanted: false,
+            canary: None,
         };
         let mut state = self.state.lock().unwrap();
         state.orders.retain(|o| o.attempt != attempt);

@@ -30,6 +30,7 @@ fn submission() -> Submission {
             stages: stages.iter().map(|s| ((*s).to_owned(), 1)).collect(),
         },
         cost: 100 + v as u64 % 977,
+        after: None,
         wanted_alone: false,
         cells: (0..CELLS)
             .map(|c| CellPlan {

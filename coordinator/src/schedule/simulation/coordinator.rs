@@ -150,6 +150,14 @@ impl Coordinator {
         let Some(told) = self.told.get(sweep) else {
             return;
         };
+        // Whoever asks for a variant or a cell of it asks for its canary too.
+        let known = &self.schedule.variants;
+        let asked =
+            told.variants.iter().filter_map(|key| Some((key, known.get(key)?))).filter(|(key, variant)| {
+                keys.contains(&key.0) || variant.cells.keys().any(|cell| keys.contains(&cell.0))
+            });
+        let canaries: Vec<Digest> = asked.filter_map(|(_, variant)| Some(variant.after?.0)).collect();
+        let keys: Vec<Digest> = keys.iter().copied().chain(canaries).collect();
         for (key, count) in &mut self.counts {
             let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
             if of_sweep && if keys.is_empty() { count.given_up } else { keys.contains(key) } {

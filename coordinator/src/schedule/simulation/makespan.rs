@@ -82,7 +82,14 @@ fn sweep(seed: u64, recipes: u64) -> Sweep {
             }
             let needs = needs(m);
             let cost = (prune * 1000.0) as u64;
-            sweep.submission.variants.push(VariantPlan { key, needs, cost, wanted_alone: false, cells });
+            sweep.submission.variants.push(VariantPlan {
+                key,
+                needs,
+                cost,
+                wanted_alone: false,
+                cells,
+                after: None,
+            });
         }
     }
     sweep
@@ -244,7 +251,8 @@ fn measured_sweep(seed: u64, variants: u64) -> Sweep {
         }
         let needs = needs(shard);
         let cost = estimate(prune);
-        sweep.submission.variants.push(VariantPlan { key, needs, cost, wanted_alone: false, cells: plans });
+        let plan = VariantPlan { key, needs, cost, wanted_alone: false, cells: plans, after: None };
+        sweep.submission.variants.push(plan);
     }
     sweep
 }

@@ -1,4 +1,4 @@
-//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W20.
+//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W21.
 
 use super::coordinator::Coordinator;
 use super::worker::Nature;
@@ -88,6 +88,9 @@ impl World {
                 let count = self.coordinators[at].counts.entry(*key).or_default();
                 assert!(!std::mem::replace(&mut count.given_up, true), "W8 a key is given up once: {key:?}");
             }
+            Command::CanaryPassed { canary, .. } => {
+                assert!(self.variants_there.contains(canary), "W11 a canary has passed that says so");
+            }
             Command::SweepDone { sweep, halted } => {
                 let coordinator = &self.coordinators[at];
                 let told = &coordinator.told[sweep];
@@ -117,7 +120,8 @@ impl World {
             let coordinator = &self.coordinators[at];
             let fresh = coordinator.is_fresh(&order.attempt);
             let said = &coordinator.heard[worker];
-            let needs = &self.pool.iter().find(|p| p.key == order.variant).unwrap().needs;
+            let plan = self.pool.iter().find(|p| p.key == order.variant).unwrap();
+            let needs = &plan.needs;
             let fits = needs.backend == said.facts.backend && needs.memory <= said.facts.memory;
             assert!(fits, "W3 a shard goes to a worker that fits: {}", order.attempt);
             assert!(!(fresh && said.draining), "W2 a worker that leaves is given nothing new");
@@ -132,6 +136,13 @@ impl World {
             let alone = order.variant_wanted && coordinator.wants_alone(order.variant);
             assert!(alone || !order.cells.is_empty(), "W5 what nobody wants is not run: {}", order.attempt);
             if fresh {
+                let passed = plan.after.is_none_or(|key| {
+                    let there =
+                        self.variants_there.contains(&key) || self.variants_there.contains(&order.variant);
+                    let fallen = coordinator.counts.get(&key.0).is_some_and(|count| count.given_up);
+                    there || !fallen && !coordinator.wants_alone(key)
+                });
+                assert!(passed, "W21 nothing of a model is begun before its canary: {}", order.attempt);
                 coordinator.best_choice(self.now, worker, order);
                 coordinator.late_enough(self.now, worker, order);
             }
@@ -163,7 +174,9 @@ impl World {
             }
             for cell in &coordinator.told[name].cells {
                 let home = coordinator.schedule.homes[cell];
-                let fine = self.natures[&cell.0] == Nature::Fine && self.natures[&home.0] == Nature::Fine;
+                let canary = coordinator.schedule.variants[&home].after;
+                let keys = [Some(cell.0), Some(home.0), canary.map(|key| key.0)];
+                let fine = keys.into_iter().flatten().all(|key| self.natures[&key] == Nature::Fine);
                 match coordinator.schedule.explain(*cell) {
                     Explanation::Done => assert!(self.cells_there.contains(cell)),
                     Explanation::Quarantined(_) if !fine => {}
@@ -171,7 +184,10 @@ impl World {
                 }
             }
             for key in &coordinator.told[name].alone {
-                let ok = self.variants_there.contains(key) || self.natures[&key.0] != Nature::Fine;
+                let canary = coordinator.schedule.variants[key].after;
+                let ok = self.variants_there.contains(key)
+                    || self.natures[&key.0] != Nature::Fine
+                    || canary.is_some_and(|key| self.natures[&key.0] != Nature::Fine);
                 assert!(ok, "W16 a variant of {name} is missing");
             }
         }
@@ -225,6 +241,18 @@ impl Coordinator {
         );
     }
 
+    /// It is not begun yet: its canary is to be waited for, or was given up.
+    fn is_gated(&self, key: VariantKey) -> bool {
+        let variant = &self.schedule.variants[&key];
+        let Some(canary) = variant.after.filter(|_| !variant.done && variant.attempts.is_empty()) else {
+            return false;
+        };
+        self.schedule.variants.get(&canary).is_some_and(|known| {
+            let awaited = self.wants_alone(canary) || !known.attempts.is_empty();
+            known.trouble.quarantined.is_some() || !known.done && awaited
+        })
+    }
+
     fn priority(&self, variant: VariantKey, cells: &[CellKey]) -> i32 {
         let wanting = self.told.values().filter(|t| {
             !t.paused
@@ -249,7 +277,8 @@ impl Coordinator {
         let whole = calm(&variant.trouble)
             && (variant.done || ready(&variant.trouble))
             && (variant.attempts.is_empty() || variant.done)
-            && schedule.unfit(worker, key).is_none();
+            && schedule.unfit(worker, key).is_none()
+            && !self.is_gated(key);
         let open =
             variant.cells.iter().filter(|(c, s)| !s.done && self.wants(**c) && ready(&s.trouble) && !mine(c));
         let cells: Vec<CellKey> = open.map(|(c, _)| *c).collect();

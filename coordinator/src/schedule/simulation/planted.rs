@@ -69,6 +69,10 @@ bugs! {
     DoubledAgain,
     /// A cell that somebody else has begun is given out though it is not late.
     DoubledEarly,
+    /// A model's shards do not wait for its canary.
+    NoCanary,
+    /// A model whose canary was given up goes on.
+    FallenGoesOn,
 }
 
 #[test]

@@ -62,7 +62,10 @@ impl World {
             (27 | 28, Some(name), _) if self.may_lose(&name) => {
                 self.workers.get_mut(&name).unwrap().silent_until = self.now + STALL;
             }
-            (29, _, _) if self.dice.percent(20) => self.tell(newest, Event::Drain),
+            // Where everything is to be met once, the rarest comes more often.
+            (29, _, _) if self.dice.percent(if self.coverage.is_some() { 80 } else { 20 }) => {
+                self.tell(newest, Event::Drain);
+            }
             (30..=32, _, _) => self.found_elsewhere(),
             (33 | 34, Some(name), _) if self.may_excuse(&name) => {
                 let (kind, code) = if self.dice.percent(50) {

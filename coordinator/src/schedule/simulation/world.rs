@@ -62,7 +62,7 @@ pub(super) struct World {
     pub(super) pending: BTreeSet<VariantKey>,
     pub(super) bug: Option<Bug>,
     pub(super) trace: Option<Vec<Command>>,
-    /// As its coordinators have it.
+    /// As its coordinators have it; only where it is watched.
     pub(super) coverage: Option<BTreeSet<Pair>>,
 }
 
@@ -94,6 +94,13 @@ impl World {
         };
         for v in 0..1 + world.dice.below(4) {
             world.pool_variant(v);
+        }
+        // Dice of their own: worlds without canaries are as they would be anyway.
+        let mut canaries = Dice(!seed);
+        if canaries.percent(30) {
+            for m in 0..2 {
+                world.pool_canary(m, canaries.below(12), 2 + canaries.below(3));
+            }
         }
         world.start_coordinator();
         for _ in 0..1 + world.dice.below(2) {
@@ -133,7 +140,32 @@ impl World {
             stages: BTreeMap::new(),
         };
         let cost = self.dice.below(30);
-        self.pool.push(VariantPlan { key, needs, cost, wanted_alone: cells.is_empty(), cells });
+        self.pool.push(VariantPlan { key, needs, cost, wanted_alone: cells.is_empty(), cells, after: None });
+    }
+
+    /// What is of one model and one kind of device waits for a canary.
+    fn pool_canary(&mut self, m: u8, fate: u64, hunger: u64) {
+        let key = VariantKey(Digest::of(&[b'k', m]));
+        let model = ModelDigest(Digest::of(&[b'm', m]));
+        let Some(first) = self.pool.iter().find(|plan| plan.needs.model == model).cloned() else { return };
+        let nature = match fate {
+            0 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteWeights),
+            1 => Nature::Fails(FaultKind::ComputeLost, FailureCode::ComputeLost),
+            2 => Nature::Hungry(10 * hunger),
+            _ => Nature::Fine,
+        };
+        self.natures.insert(key.0, nature);
+        let ours =
+            |plan: &&mut VariantPlan| plan.needs.model == model && plan.needs.backend == first.needs.backend;
+        self.pool.iter_mut().filter(ours).for_each(|plan| plan.after = Some(key));
+        self.pool.push(VariantPlan {
+            key,
+            cost: 1,
+            wanted_alone: true,
+            cells: Vec::new(),
+            after: None,
+            ..first
+        });
     }
 
     /// A random part of what can be wanted becomes what a sweep wants.
@@ -143,6 +175,14 @@ impl World {
         let mut variants = Vec::new();
         for plan in &self.pool {
             let mut plan = plan.clone();
+            let canary = self.pool.iter().any(|p| p.after == Some(plan.key));
+            if canary {
+                // Known to whoever submits more than a few variants of its model.
+                if self.dice.percent(80) {
+                    variants.push(plan);
+                }
+                continue;
+            }
             plan.cells.retain(|_| self.dice.percent(part));
             plan.wanted_alone = plan.cells.is_empty() && self.dice.percent(50);
             if plan.wanted_alone || !plan.cells.is_empty() {

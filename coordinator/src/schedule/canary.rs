@@ -1,0 +1,134 @@
+//! A model's canary: a small piece of work that shows that the model can be run at all. Until it is done no variant of the model is
+//! begun; where it fails as often as the limits allow, none is, with its reason.
+//!
+//! To the schedule a canary is a variant without cells, wanted by itself: placement, leases, blame and quarantine are everybody's. What has
+//! been begun, or is in the bucket, needs no canary any more. One that nobody wants holds nobody up.
+
+use super::state::{Schedule, Variant};
+use espalier_proto::ids::VariantKey;
+use espalier_proto::records::FailureCode;
+use std::collections::BTreeSet;
+
+/// Whether a variant may be begun, as far as its model's canary goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gate {
+    Open,
+    /// This canary is not done yet.
+    Closed(VariantKey),
+    /// The canary was given up.
+    Fallen(FailureCode),
+}
+
+impl Schedule {
+    pub(super) fn gate(&self, variant: &Variant) -> Gate {
+        if variant.done || !variant.attempts.is_empty() {
+            return Gate::Open;
+        }
+        let Some((key, canary)) = variant.after.and_then(|key| Some((key, self.variants.get(&key)?))) else {
+            return Gate::Open;
+        };
+        match canary.trouble.quarantined {
+            // As of every key: what was given up stays so until it is asked for again, whoever finishes it meanwhile.
+            Some(code) if !planted!(self, FallenGoesOn) => Gate::Fallen(code),
+            _ if canary.done => Gate::Open,
+            None if planted!(self, NoCanary) => Gate::Open,
+            None if self.wanted_alone(key) || !canary.attempts.is_empty() => Gate::Closed(key),
+            _ => Gate::Open,
+        }
+    }
+
+    /// Why the variant was given up: by its own failures or by its canary's.
+    pub(super) fn why_given_up(&self, variant: &Variant) -> Option<FailureCode> {
+        variant.trouble.quarantined.or(match self.gate(variant) {
+            Gate::Fallen(code) => Some(code),
+            Gate::Open | Gate::Closed(_) => None,
+        })
+    }
+
+    /// A variant came to be there though its canary had been given up: its sweeps are not over yet.
+    pub(super) fn rise(&mut self, key: VariantKey) {
+        let variant = &self.variants[&key];
+        let canary = variant.after.and_then(|key| self.variants.get(&key));
+        if canary.is_none_or(|canary| canary.trouble.quarantined.is_none()) {
+            return;
+        }
+        let wanting: BTreeSet<_> = variant.cells.values().flat_map(|c| c.wants.iter().copied()).collect();
+        for sweep in self.sweeps.values_mut().filter(|s| !s.halted && wanting.contains(&s.no)) {
+            sweep.told = false;
+        }
+        self.unsettled = true;
+    }
+
+    /// Variants of a canary's model are looked at anew with it.
+    pub(super) fn mark_gated(&mut self, canary: VariantKey) {
+        if let Some(gated) = self.gated.get(&canary) {
+            gated.iter().for_each(|key| self.index.mark(*key));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use super::super::*;
+    use espalier_proto::ids::Digest;
+
+    /// Three variants of one cell behind the canary `variant(9)`.
+    fn guarded() -> Submission {
+        let mut submission = grid(&[1, 1, 1]);
+        submission.variants.iter_mut().for_each(|v| v.after = Some(variant(9)));
+        let canary = VariantPlan {
+            key: variant(9),
+            cost: 1,
+            wanted_alone: true,
+            cells: Vec::new(),
+            after: None,
+            ..submission.variants[0].clone()
+        };
+        submission.variants.push(canary);
+        submission
+    }
+
+    #[test]
+    fn nothing_of_a_model_is_begun_before_its_canary_has_passed_and_then_everything_at_once() {
+        let mut story = Story::of(guarded());
+        let canary = story.given(1);
+        assert_eq!((canary.variant, canary.variant_wanted), (variant(9), true));
+        assert_eq!(story.sync(2, vec![]), None);
+        let on = Wait::Canary { canary: variant(9) };
+        assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Waiting { on });
+        let passed = evaluating(&canary, &[], &[]);
+        story.sync(1, vec![passed]);
+        let verdict = Command::CanaryPassed { sweeps: vec![sweep()], canary: variant(9) };
+        assert!(story.commands.contains(&verdict), "{:?}", story.commands);
+        assert_ne!(story.given(2).variant, variant(9));
+    }
+
+    #[test]
+    fn a_canary_that_falls_takes_its_model_with_it_and_is_tried_again_when_asked() {
+        let mut story = Story::of(guarded());
+        let canary = story.given(1);
+        let code = espalier_proto::records::FailureCode::NonFiniteWeights;
+        let fails = failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code);
+        story.sync(1, vec![fails]);
+        assert_eq!(story.schedule.explain(cell(2, 0)), Explanation::Quarantined(code));
+        let view = story.schedule.view().sweeps[&sweep()].clone();
+        assert!(view.over && !view.halted, "it stops its model's part, not the sweep");
+        assert_eq!(view.failed.len(), 4, "the canary and all three variants");
+        assert_eq!(story.sync(2, vec![]), None);
+        let keys: Vec<Digest> = vec![cell(1, 0).0];
+        let again = story.event(Event::Retry { sweep: sweep(), keys });
+        let order = &answer_to(&again, 2).expect("its call is open")[0];
+        assert_eq!(order.variant, variant(9), "by whatever of its model is asked for");
+    }
+
+    #[test]
+    fn a_canary_that_nobody_wants_any_more_holds_nobody_up() {
+        let mut story = Story::of(guarded());
+        let mut other = grid(&[1]);
+        other.sweep = "other".parse().unwrap();
+        story.event(Event::Submit(Box::new(other)));
+        story.event(Event::Cancel(sweep()));
+        assert_eq!(story.given(1).variant, variant(0));
+    }
+}

@@ -1,0 +1,98 @@
+//! Which models a canary goes ahead of, and what it does: one variant's first block is pruned, and one micro-batch of every task is scored.
+//!
+//! In: a resolved sweep and what is committed of it. Out: plans for the schedule, orders for workers. A model with few variants left needs
+//! none: its first shards show the same. Nor does one of which something pruned is in the bucket.
+
+use crate::records::Present;
+use crate::schedule::{Needs, Order, VariantPlan};
+use espalier_proto::ids::{InputsDigest, VariantKey};
+use espalier_proto::keys::{canary_key, variant_key};
+use espalier_proto::messages as m;
+use espalier_proto::methods::DENSE;
+use espalier_proto::recipe::VariantSpec;
+use espalier_proto::sweep::ResolvedSweep;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// So many variants of a model are to be done where a canary pays.
+pub const LEAST_VARIANTS: usize = 8;
+
+/// A model's canary.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// The variant of which a block is pruned.
+    pub spec: VariantSpec,
+    /// The model's folder.
+    pub folder: String,
+    /// What is scored.
+    pub inputs: BTreeSet<InputsDigest>,
+    /// The variants that wait for it.
+    pub variants: BTreeSet<VariantKey>,
+}
+
+impl Canary {
+    /// What a worker is told.
+    pub fn order(&self, order: &Order, lease_s: u32) -> m::ShardOrder {
+        m::ShardOrder {
+            attempt: order.attempt.to_string(),
+            variant_json: serde_json::to_string(&self.spec)
+                .expect("a spec has string keys and finite numbers"),
+            model_folder: self.folder.clone(),
+            cells: Vec::new(),
+            lease_s,
+            variant_wanted: order.variant_wanted,
+            canary: Some(m::CanaryOrder {
+                inputs_digests: self.inputs.iter().map(ToString::to_string).collect(),
+            }),
+        }
+    }
+}
+
+/// The canaries of a sweep's models, by their keys.
+pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
+    let mut found: BTreeMap<VariantKey, Canary> = BTreeMap::new();
+    for variant in &sweep.variants {
+        let folder = || sweep.models.iter().find(|m| m.id == variant.model).map(|m| m.folder.clone());
+        let canary = found.entry(canary_key(&variant.spec)).or_insert_with(|| Canary {
+            spec: variant.spec.clone(),
+            folder: folder().unwrap_or_default(),
+            inputs: BTreeSet::new(),
+            variants: BTreeSet::new(),
+        });
+        canary.variants.insert(variant.key);
+        // One that reads calibration tries most.
+        if canary.spec.method == DENSE
+            || (canary.spec.calibration.is_none() && variant.spec.calibration.is_some())
+        {
+            canary.spec = variant.spec.clone();
+        }
+        let cells = sweep.cells.iter().filter(|cell| cell.variant == variant.key);
+        canary.inputs.extend(cells.map(|cell| cell.inputs));
+    }
+    found
+}
+
+/// Adds canaries to the plans of a sweep whose models are worth one.
+pub fn guard(sweep: &ResolvedSweep, there: &Present, plans: &mut Vec<VariantPlan>) {
+    let made = sweep.variants.iter().filter(|v| v.spec.method != DENSE && there.variants.contains(&v.key));
+    let proven: BTreeSet<VariantKey> = made.map(|v| canary_key(&v.spec)).collect();
+    for (key, canary) in canaries(sweep) {
+        let left = |plan: &VariantPlan| {
+            let open = plan.cells.iter().any(|c| !there.cells.contains(&c.key));
+            let pruned = there.variants.contains(&plan.key);
+            canary.variants.contains(&plan.key) && !pruned && (open || plan.wanted_alone)
+        };
+        let waiting: Vec<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
+        if waiting.len() < LEAST_VARIANTS || proven.contains(&key) {
+            continue;
+        }
+        let of_spec = variant_key(&canary.spec);
+        let guarded = |plan: &&VariantPlan| waiting.contains(&plan.key);
+        let model = plans.iter().filter(guarded);
+        let Some(first) = model.clone().max_by_key(|plan| plan.key == of_spec) else { continue };
+        let memory = model.clone().map(|plan| plan.needs.memory).max().unwrap_or(0);
+        let needs = Needs { memory, ..first.needs.clone() };
+        let cost = model.map(|plan| plan.cost).max().unwrap_or(0) / 10;
+        plans.iter_mut().filter(|plan| waiting.contains(&plan.key)).for_each(|plan| plan.after = Some(key));
+        plans.push(VariantPlan { key, needs, cost, wanted_alone: true, cells: Vec::new(), after: None });
+    }
+}
