@@ -3,7 +3,7 @@
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{AttemptId, CellKey, Digest, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::{Inputs, Windows};
-use espalier_proto::keys::{cell_key, variant_key};
+use espalier_proto::keys::{canary_key, cell_key, variant_key};
 use espalier_proto::messages as m;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::{Backend, Dtype, Pattern, VariantSpec};
@@ -214,8 +214,9 @@ impl Wire {
 /// What a worker says of an order that it has taken.
 pub(crate) fn report(order: &m::ShardOrder, phase: m::Phase) -> m::ShardReport {
     let spec: VariantSpec = serde_json::from_str(&order.variant_json).unwrap();
+    let key = if order.canary.is_some() { canary_key(&spec) } else { variant_key(&spec) };
     m::ShardReport {
-        variant_key: variant_key(&spec).to_string(),
+        variant_key: key.to_string(),
         attempt: order.attempt.clone(),
         phase: phase.into(),
         ..Default::default()
@@ -237,7 +238,7 @@ pub(crate) struct Habits {
 pub(crate) async fn work(url: &str, id: &str, habits: &Habits) {
     let mut wire = Wire::connect(url, id).await;
     let mut held: BTreeMap<String, m::ShardReport> = BTreeMap::new();
-    let mut specs: BTreeMap<String, String> = BTreeMap::new();
+    let mut specs: BTreeMap<String, m::ShardOrder> = BTreeMap::new();
     loop {
         let Ok(answer) = wire.sync(held.values().cloned().collect()).await else {
             return;
@@ -250,8 +251,9 @@ pub(crate) async fn work(url: &str, id: &str, habits: &Habits) {
         }
         for order in &answer.shards {
             // What is held is not described again.
-            let json = specs.entry(order.attempt.clone()).or_insert_with(|| order.variant_json.clone());
-            let order = &m::ShardOrder { variant_json: json.clone(), ..order.clone() };
+            let known = specs.entry(order.attempt.clone()).or_insert_with(|| order.clone());
+            let (variant_json, canary) = (known.variant_json.clone(), known.canary.clone());
+            let order = &m::ShardOrder { variant_json, canary, ..order.clone() };
             if let Some(path) = habits.dies_once.as_ref().filter(|p| !p.exists()) {
                 std::fs::write(path, "").unwrap();
                 std::process::exit(1);
@@ -265,6 +267,11 @@ pub(crate) async fn work(url: &str, id: &str, habits: &Habits) {
 
 async fn advance(bucket: &Bucket, order: &m::ShardOrder, state: &mut m::ShardReport, habits: &Habits) {
     let spec: VariantSpec = serde_json::from_str(&order.variant_json).unwrap();
+    if order.canary.is_some() {
+        state.variant_done = true;
+        state.phase = m::Phase::Finished.into();
+        return;
+    }
     if !state.variant_done {
         commit_variant(bucket, &spec, &order.attempt).await;
         state.variant_done = true;
