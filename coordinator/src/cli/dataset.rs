@@ -16,11 +16,10 @@ pub fn recognise(said: &str, hub: &HubCache) -> Result<String, Failure> {
     let (folder, files) = if data.starts_with('/') {
         let folder = PathBuf::from(&data);
         let mut files = Vec::new();
-        let found = match folder.is_file() {
-            true => Ok(files.push(folder.clone())),
-            false => walk(&folder, &mut files, 3),
-        };
-        found.map_err(|source| Failure::NotFound {
+        if folder.is_file() {
+            return one_set(said, &folder, vec![folder.clone()]).map(|name| format!("{name}={data}"));
+        }
+        walk(&folder, &mut files, 3).map_err(|source| Failure::NotFound {
             message: format!("--dataset: {} cannot be read: {source}", folder.display()),
         })?;
         (folder, files)

@@ -58,7 +58,9 @@ impl Drawing {
     /// A value that finds no place of its own near its mark: where a line to it is short and crosses little.
     fn led(&mut self, class: &str, (x, y): (f64, f64), text: &str, bounds: Area) {
         let width = text_width(class, text);
-        let mut best: Option<(f64, (f64, f64), (f64, f64))> = None;
+        /// What it costs, where the text's baseline is, and where its leader ends.
+        type Place = (f64, (f64, f64), (f64, f64));
+        let mut best: Option<Place> = None;
         for reach in REACH {
             for k in 0..DIRECTIONS {
                 let (sin, cos) = (f64::from(k) * std::f64::consts::TAU / f64::from(DIRECTIONS)).sin_cos();
@@ -104,15 +106,13 @@ impl Drawing {
     }
 
     fn is_free(&self, area: &Area, bounds: Area) -> bool {
-        let open = |t: &&Area| t.meets(area);
-        let led = |(a, b): &&((f64, f64), (f64, f64))| {
-            (0..=12)
-                .map(|k| f64::from(k) / 12.0)
-                .any(|t| Area::around(a.0 + (b.0 - a.0) * t, a.1 + (b.1 - a.1) * t, 1.0, 1.0).meets(area))
+        let led = |(from, to): &((f64, f64), (f64, f64))| {
+            (0..=12).map(|k| f64::from(k) / 12.0).any(|t| {
+                let at = (from.0 + (to.0 - from.0) * t, from.1 + (to.1 - from.1) * t);
+                Area::around(at.0, at.1, 1.0, 1.0).meets(area)
+            })
         };
-        bounds.holds(area)
-            && !self.taken.iter().chain(&self.texts).any(|t| open(&t))
-            && !self.led.iter().any(|l| led(&l))
+        bounds.holds(area) && !self.taken.iter().any(|t| t.meets(area)) && !self.led.iter().any(led)
     }
 
     /// True if nobody would take the text for another mark's.
