@@ -181,6 +181,7 @@ impl Drawing {
     /// A text at a place that is the drawing's own to keep free.
     pub fn text(&mut self, class: &str, anchor: Anchor, at: (f64, f64), text: &str) {
         let area = Self::area(class, anchor, at, text);
+        self.taken.push(area);
         self.texts.push(area);
         self.write(class, anchor, at, text);
     }
