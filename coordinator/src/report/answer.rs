@@ -1,8 +1,8 @@
 //! The answer in words: how much of a model each recipe prunes away before it stops reasoning. Every number in a sentence is
 //! computed from the table, and nothing is said where a number that it needs is missing.
 
-use super::numbers::{percent, significant, value};
-use super::view::{Column, Family, Setting, View};
+use super::numbers::{significant, value};
+use super::view::{Column, Family, Pair, Setting, View};
 use crate::merge::table::{Status, Table};
 
 /// A loss of accuracy, in points, that still counts as staying with the dense model.
@@ -103,13 +103,13 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
         let (first, a) = &curve[0];
         let tail = match curve.len() {
             1 => String::new(),
-            _ => format!(", and to {} % at {}", value("acc", *least), percent(sparsest.target)),
+            _ => format!(", and to {} % at {}", value("acc", *least), sparsest.at()),
         };
         return format!(
             "With {recipe}, mean accuracy over {over} falls from {} % dense to {} % already at {} sparsity{tail}.{guess}",
             value("acc", dense),
             value("acc", *a),
-            percent(first.target)
+            first.at()
         );
     }
     let (last, a) = &curve[kept - 1];
@@ -118,7 +118,7 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
         true => ", the sparsest measured".to_owned(),
         false => {
             let (next, b) = &curve[kept];
-            format!("; at {} it is {} %", percent(next.target), value("acc", *b))
+            format!("; at {} it is {} %", next.at(), value("acc", *b))
         }
     };
     let kept = match worst > 0.0 {
@@ -129,7 +129,7 @@ fn by_accuracy(view: &View, recipe: &str, columns: &[Column]) -> String {
     format!(
         "With {recipe}, mean accuracy over {over} {kept} ({} %) up to {} sparsity ({} %){tail}.{guess}",
         value("acc", dense),
-        percent(last.target),
+        last.at(),
         value("acc", *a)
     )
 }
@@ -145,7 +145,7 @@ fn by_perplexity(view: &View, recipe: &str) -> String {
         return String::new();
     };
     let steps: Vec<String> =
-        curve.iter().map(|(s, ppl)| format!("{} at {}", significant(*ppl, 4), percent(s.target))).collect();
+        curve.iter().map(|(s, ppl)| format!("{} at {}", significant(*ppl, 4), s.at())).collect();
     if steps.is_empty() {
         return String::new();
     }
@@ -157,21 +157,26 @@ fn by_perplexity(view: &View, recipe: &str) -> String {
     )
 }
 
-fn structured(view: &View, pair: &[&Setting], columns: &[Column]) -> Option<String> {
+/// `wanda 2:4, mean accuracy: 73.10 % at perplexity 4.766, beside 74.60 % at perplexity 4.581 (unstructured 50 %).`
+fn structured(view: &View, pair: &Pair, columns: &[Column]) -> Option<String> {
     let first = view.columns(Family::Perplexity).into_iter().next();
-    let parts: Option<Vec<String>> = pair
+    let said = |setting: &Setting| {
+        let accuracy = accuracy(view, Some(setting), columns).map(|a| format!("{} %", value("acc", a)));
+        let perplexity = first
+            .as_ref()
+            .and_then(|c| view.mean_of(setting, c))
+            .map(|p| format!("perplexity {}", significant(p, 4)));
+        let said: Vec<String> = accuracy.into_iter().chain(perplexity).collect();
+        (!said.is_empty()).then(|| said.join(" at "))
+    };
+    let beside: Option<Vec<String>> = pair
+        .beside
         .iter()
-        .map(|s| {
-            let accuracy = accuracy(view, Some(s), columns).map(|a| format!("{} %", value("acc", a)));
-            let perplexity = first
-                .as_ref()
-                .and_then(|c| view.mean_of(s, c))
-                .map(|p| format!("perplexity {}", significant(p, 4)));
-            let said: Vec<String> = accuracy.into_iter().chain(perplexity).collect();
-            let name = if s.structured { s.sparsity } else { "unstructured" };
-            (!said.is_empty()).then(|| format!("{name} {}", said.join(" at ")))
-        })
+        .map(|s| Some(format!("{} (unstructured {})", said(s)?, s.sparsity_label())))
         .collect();
+    let beside = beside?.join(" and ");
     let what = if columns.is_empty() { "" } else { ", mean accuracy" };
-    Some(format!("{} at {}{what}: {}.", pair[0].recipe, percent(pair[0].target), parts?.join(", ")))
+    let of = |s: &&Setting| Some(format!("{} {}{what}: {}", s.recipe, s.at(), said(s)?));
+    let own: Option<Vec<String>> = pair.structured.iter().map(of).collect();
+    Some(format!("{}, beside {beside}.", own?.join("; ")))
 }

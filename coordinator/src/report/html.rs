@@ -33,7 +33,7 @@ const NOTES: &[(&str, &str)] = &[
     ),
     (
         "Sparsity",
-        "The share of prunable weights that a recipe asks to prune; zeros is the share that came out over all linear layers. N:M prunes N in every aligned group of M input columns.",
+        "The share of prunable weights that a recipe asks to prune; zeros is the share that came out over all linear layers. N:M prunes N in every aligned group of M input columns. Marks of several recipes at one sparsity stand side by side, so that each can be seen.",
     ),
 ];
 
@@ -147,12 +147,15 @@ impl Page {
             ("Macro-F1", Section::F1, Family::F1),
         ];
         for (title, section, family) in sections {
-            let Some(sheet) = tables::by_task(view, family) else {
+            let sheets = tables::by_task(view, family);
+            if sheets.is_empty() {
                 continue;
-            };
+            }
             self.add(format_args!("<h3>{title}: {name}</h3>\n"));
             self.panels("panels", &figures(view, section));
-            self.sheet(&sheet, "numbers");
+            for sheet in sheets {
+                self.sheet(&sheet, "numbers");
+            }
         }
         let pairs = tables::structured(view);
         if !pairs.is_empty() {
@@ -203,7 +206,13 @@ impl Page {
             }
         };
         use super::charts::svg::Shape;
-        add(view.settings.iter().any(|s| s.structured), "mark ink", "", Shape::Diamond, "N:M (structured)");
+        add(
+            view.settings.iter().any(|s| s.structured),
+            "mark hollow ink",
+            "",
+            Shape::Circle,
+            "hollow: N:M (structured)",
+        );
         add(
             view.settings.iter().any(|s| s.variants.len() > 1),
             "dot ink",

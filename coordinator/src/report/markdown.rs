@@ -21,8 +21,9 @@ pub fn results(table: &Table) -> String {
         for (title, family) in
             [("Perplexity", Family::Perplexity), ("Accuracy", Family::Accuracy), ("Macro-F1", Family::F1)]
         {
-            if let Some(table) = tables::by_task(view, family) {
-                text += &sheet(&Sheet { title: title.to_owned(), ..table });
+            for table in tables::by_task(view, family) {
+                let title = format!("{title} {}", table.title);
+                text += &sheet(&Sheet { title: title.trim().to_owned(), ..table });
             }
         }
         for pair in tables::structured(view) {
@@ -31,9 +32,11 @@ pub fn results(table: &Table) -> String {
         }
     }
     if let Some(holes) = tables::holes(table) {
-        text += &sheet(&Sheet { title: "Not measured, failed, collapsed".to_owned(), ..holes });
+        text += "\n## Not measured, failed, collapsed\n";
+        text += &sheet(&holes);
     }
-    text += &sheet(&Sheet { title: "Tasks".to_owned(), ..tables::tasks(table) });
+    text += "\n## Tasks\n";
+    text += &sheet(&tables::tasks(table));
     text
 }
 

@@ -2,7 +2,7 @@
 
 use super::answer;
 use super::numbers;
-use super::view::{Column, Family, KINDS, Setting, View, colour};
+use super::view::{Column, Family, KINDS, Pair, Setting, View, colour};
 use crate::merge::statistics::{Estimate, mean};
 use crate::merge::table::{Row, Status, Table};
 
@@ -97,25 +97,40 @@ fn measured(view: &View, setting: &Setting) -> Entry {
     pieces.into_iter().take(if same { 1 } else { usize::MAX }).flat_map(plain).collect()
 }
 
-/// Perplexity, accuracy or F1 by task and sparsity.
-pub fn by_task(view: &View, family: Family) -> Option<Sheet> {
+/// So many columns of numbers stand on a page without scrolling.
+const WIDEST: usize = 6;
+
+/// Perplexity, accuracy or F1 by task and sparsity: one sheet, or one a metric where one would be too wide.
+pub fn by_task(view: &View, family: Family) -> Vec<Sheet> {
     let columns = view.columns(family);
-    if columns.is_empty() {
-        return None;
+    if columns.len() <= WIDEST {
+        let sheet = (!columns.is_empty()).then(|| columns_sheet(view, family, "", &columns));
+        return sheet.into_iter().collect();
     }
+    let mut metrics: Vec<&str> = Vec::new();
+    for column in &columns {
+        if !metrics.contains(&column.metric.as_str()) {
+            metrics.push(&column.metric);
+        }
+    }
+    let of = |metric: &str| columns.iter().filter(|c| c.metric == metric).cloned().collect::<Vec<_>>();
+    metrics.iter().map(|metric| columns_sheet(view, family, metric, &of(metric))).collect()
+}
+
+fn columns_sheet(view: &View, family: Family, title: &str, columns: &[Column]) -> Sheet {
     let note = match family {
         Family::Perplexity => "Less is better. Small: 95 % interval.",
         Family::Accuracy => "Percent. Small: 95 % interval (Wilson).",
         Family::F1 => "Macro-F1 over option positions, percent. Small: 95 % interval (bootstrap).",
     };
-    let mut sheet = Sheet::new("", note, &["variant", "zeros"]);
+    let mut sheet = Sheet::new(title, note, &["variant", "zeros"]);
     sheet.head.extend(columns.iter().map(|c| view.heading(c)));
     for setting in view.every() {
         let mut row = vec![plain(setting.label()), measured(view, setting)];
         row.extend(columns.iter().map(|c| entry(view, setting, c)));
         sheet.rows.push((colour(setting.method), row));
     }
-    Some(sheet)
+    sheet
 }
 
 /// Mean accuracy by kind of reasoning.
@@ -167,13 +182,12 @@ fn kind_entry(view: &View, setting: &Setting, columns: &[Column]) -> Entry {
     seeds(view, setting, found.iter().map(one).collect(), over_seeds)
 }
 
-/// N:M beside unstructured pruning of equal target, a sheet for each recipe and target that has both.
+/// N:M beside unstructured pruning, a sheet for each recipe and target of N:M.
 pub fn structured(view: &View) -> Vec<Sheet> {
     let families = [(Family::Perplexity, ""), (Family::Accuracy, "accuracy, %"), (Family::F1, "macro-F1, %")];
-    let sheet = |pair: Vec<&Setting>| {
-        let title = format!("{} at {}", pair[0].recipe, numbers::percent(pair[0].target));
-        let mut sheet = Sheet::new(&title, "Small: 95 % interval.", &["metric"]);
-        let settings: Vec<&Setting> = view.dense.iter().chain(pair.iter().copied()).collect();
+    let sheet = |pair: Pair| {
+        let mut sheet = Sheet::new(&pair.title(), "Small: 95 % interval.", &["metric"]);
+        let settings: Vec<&Setting> = view.dense.iter().chain(pair.settings()).collect();
         sheet.head.extend(settings.iter().map(|s| match (s.structured, s.target == 0.0) {
             (true, _) => s.sparsity.to_owned(),
             (false, true) => s.recipe.clone(),

@@ -33,6 +33,19 @@ impl Setting<'_> {
         }
     }
 
+    /// How sparse, in a sentence: `50 %`, `2:4`; where the recipe leaves layers out, with the share of all that it comes to.
+    pub fn at(&self) -> String {
+        let asked = match self.sparsity.split_once(':').map(|(n, m)| (n.parse::<f64>(), m.parse::<f64>())) {
+            Some((Ok(n), Ok(m))) => n / m,
+            _ => self.sparsity.parse().unwrap_or(self.target),
+        };
+        let label = self.sparsity_label();
+        match (asked - self.target).abs() < 1e-9 {
+            true => label,
+            false => format!("{label} ({} of all)", super::numbers::percent(self.target)),
+        }
+    }
+
     /// `wanda 20 %`, `dense`.
     pub fn label(&self) -> String {
         if self.target == 0.0 {
@@ -232,21 +245,57 @@ impl<'a> View<'a> {
         self.rows(setting, column).iter().flatten().any(|row| row.status == Status::Collapsed)
     }
 
-    /// N:M settings with the unstructured settings of equal target that belong beside them, by recipe and target.
-    pub fn structured_pairs(&self) -> Vec<Vec<&Setting<'a>>> {
-        let mut groups: Vec<Vec<&Setting<'a>>> = Vec::new();
+    /// N:M settings beside the recipe's unstructured settings of equal target; where there is none, beside the nearest below
+    /// and above.
+    pub fn structured_pairs(&self) -> Vec<Pair<'_, 'a>> {
+        let mut pairs: Vec<Pair> = Vec::new();
         for setting in self.settings.iter().filter(|s| s.structured) {
-            let same = |s: &Setting| s.recipe == setting.recipe && (s.target - setting.target).abs() < 1e-9;
-            if groups.iter().any(|group| same(group[0])) {
+            let same = |s: &Setting| (s.target - setting.target).abs() < 1e-9;
+            if pairs.iter().any(|p| p.recipe() == setting.recipe && same(p.structured[0])) {
                 continue;
             }
-            let (nm, free): (Vec<_>, Vec<_>) =
-                self.settings.iter().filter(|s| same(s)).partition(|s| s.structured);
-            if !free.is_empty() {
-                groups.push(free.into_iter().chain(nm).collect());
+            let (structured, free): (Vec<_>, Vec<_>) =
+                self.settings.iter().filter(|s| s.recipe == setting.recipe).partition(|s| s.structured);
+            let by_target = |a: &&&Setting, b: &&&Setting| a.target.total_cmp(&b.target);
+            let mut beside: Vec<&Setting> = free.iter().copied().filter(|s| same(s)).collect();
+            if beside.is_empty() {
+                let below = free.iter().filter(|s| s.target < setting.target).max_by(by_target);
+                let above = free.iter().filter(|s| s.target > setting.target).min_by(by_target);
+                beside = below.into_iter().chain(above).copied().collect();
+            }
+            if !beside.is_empty() {
+                let structured = structured.into_iter().filter(|s| same(s)).collect();
+                pairs.push(Pair { beside, structured });
             }
         }
-        groups
+        pairs
+    }
+}
+
+/// N:M settings of one recipe and target, with the unstructured settings of that recipe that they are held against.
+#[derive(Clone, Debug)]
+pub struct Pair<'v, 'a> {
+    /// Unstructured; at least one.
+    pub beside: Vec<&'v Setting<'a>>,
+    /// N:M; at least one.
+    pub structured: Vec<&'v Setting<'a>>,
+}
+
+impl<'v, 'a> Pair<'v, 'a> {
+    /// Their recipe.
+    pub fn recipe(&self) -> &'v str {
+        &self.structured[0].recipe
+    }
+
+    /// Unstructured ones, then N:M.
+    pub fn settings(&self) -> impl Iterator<Item = &'v Setting<'a>> {
+        self.beside.iter().chain(&self.structured).copied()
+    }
+
+    /// `wanda: 2:4 beside unstructured 40 %, 60 %`.
+    pub fn title(&self) -> String {
+        let names = |of: &[&Setting]| of.iter().map(|s| s.sparsity_label()).collect::<Vec<_>>().join(", ");
+        format!("{}: {} beside unstructured {}", self.recipe(), names(&self.structured), names(&self.beside))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A panel of curves over sparsity: every recipe of a model from the dense point on, N:M as marks of their own.
+//! A panel of curves over sparsity: every recipe of a model from the dense point on, N:M as hollow marks beside it.
 
 use super::axis::{Axis, Scale};
 use super::svg::{Anchor, Area, Drawing, Shape, WIDTH, dash, shape};
@@ -130,8 +130,7 @@ impl Panel<'_> {
                 drawing.path(&format!("curve {} dash{}", colour(method), dash(nth)), &run);
             }
             for point in &points {
-                let kind = if point.setting.structured { Shape::Diamond } else { shape(nth) };
-                self.point(drawing, point, kind, y, &mut labels);
+                self.point(drawing, point, shape(nth), y, &mut labels);
                 words.push(self.say(point));
             }
         }
@@ -143,8 +142,11 @@ impl Panel<'_> {
             drawing.label(&class, at, &text, bounds);
         }
         if let Some((value, name)) = &self.reference {
-            let at = (RIGHT - super::svg::text_width("tick", name) / 2.0, y.place(*value));
-            drawing.caption("tick", at, name, bounds);
+            let half = super::svg::text_width("tick", name) / 2.0;
+            // Along the line, from its end on: somewhere there is a free place.
+            let along = (0..).map(|k| RIGHT - half - f64::from(k) * 12.0).take_while(|x| *x > LEFT + half);
+            let places: Vec<(f64, f64)> = along.map(|x| (x, y.place(*value))).collect();
+            drawing.caption("tick", &places, name, bounds);
             words.push(name.clone());
         }
         words.join("; ")
@@ -175,7 +177,8 @@ impl Panel<'_> {
         }
         if let Some(mean) = point.mean() {
             let at = (point.x, y.place(mean));
-            drawing.mark(&format!("mark {class}"), kind, at);
+            let hollow = if point.setting.structured { " hollow" } else { "" };
+            drawing.mark(&format!("mark{hollow} {class}"), kind, at);
             let text = match point.setting.structured {
                 true => format!("{}: {}", point.setting.sparsity, (self.mark)(mean)),
                 false => (self.mark)(mean),

@@ -43,9 +43,11 @@ impl Drawing {
         }
     }
 
-    /// A name near a point that is no mark's, such as of a line across; left out where there is no free place.
-    pub fn caption(&mut self, class: &str, (x, y): (f64, f64), text: &str, bounds: Area) {
-        let places = NEAR.iter().map(|&(anchor, dx, dy)| (anchor, (x + dx, y + dy)));
+    /// A name near one of these points, which are no mark's, such as of a line across: where it crosses least, the earlier
+    /// point the better; left out where there is no free place.
+    pub fn caption(&mut self, class: &str, points: &[(f64, f64)], text: &str, bounds: Area) {
+        let near = |&(x, y): &(f64, f64)| NEAR.map(|(anchor, dx, dy)| (anchor, (x + dx, y + dy)));
+        let places = points.iter().flat_map(near);
         let free = places
             .map(|(anchor, at)| (anchor, at, Self::area(class, anchor, at, text)))
             .filter(|(.., area)| self.is_free(area, bounds))

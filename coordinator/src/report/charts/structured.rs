@@ -1,15 +1,15 @@
-//! N:M against unstructured pruning at equal target sparsity: bars by task.
+//! N:M against unstructured pruning: bars by task.
 
 use super::bars::{Bar, Group, draw as draw_bars};
 use super::{Figure, slug};
 use crate::report::numbers;
-use crate::report::view::{Column, Family, Setting, View, colour};
+use crate::report::view::{Column, Family, Pair, View, colour};
 
-/// For each recipe and target that has both: accuracies, and perplexities on an axis of their own.
+/// For each recipe and target of N:M: accuracies, and perplexities on an axis of their own.
 pub fn draw(view: &View) -> Vec<Figure> {
     let mut figures = Vec::new();
     for pair in view.structured_pairs() {
-        let what = format!("{} at {}", pair[0].recipe, numbers::percent(pair[0].target));
+        let what = pair.title();
         let accuracies: Vec<Column> =
             view.columns(Family::Accuracy).into_iter().filter(|c| c.metric == "acc").collect();
         let panels = [
@@ -30,8 +30,8 @@ pub fn draw(view: &View) -> Vec<Figure> {
     figures
 }
 
-fn group(view: &View, column: &Column, pair: &[&Setting]) -> Group {
-    let bars = view.dense.iter().chain(pair.iter().copied()).map(|setting| {
+fn group(view: &View, column: &Column, pair: &Pair) -> Group {
+    let bars = view.dense.iter().chain(pair.settings()).map(|setting| {
         let estimates = view.estimates(setting, column);
         let value = view.mean_of(setting, column);
         let interval = match estimates[..] {

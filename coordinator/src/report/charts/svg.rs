@@ -146,7 +146,6 @@ impl Drawing {
                 y - 3.3
             )),
             Shape::Triangle => self.polygon(class, &[(x, y - 4.6), (x + 4.4, y + 3.2), (x - 4.4, y + 3.2)]),
-            Shape::Diamond => self.polygon(class, &[(x, y - 5.4), (x + 5.4, y), (x, y + 5.4), (x - 5.4, y)]),
             Shape::Down => self.polygon(class, &[(x, y + 4.6), (x + 4.4, y - 3.2), (x - 4.4, y - 3.2)]),
             Shape::Pentagon => self.polygon(class, &around((x, y), 5, |_| 4.6)),
             Shape::Star => self.polygon(class, &around((x, y), 10, |k| if k % 2 == 0 { 5.8 } else { 2.6 })),
@@ -232,7 +231,7 @@ impl Drawing {
     }
 }
 
-/// The shape of a mark: circles and their kin are unstructured recipes, the diamond is N:M, the cross a missing number.
+/// The shape of a mark: one a recipe (filled: unstructured; hollow: N:M), the cross a missing number, the dot a seed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Shape {
@@ -242,7 +241,6 @@ pub enum Shape {
     Down,
     Pentagon,
     Star,
-    Diamond,
     Cross,
     Dot,
 }
