@@ -7,21 +7,19 @@
 use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
+use super::submit::Defaults;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
 use super::uploads::Uploads;
 use super::watched::Probed;
 use super::worker_api;
 use crate::clock::{self, Stopwatch};
-use crate::inputs::sources::HubCache;
 use crate::records::present;
 use crate::schedule::{Event, Millis, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
 use espalier_proto::protocol;
-use espalier_proto::recipe::Backend;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -32,19 +30,6 @@ const LOOK: Duration = Duration::from_millis(200);
 
 const fn millis(duration: Duration) -> Millis {
     Millis(duration.as_millis() as u64)
-}
-
-/// What submissions are resolved with.
-#[derive(Clone, Debug)]
-pub struct Defaults {
-    /// What `backend: auto` is; `None`: what all connected workers are.
-    pub backend: Option<Backend>,
-    /// The Hugging Face cache of this host.
-    pub hub: HubCache,
-    /// A folder that remembers digests of model files.
-    pub digests: Option<PathBuf>,
-    /// Silence after which a worker's shards may be given to others; more than [`protocol::RECONCILE`].
-    pub lease: Duration,
 }
 
 /// Why a coordinator ended.

@@ -266,15 +266,15 @@ impl Driver {
 
     fn keep_failure(&mut self, worker: &WorkerId, attempt: AttemptId, fault: Fault) {
         let fingerprint = self.known.get(worker).map(|f| f.fingerprint.clone()).unwrap_or_default();
-        let (key, code, message) = (fault.key, fault.code.as_str(), &fault.message);
+        let (key, code, why) = (fault.key, fault.code.as_str(), &fault.message);
         match fault.code {
             // Asked to leave: nobody's failure.
-            FailureCode::Preempted => tracing::debug!(%key, %attempt, code, %message, "attempt given back"),
+            FailureCode::Preempted => tracing::debug!(%key, %attempt, code, %why, "attempt given back"),
             // No other attempt is made: what came of the run tells it.
             FailureCode::NonFiniteWeights | FailureCode::NonFiniteScores => {
-                tracing::info!(%key, %attempt, code, %message, "attempt failed");
+                tracing::info!(%key, %attempt, code, %why, "attempt failed");
             }
-            _ => tracing::warn!(%key, %attempt, code, %message, "attempt failed"),
+            _ => tracing::warn!(%key, %attempt, code, %why, "attempt failed"),
         }
         let record = FailureRecord {
             format: RECORD_FORMAT,

@@ -77,8 +77,8 @@ pub enum LocalError {
     },
     /// The sweep asks for what this machine lacks.
     #[error(
-        "the sweep asks for backend cuda, and the worker sees no GPU on this machine; run it where one is, say backend: cpu, or, \
-         where backend: auto was found to be cuda before, --update"
+        "backend cuda is asked for (by the sweep, or by --devices), and the worker sees no GPU on this machine; run it where one \
+         is, say backend: cpu and --devices cpu, or, where backend: auto was found to be cuda before, --update"
     )]
     NoGpu,
     /// This process cannot do what a coordinator must.

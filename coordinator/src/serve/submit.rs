@@ -1,6 +1,5 @@
 //! A sweep as a user sent it → resolved, its inputs and models in the bucket, queued. Nothing is queued if anything is wrong.
 
-use super::daemon::Defaults;
 use super::log;
 use super::refuse::Refusal;
 use super::sweeps::Sweeps;
@@ -20,6 +19,20 @@ use espalier_proto::sweep::ResolvedSweep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// What submissions are resolved with.
+#[derive(Clone, Debug)]
+pub struct Defaults {
+    /// What `backend: auto` is; `None`: what all connected workers are.
+    pub backend: Option<Backend>,
+    /// The Hugging Face cache of this host.
+    pub hub: HubCache,
+    /// A folder that remembers digests of model files.
+    pub digests: Option<PathBuf>,
+    /// Silence after which a worker's shards may be given to others; more than [`RECONCILE`](espalier_proto::protocol::RECONCILE).
+    pub lease: Duration,
+}
 
 /// Resolves and queues a sweep; `tell` hears what is being done. Gives the sweep.
 pub async fn submit(

@@ -1,14 +1,14 @@
 //! The gRPC service that users' commands call: messages → what is asked of [`Sweeps`], and back. Decides nothing.
 
 use super::canary::{Canary, canaries};
-use super::daemon::{self, Defaults};
+use super::daemon;
 use super::explain::explained;
 use super::log;
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
 use super::status::Status as Now;
-use super::submit::{self, only};
+use super::submit::{self, Defaults, only};
 use super::sweeps::{Shown, Sweeps, SweepsError};
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;

@@ -29,7 +29,7 @@ pub fn schema() -> Value {
                 "type": "integer", "minimum": 1, "maximum": 1024,
             },
             "tf32": {
-                "description": "On CUDA: products of float32 matrices in TF32; part of every key",
+                "description": "On CUDA: products of float32 matrices in TF32; part of every key. Without effect on CPU",
                 "type": "boolean",
             },
             "device_kind": {"description": "any, or a fingerprint: only such devices", "type": "string"},

@@ -16,6 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 
 /// What was saved while pruning failed is given this long to reach the bucket.
 const LAST_UPLOADS: Duration = Duration::from_secs(10);
@@ -96,7 +97,7 @@ impl Partials {
             let (sender, mut files) = mpsc::unbounded_channel::<Saved>();
             let (bucket, key) = (shard.bucket.clone(), shard.order.key);
             let (attempt, fingerprint) = (shard.order.attempt.clone(), shard.device.fingerprint.clone());
-            let task = tokio::spawn(async move {
+            let upload_all = async move {
                 while let Some(saved) = files.recv().await {
                     let blocks = (saved.from, saved.to);
                     let place = PartialPlace::new(attempt.clone(), blocks, &fingerprint);
@@ -105,8 +106,9 @@ impl Partials {
                         Err(why) => tracing::warn!(%attempt, why, "masks of finished blocks cannot be saved"),
                     }
                 }
-            });
-            (sender, task)
+            };
+            // Its lines belong to the attempt's span.
+            (sender, tokio::spawn(upload_all.in_current_span()))
         });
         // The task ends only when this sender does.
         let _ = sender.send(saved);
