@@ -17,8 +17,9 @@ if [ -n "${LIBTORCH:-}" ]; then
     exit 3
 fi
 
-driver=no
-if [ -e /proc/driver/nvidia/version ]; then driver=yes; fi
+# LIBTORCH_CUDA=yes or no: as for a machine with or without a driver, whatever this one has (an image is built elsewhere than it runs).
+driver=${LIBTORCH_CUDA:-no}
+if [ -z "${LIBTORCH_CUDA:-}" ] && [ -e /proc/driver/nvidia/version ]; then driver=yes; fi
 state="torch $version, NVIDIA driver: $driver"
 [ "$(cat .libtorch/state 2>/dev/null)" = "$state" ] && [ -e .libtorch/lib/libtorch_cpu.so ] && exit 0
 
