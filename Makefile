@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
+.PHONY: check-deploy help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -42,6 +42,16 @@ test-python: libtorch $(PYTHON) ## against the references: transformers, lm-eval
 	$(PYTHON) tests/goldens/make/make.py --check
 	$(PYTHON) examples/demo/check.py
 	$(PYTHON) tests/python/run.py target/debug
+
+DEPLOY_PYTHON = .venv-deploy/bin/python
+$(DEPLOY_PYTHON): deploy/check/requirements.txt
+	python3 -m venv .venv-deploy
+	.venv-deploy/bin/pip install --quiet --disable-pip-version-check -r deploy/check/requirements.txt
+	touch $(DEPLOY_PYTHON)
+
+check-deploy: libtorch $(DEPLOY_PYTHON) ## everything under deploy/ against schemas and the built binaries; planted faults are found
+	$(CARGO) build --quiet --workspace --bins
+	$(DEPLOY_PYTHON) deploy/check/check.py target/debug
 
 cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz
 	scripts/cuda-suite.sh
