@@ -6,7 +6,7 @@ import tempfile
 
 from render import name
 
-# Exit code 5 needs a coordinator whose bucket this worker cannot open: a store that it is told to trust nobody for.
+# Exit code 5 needs a coordinator over a store that this worker cannot open: images.sh brings it about.
 CASES = {
     2: (["--no-such-flag"], {}),
     3: (["--coordinator", "no such address"], {}),

@@ -140,6 +140,11 @@ coordinator=$(heard coordinator '"address": "[^"]+' | cut -d'"' -f4)
 start worker "${keys[@]}" ESPALIER_COORDINATOR="$coordinator" -- --http 127.0.0.1:0
 heard worker 'bucket is shared' > /dev/null
 
+# A store that cannot be opened: the exit code that a Job's policy (kubernetes/components/indexed-job) relies on.
+code=0
+env "${keys[@]}" AWS_CA_BUNDLE=/nowhere HOME="$work" "$bins/espalier-worker" --coordinator "$coordinator" > "$work/stranger.log" 2>&1 || code=$?
+[ $code = 5 ] || fail "a worker whose bucket cannot be opened ended with $code, expected 5"
+
 scoring=$PWD/tests/goldens/scoring
 cat > "$work/sweep.yaml" <<SWEEP
 name: images
