@@ -76,7 +76,7 @@ def everything(programs, rendered, running, ends):
     report("compose.yaml", compose.wrong(programs, running.http))
     scraped = metrics.scrape(running.http)
     report("alerts and dashboard", metrics.wrong(*metrics.load(), scraped))
-    report("promtool", metrics.promtool())
+    report("promtool", metrics.promtool(metrics.load()[1]))
     report("planted faults are found", planted.missed(programs, rendered, running.http, scraped, ends))
 
 

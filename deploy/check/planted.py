@@ -1,6 +1,7 @@
 """Plants one fault at a time and looks whether the check says so: a check that finds nothing may be one that looks at nothing."""
 
 import copy
+import shutil
 
 import agreement
 import exits
@@ -113,3 +114,6 @@ def missed_metrics(scraped):
     next(panel for panel in dashboard["panels"] if panel.get("targets"))["targets"][0]["expr"] = "espalier_wrokers"
     if not any("espalier_wrokers" in complaint for complaint in metrics.wrong(rules, dashboard, scraped)):
         yield "a panel on a metric that is not there"
+    next(panel for panel in dashboard["panels"] if panel.get("targets"))["targets"][0]["expr"] = "sum(espalier_workers"
+    if shutil.which("promtool") and not list(metrics.promtool(dashboard)):
+        yield "a panel that asks what cannot be read"
