@@ -1,10 +1,11 @@
 """Manifests and binaries agree: every argument, environment name, port, address and probe path of a container is one that its binary has."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from render import DEPLOY, containers, name, select
+from render import DEPLOY, containers, name, pods
 
 # What libraries read: named in the user's guide, and no option of ours.
 GUIDE = "".join((DEPLOY.parent / "docs" / f).read_text() for f in ("buckets.md", "cluster.md", "watching.md", "sweep-file.md"))
@@ -150,8 +151,24 @@ def monitors(objects, programs, running):
                     yield f"{name(object)}: url: {url.netloc} is no Service's port http"
                 if host[1:] != [object["metadata"]["namespace"], "svc"]:
                     yield f"{name(object)}: url: KEDA lives in another namespace: expected NAME.{object['metadata']['namespace']}.svc"
-                if url.path not in programs["espalier-coordinator"].paths and get(running["espalier-coordinator"] + url.path)[0] != 200:
-                    yield f"{name(object)}: url: the coordinator does not answer {url.path}"
+                yield from figure(object, trigger["metadata"]["valueLocation"], url.path, programs, running)
+
+
+def figure(object, location, path, programs, running):
+    """What a scaler reads is a number, and of the workers that it makes."""
+    from binaries import get
+
+    if path in programs["espalier-coordinator"].paths:
+        return
+    status, text = get(running["espalier-coordinator"] + path)
+    value = json.loads(text) if status == 200 else None
+    for part in location.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if not isinstance(value, int):
+        yield f"{name(object)}: the coordinator answers {path} with {status}, and there is no number {location} in {text!r}"
+    device = next((e["value"] for _, _, pod in pods([object]) for c in pod["containers"] for e in c["env"] if e["name"] == "ESPALIER_DEVICE"), "cpu")
+    if not device.startswith(location.rsplit(".", 1)[-1]):
+        yield f"{name(object)}: valueLocation: found {location}, its workers have the device {device}"
 
 
 def entry_points():

@@ -40,8 +40,15 @@ class Program:
         self.flags = {flag: bool(value) for flag, value in re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)(?:[ =](<))?", done.stdout, re.M)}
         self.variables = set(re.findall(r"\[env:\s*([A-Z0-9_]+)", done.stdout))
         self.paths = set()
+        # Its own table of exit codes, where its help has one.
+        table = done.stdout.partition("Exit codes:")[2]
+        self.exits = {int(code): what for code, what in re.findall(r"^ *(\d+) +(.*)$", "\n" + table, re.M)}
         self.pending = [entry for program, entry in pending if program == self.title]
         self.arrived = [entry for entry in self.pending if entry in self.flags or entry in self.variables]
+
+    def on_signal(self):
+        """The code with which it ends when it is told to leave: work may be left, if its help says so, else all is well."""
+        return next((code for code, what in self.exits.items() if what.startswith("left on a signal")), 0)
 
     def admit_pending(self):
         for entry in self.pending:

@@ -48,12 +48,13 @@ def main(folder):
     rendered = {title: render.render(kubectl, path) for title, path in render.overlays().items()}
     running = started(programs, rendered["base"])
     try:
-        everything(programs, rendered, running, exits.seen(folder / "espalier-worker"))
+        everything(programs, rendered, running, exits.seen(programs["espalier-worker"]))
     finally:
         took = running.end()
     grace = {agreement.image(c): p["terminationGracePeriodSeconds"] for *_, p, c in render.containers(rendered["base"])}
-    late = [f"{image}: exit {code} after {s:.1f} s of {grace[image]}" for image, (code, s) in took.items() if code or s > grace[image] / 2]
-    report("on SIGTERM both end with 0, in half of their grace period", late)
+    late = [f"{image}: exit {code} after {s:.1f} s of {grace[image]}" for image, (code, s) in took.items()
+            if code != programs[image].on_signal() or s > grace[image] / 2]
+    report("on SIGTERM both end as they say, in half of their grace period", late)
     for program in programs.values():
         if program.pending:
             print(f"PENDING {program.title} does not have yet: {' '.join(program.pending)}")

@@ -60,7 +60,7 @@ PLANTED = {
         ("overlays/elastic", lambda o: by(o, "ScaledJob", WORKER)["spec"]["triggers"][0]["metadata"].update(
             url=f"http://{COORDINATOR}.espalier.svc:7421/scales"), "agreement", "/scales"),
     "an exit code that no worker ends with":
-        ("overlays/fixed", lambda o: by(o, "Job", WORKER)["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"].append(9),
+        ("overlays/fixed", lambda o: by(o, "Job", WORKER)["spec"]["podFailurePolicy"]["rules"][2]["onExitCodes"]["values"].append(9),
          "exits", "never ended with 9"),
     "a setting that is not there":
         ("base", lambda o: container(o, WORKER)["envFrom"][0]["configMapRef"].update(name="espalier-old"), "references", "espalier-old"),
