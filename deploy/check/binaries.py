@@ -107,10 +107,10 @@ class Running:
         said = json.loads("".join([*lines, "}"]) if lines else "{}")
         if not said.get("http"):
             raise SystemExit(f"the coordinator does not say where it answers: {said}; {self._log('espalier-coordinator')}")
-        self.address, self.http["espalier-coordinator"] = said["address"], said["http"]
+        self.address, self.http["espalier-coordinator"] = here(said["address"]), here(said["http"])
         self._spawn("espalier-worker", programs, worker, ["--log", "info"], {"ESPALIER_COORDINATOR": self.address, **FAULT})
         self._until(lambda: "http://" in self._log("espalier-worker"), "the worker says where it answers")
-        self.http["espalier-worker"] = re.search(r"scrapers on (http://[0-9.:]+)", self._log("espalier-worker")).group(1)
+        self.http["espalier-worker"] = here(re.search(r"scrapers on (http://[0-9.:]+)", self._log("espalier-worker")).group(1))
         for image, base in self.http.items():
             self._until(lambda: get(base + "/readyz")[0] == 200, f"{image} is ready")
         self._sweep(programs["espalier-coordinator"].command[0])
@@ -166,5 +166,9 @@ class Running:
 
 
 def free(argument):
-    """A listening address of a container as one of this machine on any free port."""
-    return re.sub(r"0\.0\.0\.0:\d+", "127.0.0.1:0", argument)
+    """A listening address of a container on any free port; off loopback as there, because a coordinator may then want more."""
+    return re.sub(r"0\.0\.0\.0:\d+", "0.0.0.0:0", argument)
+
+
+def here(address):
+    return address.replace("//0.0.0.0:", "//127.0.0.1:")
