@@ -121,8 +121,8 @@ def called(where, objects, programs, address, services):
     entry = next((p for p in service["spec"]["ports"] if p["port"] == url.port), None) if service else None
     if not entry or entry.get("targetPort", entry["port"]) != "grpc":
         yield f"{where}: coordinator: {address} is no Service's port for a container's port grpc"
-    flags = [said(c["args"], p)[0] for _, _, _, c, p in ours(objects, programs) if p.title == "espalier coordinator"]
-    scheme = "https" if any("--tls-cert" in f for f in flags) else "http"
+    coordinators = [configuration(objects, c) for _, _, _, c, p in ours(objects, programs) if p.title == "espalier coordinator"]
+    scheme = "https" if any("ESPALIER_IDENTITY" in c for c in coordinators) else "http"
     if url.scheme != scheme:
         yield f"{where}: coordinator: found {address}, the coordinator speaks {scheme}"
 

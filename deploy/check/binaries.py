@@ -79,20 +79,24 @@ def programs(folder):
 
 
 def get(url):
-    """Status and body."""
+    """Status and body; 0 and why, where nobody answers."""
     try:
         with urllib.request.urlopen(url, timeout=30) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+    except urllib.error.URLError as error:
+        return 0, str(error)
 
 
 class Running:
     """A coordinator and a worker, started with a container's arguments and environment, but on free ports of this machine and a folder
-    for a bucket. `http`: by image, where each answers."""
+    for a bucket. `mounts`: by image, folders of this machine for those of a container. `http`: by image, where each answers. Where the
+    coordinator takes everybody, they do a sweep."""
 
-    def __init__(self, programs, coordinator, worker):
+    def __init__(self, programs, coordinator, worker, mounts=None):
         self.folder = tempfile.TemporaryDirectory()
+        self.mounts = mounts or {}
         self.processes = {}
         self.http = {}
         try:
@@ -113,7 +117,8 @@ class Running:
         self.http["espalier-worker"] = here(re.search(r"scrapers on (http://[0-9.:]+)", self._log("espalier-worker")).group(1))
         for image, base in self.http.items():
             self._until(lambda: get(base + "/readyz")[0] == 200, f"{image} is ready")
-        self._sweep(programs["espalier-coordinator"].command[0])
+        if not self.mounts:
+            self._sweep(programs["espalier-coordinator"].command[0])
 
     def _sweep(self, espalier):
         """Does a sweep, so that everything that is counted has been; it must end with a hole (exit code 4)."""
@@ -127,8 +132,8 @@ class Running:
 
     def _spawn(self, image, programs, container, more, environment=None, **streams):
         program = programs[image]
-        arguments = [free(a) for a in container["args"] if a not in program.command]
-        given = {e["name"]: e["value"] for e in container.get("env", []) if e["name"].startswith("ESPALIER_")}
+        arguments = [self._mounted(image, free(a)) for a in container["args"] if a not in program.command]
+        given = {e["name"]: self._mounted(image, e["value"]) for e in container.get("env", []) if e["name"].startswith("ESPALIER_")}
         home = Path(self.folder.name, image)
         home.mkdir()
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("ESPALIER_", "AWS_", "OTEL_"))}
@@ -137,6 +142,11 @@ class Running:
             process = subprocess.Popen([*program.command, *arguments, *more], env=environment, stderr=log, text=True, **streams)
         self.processes[image] = process
         return process
+
+    def _mounted(self, image, text):
+        for path, folder in self.mounts.get(image, {}).items():
+            text = text.replace(path, str(folder))
+        return text
 
     def _log(self, image):
         return Path(self.folder.name, image, "log").read_text()

@@ -13,6 +13,7 @@ import agreement
 import binaries
 import compose
 import exits
+import identity
 import metrics
 import planted
 import reasons
@@ -67,6 +68,8 @@ def main(folder):
 
 
 def everything(programs, rendered, running, ends):
+    if "ESPALIER_IDENTITY" in programs["espalier-coordinator"].variables:
+        report("a worker joins by TLS and token", identity.wrong(programs, rendered["overlays/tls-files"]))
     for program in programs.values():
         program.admit_pending()
     for title, objects in rendered.items():

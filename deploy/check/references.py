@@ -42,6 +42,9 @@ def named(pod):
     for volume in pod.get("volumes", []):
         if "secret" in volume:
             yield "Secret", volume["secret"]["secretName"]
+        for source in volume.get("projected", {}).get("sources", []):
+            if "secret" in source:
+                yield "Secret", source["secret"]["name"]
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"]
         if "persistentVolumeClaim" in volume:
