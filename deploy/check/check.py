@@ -16,6 +16,7 @@ import exits
 import identity
 import metrics
 import planted
+import prometheus
 import reasons
 import references
 import render
@@ -83,6 +84,7 @@ def everything(programs, rendered, running, ends):
     scraped = metrics.scrape(running.http)
     report("alerts and dashboard", metrics.wrong(*metrics.load(), scraped))
     report("promtool", metrics.promtool(metrics.load()[1]))
+    report("prometheus scrapes, evaluates and answers", prometheus.wrong(running.http, metrics.load()[1]))
     report("planted faults are found", planted.missed(programs, rendered, running.http, scraped, ends))
 
 

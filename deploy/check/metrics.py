@@ -109,9 +109,14 @@ def promtool(dashboard):
                 yield f"promtool {' '.join(map(str, arguments))}: {done.stdout}{done.stderr}"
 
 
+def panels(dashboard, window):
+    """What each panel asks, with the values that Grafana puts in."""
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            yield panel["title"], target["expr"].replace("$__rate_interval", window).replace("$sweep", ".*")
+
+
 def panels_as_rules(dashboard):
-    """What panels ask, so that promtool reads it; with the values that Grafana puts in."""
-    found = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    found = [e.replace("$__rate_interval", "2m").replace("$sweep", ".*") for e in found]
-    rules = [{"record": f"panel:{number}", "expr": e} for number, e in enumerate(found)]
+    """So that promtool reads them."""
+    rules = [{"record": f"panel:{number}", "expr": e} for number, (_, e) in enumerate(panels(dashboard, "2m"))]
     return yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]})
