@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// An id that is not written as ids of its kind are.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub struct IdError {
     /// What was expected, for people.
     pub expected: &'static str,
 }
+
+const DIGITS: &str = "64 lower-case hexadecimal digits";
 
 /// A sha256 digest, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,18 +45,25 @@ impl Digest {
 
     /// The first two hexadecimal digits: the folder that keeps listings short.
     pub fn prefix(&self) -> String {
-        hex::encode(&self.0[..1])
+        self.digits(|text| text[..2].to_owned())
     }
 
     /// The first twelve digits, for people.
     pub fn short(&self) -> String {
-        hex::encode(&self.0[..6])
+        self.digits(|text| text[..12].to_owned())
+    }
+
+    /// A coordinator writes and reads millions of them: nothing is allocated on the way.
+    fn digits<T>(&self, take: impl FnOnce(&str) -> T) -> T {
+        let mut text = [0; 64];
+        hex::encode_to_slice(self.0, &mut text).expect("64 digits are what 32 bytes take");
+        take(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"))
     }
 }
 
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+        self.digits(|text| f.write_str(text))
     }
 }
 
@@ -67,12 +77,13 @@ impl FromStr for Digest {
     type Err = IdError;
 
     fn from_str(text: &str) -> Result<Self, IdError> {
-        let error = || IdError { value: text.to_owned(), expected: "64 lower-case hexadecimal digits" };
+        let error = || IdError { value: text.to_owned(), expected: DIGITS };
         if text.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(error());
         }
-        let bytes = hex::decode(text).map_err(|_| error())?;
-        Ok(Self(bytes.try_into().map_err(|_| error())?))
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map_err(|_| error())?;
+        Ok(Self(bytes))
     }
 }
 
@@ -84,7 +95,21 @@ impl Serialize for Digest {
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+        struct Digits;
+
+        impl serde::de::Visitor<'_> for Digits {
+            type Value = Digest;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(DIGITS)
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Digest, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+
+        d.deserialize_str(Digits)
     }
 }
 
@@ -131,7 +156,7 @@ digest_id!(
 /// The name of a sweep or an instance: `[a-z0-9-]{1,63}`, for a local run's instance `run.<sweep>`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Name(String);
+pub struct Name(Arc<str>);
 
 impl Name {
     /// The name as text.
@@ -141,7 +166,7 @@ impl Name {
 
     /// The instance under which `run` works on this sweep.
     pub fn local_instance(&self) -> Self {
-        Self(format!("run.{}", self.0))
+        Self(format!("run.{}", self.0).into())
     }
 }
 
@@ -159,7 +184,7 @@ impl FromStr for Name {
         let fits = (1..=63).contains(&stem.len())
             && stem.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
         if fits {
-            return Ok(Self(text.to_owned()));
+            return Ok(Self(text.into()));
         }
         Err(IdError { value: text.to_owned(), expected: "1 to 63 characters of a-z, 0-9 and -" })
     }
@@ -174,7 +199,7 @@ impl TryFrom<String> for Name {
 
 impl From<Name> for String {
     fn from(name: Name) -> Self {
-        name.0
+        name.0.as_ref().to_owned()
     }
 }
 

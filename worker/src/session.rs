@@ -105,7 +105,7 @@ pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::
         device_index: device.index,
         memory_bytes,
         fingerprint: device.fingerprint.clone(),
-        stage_versions: methods::stage_versions().into_iter().collect(),
+        stage_versions: methods::stage_versions(),
         threads: device.threads,
         models: Vec::new(),
     }

@@ -68,7 +68,7 @@ fn facts(info: m::WorkerInfo) -> Result<WorkerFacts, ConvertError> {
         backend,
         memory: info.memory_bytes,
         fingerprint: info.fingerprint,
-        stages: info.stage_versions.into_iter().collect(),
+        stages: info.stage_versions,
         threads: info.threads,
         models: info.models.iter().map(|d| id("info.models", d)).collect::<Result<_, _>>()?,
     })

@@ -196,7 +196,7 @@ impl Wire {
             backend: m::Backend::Cpu.into(),
             memory_bytes: 1 << 30,
             fingerprint: "fake".into(),
-            stage_versions: methods::stage_versions().into_iter().collect(),
+            stage_versions: methods::stage_versions(),
             threads: 2,
             ..Default::default()
         };
