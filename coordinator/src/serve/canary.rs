@@ -50,9 +50,12 @@ impl Canary {
 /// The canaries of a sweep's models, by their keys.
 pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
     let mut found: BTreeMap<VariantKey, Canary> = BTreeMap::new();
+    let mut of_variant: BTreeMap<VariantKey, VariantKey> = BTreeMap::new();
     for variant in &sweep.variants {
+        let key = canary_key(&variant.spec);
+        of_variant.insert(variant.key, key);
         let folder = || sweep.models.iter().find(|m| m.id == variant.model).map(|m| m.folder.clone());
-        let canary = found.entry(canary_key(&variant.spec)).or_insert_with(|| Canary {
+        let canary = found.entry(key).or_insert_with(|| Canary {
             spec: variant.spec.clone(),
             folder: folder().unwrap_or_default(),
             inputs: BTreeSet::new(),
@@ -65,8 +68,11 @@ pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
         {
             canary.spec = variant.spec.clone();
         }
-        let cells = sweep.cells.iter().filter(|cell| cell.variant == variant.key);
-        canary.inputs.extend(cells.map(|cell| cell.inputs));
+    }
+    for cell in &sweep.cells {
+        if let Some(canary) = of_variant.get(&cell.variant).and_then(|key| found.get_mut(key)) {
+            canary.inputs.insert(cell.inputs);
+        }
     }
     found
 }
@@ -77,11 +83,11 @@ pub fn guard(sweep: &ResolvedSweep, there: &Present, plans: &mut Vec<VariantPlan
     let proven: BTreeSet<VariantKey> = made.map(|v| canary_key(&v.spec)).collect();
     for (key, canary) in canaries(sweep) {
         let left = |plan: &VariantPlan| {
-            let open = plan.cells.iter().any(|c| !there.cells.contains(&c.key));
-            let pruned = there.variants.contains(&plan.key);
-            canary.variants.contains(&plan.key) && !pruned && (open || plan.wanted_alone)
+            canary.variants.contains(&plan.key)
+                && !there.variants.contains(&plan.key)
+                && (plan.wanted_alone || plan.cells.iter().any(|c| !there.cells.contains(&c.key)))
         };
-        let waiting: Vec<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
+        let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
         if waiting.len() < LEAST_VARIANTS || proven.contains(&key) {
             continue;
         }
