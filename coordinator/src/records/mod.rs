@@ -1,6 +1,6 @@
 //! Which variants and cells of a sweep are in the bucket. Nothing else remembers: what is missing is computed at every start.
 //!
-//! * [`list`]: reads records by key, many at once. * [`index`]: what they add up to. * [`mod@present`]: keys alone, of millions too.
+//! * `read`: reads single records. * [`list`]: those of a sweep or of some keys. * [`index`]: what they add up to. * [`mod@present`]: keys alone, of millions too.
 //! * [`segment`]: many records in two objects; [`generation`]: whether it is to be believed; `loose`: what is in none.
 
 pub mod generation;
@@ -8,8 +8,10 @@ pub mod index;
 pub mod list;
 mod loose;
 pub mod present;
+mod read;
 pub mod segment;
 
 pub use index::Committed;
-pub use list::{RecordsError, committed, failures};
-pub use present::{Present, present, present_without_stale};
+pub use list::{committed, failures};
+pub use present::{Kept, Present, kept, present, present_without_stale};
+pub use read::RecordsError;

@@ -4,9 +4,9 @@
 //! segment once it is worth one.
 
 use super::index::Committed;
-use super::list::{RecordsError, read_bytes};
+use super::read::{self, RecordsError, dropped, lacking, read_bytes};
 use super::segment::{self, Row};
-use super::{generation, list, loose};
+use super::{generation, loose};
 use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
@@ -64,39 +64,82 @@ impl Present {
     }
 }
 
+/// What a sweep's segments say, in the order of keys.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// None while records are being deleted.
+    generation: Option<Digest>,
+    rows: Vec<Row>,
+}
+
+/// Reads a sweep's segments.
+pub async fn kept(bucket: &Bucket, name: &Name) -> Result<Kept, RecordsError> {
+    let generation = generation::current(bucket).await?;
+    let mut rows = match generation {
+        Some(generation) => from_segments(bucket, name, generation).await?,
+        None => Vec::new(),
+    };
+    // Most segments are in this order, each by itself.
+    rows.sort();
+    rows.dedup_by_key(|row| (row.cell, row.key));
+    Ok(Kept { generation, rows })
+}
+
 /// Reads what is there of a sweep. `compact`: what had to be read record by record is put into segments, if it is much.
 pub async fn present(bucket: &Bucket, sweep: &ResolvedSweep, compact: bool) -> Result<Present, RecordsError> {
-    let generation = generation::current(bucket).await?;
+    beside(bucket, sweep, kept(bucket, &sweep.name).await?, compact).await
+}
+
+/// Reads what is there beside what is kept in segments.
+async fn beside(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    kept: Kept,
+    compact: bool,
+) -> Result<Present, RecordsError> {
     let mut wanted: Vec<(bool, Digest)> = sweep.variants.iter().map(|v| (false, v.key.0)).collect();
     wanted.extend(sweep.cells.iter().map(|c| (true, c.key.0)));
     wanted.sort_unstable();
     wanted.dedup();
-    let mut rows = match generation {
-        Some(generation) => from_segments(bucket, &sweep.name, generation).await?,
-        None => Vec::new(),
-    };
-    rows.sort_unstable();
-    rows.dedup_by_key(|row| (row.cell, row.key));
-    rows.retain(|row| wanted.binary_search(&(row.cell, row.key)).is_ok());
-    wanted
-        .retain(|(cell, key)| rows.binary_search_by_key(&(*cell, *key), |row| (row.cell, row.key)).is_err());
+    let cells = wanted.iter().filter(|(cell, _)| *cell).count();
+    let (mut rows, missing) = join(kept.rows, wanted);
     let in_segments = rows.len();
-    let read = read(bucket, loose::there(bucket, wanted).await?).await?;
+    let read = read(bucket, loose::there(bucket, missing).await?).await?;
     rows.extend(read.iter().map(|(row, _)| *row));
     tracing::debug!(sweep = %sweep.name, in_segments, one_by_one = read.len(), "records read");
-    if let Some(generation) = generation.filter(|_| compact && read.len() >= WORTH) {
+    if let Some(generation) = kept.generation.filter(|_| compact && read.len() >= WORTH) {
         write(bucket, &sweep.name, generation, read).await;
     }
     let mut there = Present::new(&rows);
-    let lacking = list::lacking(sweep, |key| there.cells.contains(key));
-    there.dropped = list::dropped(bucket, lacking.intersection(&there.variants).copied().collect()).await?;
+    if there.cells.len() < cells || cells == 0 {
+        let lacking = lacking(sweep, |key| there.cells.contains(key));
+        there.dropped = dropped(bucket, lacking.intersection(&there.variants).copied().collect()).await?;
+    }
     Ok(there)
+}
+
+/// Those of `rows` that are wanted, and what of `wanted` none of them is; both are in the order of keys.
+fn join(rows: Vec<Row>, wanted: Vec<(bool, Digest)>) -> (Vec<Row>, Vec<(bool, Digest)>) {
+    let mut rows = rows.into_iter().peekable();
+    let (mut found, mut missing) = (Vec::with_capacity(rows.len().min(wanted.len())), Vec::new());
+    for key in wanted {
+        while rows.next_if(|row| (row.cell, row.key) < key).is_some() {}
+        match rows.next_if(|row| (row.cell, row.key) == key) {
+            Some(row) => found.push(row),
+            None => missing.push(key),
+        }
+    }
+    (found, missing)
 }
 
 /// As [`present`], before work begins: the records of stale cells are removed. A record is written once, and while it is there its
 /// cell could not be measured anew.
-pub async fn present_without_stale(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Present, RecordsError> {
-    let there = present(bucket, sweep, true).await?;
+pub async fn present_without_stale(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    kept: Kept,
+) -> Result<Present, RecordsError> {
+    let there = beside(bucket, sweep, kept, true).await?;
     if there.stale.is_empty() {
         return Ok(there);
     }
@@ -149,8 +192,7 @@ async fn read(bucket: &Bucket, keys: Vec<(bool, Digest)>) -> Result<Vec<(Row, By
         };
         Ok::<_, RecordsError>(Some((row, body)))
     });
-    let found: Vec<Option<(Row, Bytes)>> =
-        records.buffer_unordered(super::list::AT_ONCE).try_collect().await?;
+    let found: Vec<Option<(Row, Bytes)>> = records.buffer_unordered(read::AT_ONCE).try_collect().await?;
     Ok(found.into_iter().flatten().collect())
 }
 

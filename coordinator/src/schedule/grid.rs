@@ -12,6 +12,7 @@ impl Schedule {
     /// Takes up what is wanted of a sweep. Extending a sweep, resuming it and repairing it are this same operation.
     pub(super) fn submit(&mut self, submission: Submission) {
         let before = self.unwant(&submission.sweep);
+        let mut cells = Vec::new();
         let no = before.as_ref().map_or(self.last_sweep + 1, |s| s.no);
         self.last_sweep = self.last_sweep.max(no);
         let mut sweep = Sweep {
@@ -26,8 +27,10 @@ impl Schedule {
             told: false,
         };
         for plan in submission.variants {
-            self.want(&mut sweep, plan);
+            self.want(&mut sweep, plan, &mut cells);
         }
+        // A million at once make their set faster than one by one.
+        sweep.cells = cells.into_iter().collect();
         self.sweeps.insert(submission.sweep.clone(), sweep);
         self.note_going(&submission.sweep);
         // Only ever more is done: what a worker said since the bucket was read is not unsaid by that reading.
@@ -42,7 +45,7 @@ impl Schedule {
         self.extend_running();
     }
 
-    fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan) {
+    fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan, wanted: &mut Vec<CellKey>) {
         let (home, order) = (plan.key, self.variants.len());
         let class = self.index.class(&plan.needs);
         let variant = self.variants.get_or_insert_with(&home, || Variant {
@@ -77,8 +80,9 @@ impl Schedule {
                 trouble: Default::default(),
                 doubled: false,
             });
-            if sweep.cells.insert(plan.key) {
+            if !cell.wants.contains(&sweep.no) {
                 cell.wants.push(sweep.no);
+                wanted.push(plan.key);
             }
             self.homes.insert(plan.key, home);
         }

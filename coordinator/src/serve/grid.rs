@@ -37,8 +37,8 @@ pub struct Catalog {
 impl Catalog {
     /// Adds another sweep's. Keys that both have are of the same content.
     pub fn extend(&mut self, other: Self) {
-        self.variants.extend(other.variants);
-        self.cells.extend(other.cells);
+        add(&mut self.variants, other.variants);
+        add(&mut self.cells, other.cells);
         for (key, canary) in other.canaries {
             // The first one's work stays, and more variants wait for it.
             let known = self.canaries.entry(key).or_insert_with(|| canary.clone());
@@ -57,6 +57,14 @@ impl Catalog {
         let cells = sweep.cells.iter().map(|c| (c.key, c.inputs)).collect();
         Self { variants: variants.collect(), cells, canaries: canary::canaries(sweep) }
     }
+}
+
+/// Adds the smaller to the larger; what both have is the same. A start adds a million cells to none.
+fn add<K: Ord, V>(to: &mut BTreeMap<K, V>, mut more: BTreeMap<K, V>) {
+    if to.len() < more.len() {
+        std::mem::swap(to, &mut more);
+    }
+    to.extend(more);
 }
 
 /// What the plan predicts of a sweep's work.
@@ -160,9 +168,12 @@ pub fn submission(
 ) -> Submission {
     let models: BTreeMap<&str, &ModelEntry> = sweep.models.iter().map(|m| (m.id.as_str(), m)).collect();
     let mut cells: BTreeMap<VariantKey, Vec<&CellEntry>> = BTreeMap::new();
-    for cell in sweep.cells.iter().filter(|c| only.is_none_or(|only| only.contains(&c.key))) {
-        cells.entry(cell.variant).or_default().push(cell);
+    // They come in the order of their variants.
+    for of_one in sweep.cells.chunk_by(|a, b| a.variant == b.variant) {
+        let wanted = of_one.iter().filter(|c| only.is_none_or(|only| only.contains(&c.key)));
+        cells.entry(of_one[0].variant).or_default().extend(wanted);
     }
+    let stages = methods::stage_versions();
     let plans = sweep.variants.iter().map(|variant| {
         let model = models[variant.model.as_str()];
         let calibration = variant.spec.calibration;
@@ -171,7 +182,7 @@ pub fn submission(
             costs.memory(model, variant.spec.backend, cells.iter().map(|c| c.inputs).chain(calibration));
         VariantPlan {
             key: variant.key,
-            needs: needs(variant, memory),
+            needs: needs(variant, memory, &stages),
             cost: costs.preparing(model, calibration),
             wanted_alone: sweep.cells.is_empty(),
             cells: cells
@@ -194,19 +205,16 @@ pub fn submission(
     }
 }
 
-fn needs(variant: &VariantEntry, memory: u64) -> Needs {
+fn needs(variant: &VariantEntry, memory: u64, stages: &BTreeMap<String, u32>) -> Needs {
     let spec = &variant.spec;
     let prune = format!("prune.{}", spec.method);
-    let stages = methods::stage_versions()
-        .into_iter()
-        .filter(|(s, _)| s == "forward" || s == "score" || *s == prune)
-        .collect();
+    let ours = stages.iter().filter(|(s, _)| *s == "forward" || *s == "score" || **s == prune);
     Needs {
         model: spec.model,
         backend: spec.backend,
         threads: spec.threads,
         device_kind: spec.device_kind.clone(),
         memory,
-        stages,
+        stages: ours.map(|(stage, version)| (stage.clone(), *version)).collect(),
     }
 }

@@ -15,7 +15,7 @@ use super::status::Status;
 use super::worker_api;
 use super::workers::{WorkerCommand, find_binary};
 use crate::clock::{self, Stopwatch};
-use crate::records::{Present, RecordsError, present, present_without_stale};
+use crate::records::{Present, RecordsError, kept, present, present_without_stale};
 use crate::schedule::{Event, Millis, Misfit, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::CellKey;
@@ -135,7 +135,7 @@ async fn run_epoch(
 ) -> Result<Outcome, LocalError> {
     let LocalRun { sweep, bucket, only, .. } = options;
     log::submit(bucket, epoch, sweep, options.take_over).await?;
-    let before = present_without_stale(bucket, sweep).await?;
+    let before = present_without_stale(bucket, sweep, kept(bucket, &sweep.name).await?).await?;
     let missing = outcome::missing(sweep, &before, only.as_ref());
     if missing == 0 {
         return Ok(outcome::outcome(sweep, only.as_ref(), &before, &before, &Status::default())

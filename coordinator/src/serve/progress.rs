@@ -36,7 +36,9 @@ pub struct Progress {
 pub struct Estimator {
     sweep: Name,
     variants: BTreeMap<VariantKey, String>,
-    cells: BTreeMap<CellKey, String>,
+    tasks: Vec<String>,
+    /// Every cell with its task's place in `tasks`, in the order of keys; there may be a million.
+    cells: Vec<(CellKey, usize)>,
     /// Work done when this run's first work was seen, and when.
     first: Option<(f64, Duration)>,
 }
@@ -54,12 +56,25 @@ impl Estimator {
             let model = sweep.models.iter().find(|m| m.digest == canary.spec.model);
             variants.insert(key, format!("{} canary", model.map_or("?", |m| m.id.as_str())));
         }
-        Self {
-            sweep: sweep.name.clone(),
-            variants,
-            cells: sweep.cells.iter().map(|c| (c.key, c.task.clone())).collect(),
-            first: None,
-        }
+        let tasks: Vec<String> = sweep.tasks.iter().map(|t| t.label.clone()).collect();
+        let places: BTreeMap<&str, usize> = tasks.iter().enumerate().map(|(n, t)| (t.as_str(), n)).collect();
+        let place = |task: &str| places.get(task).copied().unwrap_or(usize::MAX);
+        let mut cells: Vec<_> = sweep.cells.iter().map(|c| (c.key, place(&c.task))).collect();
+        cells.sort_unstable();
+        // Two tasks may ask for the same; the last one's name is shown.
+        cells.reverse();
+        cells.dedup_by_key(|(key, _)| *key);
+        cells.reverse();
+        Self { sweep: sweep.name.clone(), variants, tasks, cells, first: None }
+    }
+
+    fn has(&self, cell: CellKey) -> bool {
+        self.cells.binary_search_by_key(&cell, |(key, _)| *key).is_ok()
+    }
+
+    fn task(&self, cell: CellKey) -> Option<&str> {
+        let at = self.cells.binary_search_by_key(&cell, |(key, _)| *key).ok()?;
+        self.tasks.get(self.cells[at].1).map(String::as_str)
     }
 
     /// The variant is one of the sweep's.
@@ -84,7 +99,7 @@ impl Estimator {
         Some(Progress {
             cells: view.cells,
             done: view.done,
-            failed: self.cells.keys().filter(|c| view.failed.contains_key(&c.0)).count(),
+            failed: view.failed.keys().filter(|key| self.has(CellKey(**key))).count(),
             share,
             left: left.filter(|_| !view.over),
             running,
@@ -99,8 +114,7 @@ impl Estimator {
             0 => String::new(),
             _ => format!("{unit} {done}/{total}"),
         };
-        let tasks: Vec<&str> =
-            attempt.begun.iter().filter_map(|c| self.cells.get(c)).map(String::as_str).collect();
+        let tasks: Vec<&str> = attempt.begun.iter().filter_map(|c| self.task(*c)).collect();
         match attempt.phase {
             Phase::Loading => format!("{name}: loading"),
             Phase::Pruning => format!("{name}: pruning{}", share(", block")),

@@ -11,7 +11,7 @@ use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::{RecordsError, present_without_stale};
+use crate::records::{Kept, RecordsError, kept, present_without_stale};
 use crate::schedule::{AttemptView, Event};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Name};
@@ -116,15 +116,19 @@ impl Sweeps {
         let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch.instance)) else {
             return Ok(());
         };
+        // Of a large sweep both take seconds.
+        let (bucket, of) = (self.bucket.clone(), name.clone());
+        let kept = tokio::spawn(async move { kept(&bucket, &of).await });
         let path = layout::spec(name, spec);
         let sweep: ResolvedSweep =
             self.bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
                 path: path.to_string(),
                 why: "it is absent, but the sweep's log names it".to_owned(),
             })?;
+        let kept = kept.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(sweep, fold, None).await?;
+        self.take_up(sweep, kept, fold, None).await?;
         if cancelled {
             self.driver.tell(Event::Cancel(name.clone()));
         }
@@ -148,7 +152,8 @@ impl Sweeps {
             log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
             fold = log::read(&self.bucket, &name).await?;
         }
-        self.take_up(sweep, fold, only).await?;
+        let kept = kept(&self.bucket, &name).await?;
+        self.take_up(sweep, kept, fold, only).await?;
         // Submitted again means tried again, as the log says too.
         self.driver.tell(Event::Retry { sweep: name, keys: Vec::new() });
         Ok(())
@@ -157,10 +162,11 @@ impl Sweeps {
     async fn take_up(
         &self,
         sweep: ResolvedSweep,
+        kept: Kept,
         fold: Fold,
         only: Option<BTreeSet<CellKey>>,
     ) -> Result<(), SweepsError> {
-        let before = present_without_stale(&self.bucket, &sweep).await?;
+        let before = present_without_stale(&self.bucket, &sweep, kept).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
         submission.priority = fold.priority;
