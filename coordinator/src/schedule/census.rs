@@ -1,7 +1,7 @@
 //! How many of what there are, for metrics. Read-only; looks at everything, so it is made when somebody asks.
 
 use super::event::Phase;
-use super::state::Schedule;
+use super::state::{Schedule, Variant, Worker};
 use espalier_proto::ids::Name;
 use std::collections::BTreeMap;
 
@@ -42,40 +42,12 @@ impl Schedule {
     /// Counts.
     pub fn census(&self) -> Census {
         let mut census = Census {
-            workers: WORKERS.map(|state| (state, 0)).into(),
-            shards: SHARDS.map(|state| (state, 0)).into(),
+            workers: count(&WORKERS, self.workers.each().map(|worker| self.worker_state(worker))),
+            shards: count(&SHARDS, self.variants.each().filter_map(|variant| self.shard_state(variant))),
             attempts: self.last_attempt,
             held: self.holds.len() as u64,
             ..Census::default()
         };
-        for worker in self.workers.values() {
-            let state = match worker {
-                w if w.heard + self.timing.lease <= self.now => "silent",
-                w if w.faults >= super::blame::NODE_FAULTS => "faulty",
-                w if w.draining => "draining",
-                w if w.attempts.is_empty() => "idle",
-                _ => "busy",
-            };
-            *census.workers.get_mut(state).expect("every state is listed") += 1;
-        }
-        for variant in self.variants.values() {
-            let tallies = &variant.entry.tallies;
-            if tallies.is_empty() {
-                continue;
-            }
-            let phase = variant.attempts.iter().map(|id| self.attempts[id].phase).max();
-            let state = match phase {
-                Some(Phase::Loading) => "loading",
-                Some(Phase::Pruning) => "pruning",
-                Some(Phase::Evaluating) => "evaluating",
-                Some(Phase::Committing | Phase::Finished) => "committing",
-                None if tallies.iter().all(|(_, t)| !t.open && t.given_up) => "failed",
-                None if tallies.iter().all(|(_, t)| !t.open) => "done",
-                None if variant.entry.waits.as_ref().is_some_and(|(_, nos)| !nos.is_empty()) => "waiting",
-                None => "resting",
-            };
-            *census.shards.get_mut(state).expect("every state is listed") += 1;
-        }
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
             let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);
@@ -84,4 +56,42 @@ impl Schedule {
         }
         census
     }
+
+    fn worker_state(&self, worker: &Worker) -> &'static str {
+        match worker {
+            w if w.heard + self.timing.lease <= self.now => "silent",
+            w if w.faults >= super::blame::NODE_FAULTS => "faulty",
+            w if w.draining => "draining",
+            w if w.attempts.is_empty() => "idle",
+            _ => "busy",
+        }
+    }
+
+    /// `None` of what no sweep wants.
+    fn shard_state(&self, variant: &Variant) -> Option<&'static str> {
+        let tallies = &variant.entry.tallies;
+        if tallies.is_empty() {
+            return None;
+        }
+        let phase = variant.attempts.iter().map(|id| self.attempts[id].phase).max();
+        Some(match phase {
+            Some(Phase::Loading) => "loading",
+            Some(Phase::Pruning) => "pruning",
+            Some(Phase::Evaluating) => "evaluating",
+            Some(Phase::Committing | Phase::Finished) => "committing",
+            None if tallies.iter().all(|(_, t)| !t.open && t.given_up) => "failed",
+            None if tallies.iter().all(|(_, t)| !t.open) => "done",
+            None if variant.entry.waits.as_ref().is_some_and(|(_, nos)| !nos.is_empty()) => "waiting",
+            None => "resting",
+        })
+    }
+}
+
+/// How many of each state; every state is there.
+fn count(names: &[&'static str], states: impl Iterator<Item = &'static str>) -> BTreeMap<&'static str, u64> {
+    let mut counts = vec![0; names.len()];
+    for state in states {
+        counts[names.iter().position(|name| *name == state).expect("every state is listed")] += 1;
+    }
+    names.iter().copied().zip(counts).collect()
 }

@@ -122,7 +122,7 @@ impl Schedule {
                 self.lose(now, &id, commands);
             }
             // Leases only ever grow: there is nothing to look for before the shortest one has lapsed.
-            let next = self.attempts.values().map(|a| a.lease_until).min();
+            let next = self.attempts.each().map(|a| a.lease_until).min();
             self.next_lapse = next.unwrap_or(Millis(u64::MAX));
         }
         if now >= self.next_forget {

@@ -126,6 +126,11 @@ impl<K: Ord + Hash + Clone, V> Table<K, V> {
         self.order.iter().map(|key| (key, &self.found[key]))
     }
 
+    /// For counting: in no order.
+    pub(super) fn each(&self) -> impl Iterator<Item = &V> {
+        self.found.values()
+    }
+
     pub(super) fn values(&self) -> impl Iterator<Item = &V> {
         self.iter().map(|(_, value)| value)
     }
