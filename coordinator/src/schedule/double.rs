@@ -32,9 +32,9 @@ impl Pace {
 }
 
 impl Schedule {
-    /// A cell was reported done; it says how fast cells are done if the attempt was known to be at it.
+    /// A cell was reported done. When the attempt was not known to be at it, it took no longer than from what was last heard.
     pub(super) fn note_pace(&mut self, now: Millis, attempt: &AttemptId, cell: &CellKey) {
-        let Some(attempt) = self.attempts.get(attempt).filter(|a| a.begun.contains(cell)) else { return };
+        let Some(attempt) = self.attempts.get(attempt).filter(|a| a.has(cell)) else { return };
         let cost = self.variants[&attempt.variant].cells.get(cell).map_or(1, |state| state.cost);
         self.pace.add(cost, now.0.saturating_sub(attempt.begun_since.0));
     }

@@ -138,8 +138,9 @@ impl Board {
         !self.draining && self.shards.get(attempt).is_some_and(Held::has_work)
     }
 
-    /// Begins the next cell of an attempt that is still wanted.
-    pub fn begin_cell(&mut self, attempt: &AttemptId) -> Option<(CellKey, InputsDigest)> {
+    /// Begins the next cell of an attempt that is still wanted. Second: the coordinator is to hear of it at once, so that nobody else is
+    /// given it. The first of the cells that an answer named is never taken away: that it has begun can wait for the next call.
+    pub fn begin_cell(&mut self, attempt: &AttemptId) -> Option<((CellKey, InputsDigest), bool)> {
         if !self.goes_on(attempt) {
             return None;
         }
@@ -147,7 +148,7 @@ impl Board {
         let cell = held.next_cell()?;
         held.begun = Some(cell.0);
         (held.phase, held.progress) = (pb::Phase::Evaluating, (0, 0));
-        Some(cell)
+        Some((cell, held.order.cells.first() != Some(&cell)))
     }
 
     /// The begun cell is in the bucket.
@@ -158,11 +159,12 @@ impl Board {
         }
     }
 
-    /// The variant's record is in the bucket.
-    pub fn variant_done(&mut self, attempt: &AttemptId) {
-        if let Some(held) = self.shards.get_mut(attempt) {
-            held.variant_done = true;
-        }
+    /// The variant's record is in the bucket. True: the coordinator is to hear of it at once, since the attempt is over or some of its cells
+    /// can now be given to others.
+    pub fn variant_done(&mut self, attempt: &AttemptId) -> bool {
+        let Some(held) = self.shards.get_mut(attempt) else { return false };
+        held.variant_done = true;
+        held.order.cells.len() != 1
     }
 
     /// Variant or cell failed; the other cells go on if it was a cell.
@@ -270,8 +272,8 @@ mod tests {
         board.apply(vec![o.clone()]);
         let attempt = board.begin().unwrap().attempt;
         for expected in &o.cells {
-            let cell = board.begin_cell(&attempt).unwrap();
-            assert_eq!(&cell, expected);
+            let (cell, told_at_once) = board.begin_cell(&attempt).unwrap();
+            assert_eq!((&cell, told_at_once), (expected, cell != o.cells[0]));
             assert_eq!(board.report()[0].cells_begun, [cell.0.to_string()]);
             board.cell_done(&attempt, cell.0);
         }
@@ -283,11 +285,22 @@ mod tests {
     }
 
     #[test]
+    fn a_variant_that_is_done_is_news_where_others_can_be_given_some_of_its_cells() {
+        for (inputs, news) in [(&["a"][..], false), (&["a", "b"][..], true)] {
+            let mut board = Board::default();
+            board.apply(vec![order("main-1-1", inputs)]);
+            let attempt = board.begin().unwrap().attempt;
+            assert_eq!(board.variant_done(&attempt), news);
+            assert!(board.report()[0].variant_done, "told with the next call all the same");
+        }
+    }
+
+    #[test]
     fn a_shard_that_grows_is_taken_up_again_and_one_that_shrinks_stops() {
         let mut board = Board::default();
         board.apply(vec![order("main-1-1", &["a"])]);
         let attempt = board.begin().unwrap().attempt;
-        let a = board.begin_cell(&attempt).unwrap();
+        let (a, _) = board.begin_cell(&attempt).unwrap();
         board.apply(vec![order("main-1-1", &["a", "b"])]);
         board.cell_done(&attempt, a.0);
         assert!(board.goes_on(&attempt));
@@ -302,7 +315,7 @@ mod tests {
         let mut board = Board::default();
         board.apply(vec![order("main-1-1", &["a", "b"])]);
         let attempt = board.begin().unwrap().attempt;
-        let a = board.begin_cell(&attempt).unwrap();
+        let (a, _) = board.begin_cell(&attempt).unwrap();
         board.apply(vec![]);
         assert_eq!(board.report()[0].cells_begun, [a.0.to_string()], "still told");
         board.cell_done(&attempt, a.0);
@@ -319,7 +332,7 @@ mod tests {
         let attempt = board.begin().unwrap().attempt;
         assert!(board.goes_on(&attempt) && board.begin_cell(&attempt).is_none());
         board.apply(vec![wanted]);
-        board.variant_done(&attempt);
+        assert!(board.variant_done(&attempt), "nothing else will be told");
         board.end();
         assert!(board.idle());
         assert_eq!(board.report()[0].phase(), pb::Phase::Finished);
@@ -331,9 +344,9 @@ mod tests {
         board.apply(vec![order("main-1-1", &["a", "b"])]);
         let order = board.begin().unwrap();
         let failed = |key| Failed { key, code: FailureCode::NonFiniteScores, message: String::new() };
-        let (a, _) = board.begin_cell(&order.attempt).unwrap();
+        let ((a, _), _) = board.begin_cell(&order.attempt).unwrap();
         board.failed(&order.attempt, failed(a.0));
-        assert_eq!(board.begin_cell(&order.attempt), Some(order.cells[1]));
+        assert_eq!(board.begin_cell(&order.attempt), Some((order.cells[1], true)));
         board.failed(&order.attempt, failed(order.key.0));
         assert!(board.begin_cell(&order.attempt).is_none());
         assert_eq!(board.report()[0].phase(), pb::Phase::Finished);

@@ -32,6 +32,13 @@ impl Shared {
         result
     }
 
+    /// Changes something, and says whether the coordinator wants to know at once.
+    pub fn update_if(&self, change: impl FnOnce(&mut Board) -> bool) {
+        if self.with(change) {
+            self.tell();
+        }
+    }
+
     /// There is news for the coordinator.
     pub fn tell(&self) {
         self.news.send_modify(|n| *n += 1);

@@ -92,7 +92,7 @@ impl Executor {
         tracing::info!(attempt = %order.attempt, variant = %order.key.0.short(), method = order.spec.method, "shard begun");
         if let Some(inputs) = &order.canary {
             return match self.canary(&shard, inputs).await {
-                Ok(()) => shard.shared.update(|board| board.variant_done(&order.attempt)),
+                Ok(()) => shard.shared.update_if(|board| board.variant_done(&order.attempt)),
                 Err(error) => self.failed(&shard, order.key.0, &error).await,
             };
         }
@@ -100,8 +100,10 @@ impl Executor {
             Ok(weights) => weights,
             Err(error) => return self.failed(&shard, order.key.0, &error).await,
         };
-        while let Some((cell, inputs)) = shared.with(|board| board.begin_cell(&order.attempt)) {
-            shared.tell();
+        while let Some(((cell, inputs), news)) = shared.with(|board| board.begin_cell(&order.attempt)) {
+            if news {
+                shared.tell();
+            }
             match self.cell(&shard, weights, cell, inputs).await {
                 Ok(()) => shared.update(|board| board.cell_done(&order.attempt, cell)),
                 Err(error) => {
@@ -225,9 +227,7 @@ impl Executor {
         let attempt = &shard.order.attempt;
         let told = |event| match event {
             Event::Progress { done, total } => {
-                if shard.shared.with(|board| board.progress(attempt, done, total)) {
-                    shard.shared.tell();
-                }
+                shard.shared.update_if(|board| board.progress(attempt, done, total));
             }
             event => hears(event),
         };

@@ -34,10 +34,10 @@ impl Executor {
         if let Some(record) = commit::variant_record(shard.bucket, order.key).await? {
             if commit::lacks_checkpoint(shard.bucket, &record).await? {
                 self.restore(shard, &folder, &record).await?;
-                shard.shared.update(|board| board.variant_done(&order.attempt));
+                shard.shared.update_if(|board| board.variant_done(&order.attempt));
                 return Ok(record.weights);
             }
-            shard.shared.update(|board| board.variant_done(&order.attempt));
+            shard.shared.update_if(|board| board.variant_done(&order.attempt));
             // Where only the record was wanted there is nothing to measure.
             if shard.goes_on() {
                 self.rebuild(shard, &folder, &record).await?;
@@ -61,7 +61,7 @@ impl Executor {
             measured,
         };
         let committed = commit::commit_variant(shard.bucket, record, compact.as_deref()).await?;
-        shard.shared.update(|board| board.variant_done(&order.attempt));
+        shard.shared.update_if(|board| board.variant_done(&order.attempt));
         partials.remove(shard).await;
         match committed {
             Committed::Theirs(winner) if winner.weights != weights && shard.goes_on() => {
