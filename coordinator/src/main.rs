@@ -2,6 +2,10 @@
 
 use espalier::{cli, exit, telemetry};
 
+/// A coordinator allocates and frees small things, on one thread what another has allocated.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     let cli = cli::parse(std::env::args_os());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

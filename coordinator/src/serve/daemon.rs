@@ -4,6 +4,7 @@
 //! In: a bucket, an instance, an open port. Out: when it ends, why. Nothing is lost if it is killed: the next one lists the
 //! bucket, and running workers tell what they hold.
 
+use super::calls::{Calls, Elsewhere};
 use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
@@ -12,7 +13,7 @@ use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
 use super::uploads::Uploads;
 use super::watched::Probed;
-use super::worker_api;
+use super::{wire, worker_api};
 use crate::clock::{self, Stopwatch};
 use crate::records::present;
 use crate::schedule::{Event, Millis, Timing};
@@ -23,7 +24,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 
 /// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
 const LOOK: Duration = Duration::from_millis(200);
@@ -82,7 +82,12 @@ pub async fn run(
         // Of the first coordinator of an instance no worker holds anything.
         reconcile: if epoch.n == 1 { Millis(0) } else { millis(protocol::RECONCILE) },
     };
-    let driver = driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default());
+    let machine = |what| move |source| DaemonError::Machine { what, source };
+    let calls = Calls::start().map_err(machine("no thread could be started for calls"))?;
+    let driver = {
+        let _entered = calls.enter();
+        driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default())
+    };
     let probed = Probed::new(driver.clone());
     if let Some(http) = http {
         let watched = Arc::new(probed.clone());
@@ -95,19 +100,16 @@ pub async fn run(
     let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
     sweeps.restore().await?;
     probed.restored();
-    let uploads = Arc::new(Uploads::new().map_err(|source| DaemonError::Machine {
-        what: "no folder for uploaded files could be made",
-        source,
-    })?);
-    let users = sweep_api::service(sweeps.clone(), uploads, defaults, report.clone());
+    let uploads = Uploads::new().map_err(machine("no folder for uploaded files could be made"))?;
+    let users = sweep_api::service(sweeps.clone(), Arc::new(uploads), defaults, report.clone());
+    let listener = calls.take(listener).map_err(machine("the port cannot be listened on"))?;
     let serving = tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(protocol::HOLD))
         .add_service(worker_api::service(driver.clone()))
-        .add_service(users)
-        .serve_with_incoming(TcpListenerStream::new(listener));
+        .add_service(Elsewhere::new(users))
+        .serve_with_incoming(wire::connections(listener));
     let result = tokio::select! {
-        served = serving => served.map_err(DaemonError::from),
+        served = calls.run(serving) => served.map_err(DaemonError::from),
         ended = watch(&sweeps, &report) => ended,
         () = stop => Ok(()),
     };

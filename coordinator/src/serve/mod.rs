@@ -1,12 +1,13 @@
 //! The coordinator's life: events in → [`crate::schedule`] → commands out.
 //!
-//! * [`driver`]: owns the one schedule; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events; [`convert`]: messages ↔ the schedule's words.
+//! * [`driver`]: owns the one schedule; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events, on a thread (`calls`) and over `wire`s; [`convert`]: messages ↔ the schedule's words.
 //! * [`epoch`], [`log`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
 //! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; [`sweeps`]: what it has taken up;
 //!   [`submit`], [`uploads`]: how sweeps come in; `shard_logs`: what workers logged; [`refuse`]: why a call is refused.
 //! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view,
 //!   made at a `pace`. * [`metrics`], `watched`: what scrapers and probes are told.
 
+mod calls;
 pub mod canary;
 pub mod convert;
 pub mod daemon;
@@ -32,6 +33,7 @@ pub mod sweep_api;
 pub mod sweeps;
 pub mod uploads;
 mod watched;
+mod wire;
 pub mod worker_api;
 pub mod workers;
 

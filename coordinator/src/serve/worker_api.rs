@@ -2,11 +2,11 @@
 
 use super::convert;
 use super::driver::Handle;
+use super::wire;
 use espalier_proto::messages as m;
 use espalier_proto::messages::worker_api_server::{WorkerApi, WorkerApiServer};
 use std::future::Future;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 /// The service.
@@ -43,6 +43,6 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .add_service(service(driver))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stop)
+        .serve_with_incoming_shutdown(wire::connections(listener), stop)
         .await
 }
