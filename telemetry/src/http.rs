@@ -1,7 +1,8 @@
 //! Probes and metrics over plain HTTP/1.1, on a port of their own: whoever probes or scrapes speaks neither gRPC nor, later, the
 //! workers' TLS, and a firewall can tell the two apart.
 //!
-//! `/healthz`: the process does its work. `/readyz`: it can be used. `/metrics`: OpenMetrics text. Must never show a secret.
+//! `/healthz`: the process does its work. `/readyz`: it can be used. `/metrics`: OpenMetrics text.
+//! `/scale`: JSON for whoever starts workers. Must never show a secret.
 
 use axum::Router;
 use axum::http::{StatusCode, header};
@@ -21,14 +22,27 @@ pub trait Watched: Send + Sync + 'static {
     fn readiness(&self) -> Soon<Result<(), String>>;
     /// OpenMetrics text.
     fn metrics(&self) -> Soon<String>;
+    /// How many workers are wanted, as JSON; `None` from what starts none.
+    fn scale(&self) -> Soon<Option<String>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// Answers on `listener` for as long as it is polled.
 pub async fn serve(listener: TcpListener, watched: Arc<dyn Watched>) -> std::io::Result<()> {
-    let (health, readiness, metrics) = (watched.clone(), watched.clone(), watched);
+    let (health, readiness, scale, metrics) = (watched.clone(), watched.clone(), watched.clone(), watched);
     let router = Router::new()
         .route("/healthz", get(move || answer(health.health())))
         .route("/readyz", get(move || answer(readiness.readiness())))
+        .route(
+            "/scale",
+            get(move || async move {
+                match scale.scale().await {
+                    Some(text) => (StatusCode::OK, [(header::CONTENT_TYPE, "application/json")], text),
+                    None => (StatusCode::NOT_FOUND, [(header::CONTENT_TYPE, "text/plain")], String::new()),
+                }
+            }),
+        )
         .route(
             "/metrics",
             get(move || async move {

@@ -23,6 +23,7 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     let cluster = Cluster::start(&place, &["--http", "127.0.0.1:0"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
     cluster.ends(&["explain", "s", "--only", "method=dense"], 0, &["waiting", "no worker is connected"]);
+    assert_eq!(wanted(&cluster), serde_json::json!({"cpu": 2, "cuda": 0}));
     hide(&place, "model");
     hide(&place, "cs.jsonl");
     let _workers = ["w1", "w2"].map(|name| cluster.worker_with(name, &[("ESPALIER_HTTP", "127.0.0.1:0")]));
@@ -64,6 +65,13 @@ fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
     assert!(usage["kinds"]["logs"].as_u64() > Some(0) && usage["unreferenced"] == 0, "{usage}");
 }
 
+/// As many workers as would have something to do.
+fn wanted(cluster: &Cluster<'_>) -> serde_json::Value {
+    let (status, text) = get(&format!("{}/scale", cluster.http.as_deref().unwrap()));
+    assert_eq!(status, 200);
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()["wanted"].take()
+}
+
 /// Probes of both programs, and a scrape that says what was just done.
 fn probes_and_metrics(cluster: &Cluster<'_>) {
     let coordinator = cluster.http.clone().unwrap();
@@ -74,6 +82,7 @@ fn probes_and_metrics(cluster: &Cluster<'_>) {
         assert_eq!(get(&format!("{program}/healthz")), (200, "ok\n".to_owned()));
         assert_eq!(get(&format!("{program}/readyz")), (200, "ok\n".to_owned()));
     }
+    assert_eq!(wanted(cluster), serde_json::json!({"cpu": 0, "cuda": 0}));
     let (status, text) = get(&format!("{coordinator}/metrics"));
     assert_eq!(status, 200);
     let said = samples(&text);

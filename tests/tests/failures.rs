@@ -61,7 +61,7 @@ fn a_preempted_worker_gives_its_shard_back_at_once_and_nobody_is_blamed() {
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
     assert!(told.elapsed() < Duration::from_secs(45), "no lease of a minute was waited for");
     until("it has ended", || first.0.try_wait().unwrap().is_some());
-    assert_eq!(first.0.wait().unwrap().code(), Some(0), "{}", cluster.log("first"));
+    assert_eq!(first.0.wait().unwrap().code(), Some(8), "{}", cluster.log("first"));
     assert!(cluster.log("first").contains("the cell that has begun is finished"));
     assert!(cluster.log("first").contains("cell committed"), "{}", cluster.log("first"));
     assert!(cluster.log("second").contains("cell committed"), "{}", cluster.log("second"));

@@ -3,6 +3,7 @@
 use crate::compute::child::ChildOptions;
 use crate::compute::{protocol::DeviceInfo, serve};
 use crate::execute::{Executor, ModelCache, Options, ShardError};
+use crate::leave::{Ended, Limits};
 use crate::session::{self, SessionError};
 use crate::telemetry::Logs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -26,7 +27,17 @@ const EXAMPLE: &str = "Examples:
   espalier-worker --coordinator http://10.0.0.5:7420 --device cuda:0
   espalier-worker --coordinator http://127.0.0.1:7420 --threads 2 --memory-gib 8
   espalier-worker doctor --device cpu
-  espalier-worker doctor --device cuda:0 --speed bfloat16 --width 2560";
+  espalier-worker --coordinator http://10.0.0.5:7420 --device cuda:0 --idle-exit 300 --time-limit 82800
+  espalier-worker doctor --device cuda:0 --speed bfloat16 --width 2560
+
+Exit codes: 0 drained by the coordinator, or idle for --idle-exit
+            2 the command line
+            3 the coordinator's address or answers make no sense
+            5 the bucket cannot be used
+            6 no coordinator has answered for --orphan-timeout
+            7 this machine or its device cannot work, or sees another bucket
+            8 left on a signal or by --time-limit: there may be work left, start another
+            130, 143 ended at once by a second signal";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -63,6 +74,16 @@ struct Work {
     /// A compute process that says nothing for so many seconds hangs, and is killed; one that works says something at least once a block.
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_STALL", default_value_t = 1800.0, value_parser = seconds)]
     stall: f64,
+    /// Leave after so many seconds without work from a coordinator that answers [default: stay].
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_IDLE_EXIT", value_parser = seconds)]
+    idle_exit: Option<f64>,
+    /// Leave after so many seconds as if on SIGTERM: the cell that has begun is finished, masks of pruned blocks are saved, the rest goes
+    /// back. Choose it shorter than the batch system's limit by the longest cell and a minute.
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_TIME_LIMIT", value_parser = seconds)]
+    time_limit: Option<f64>,
+    /// Leave when no coordinator has answered for so many seconds and nothing is left to do.
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_ORPHAN_TIMEOUT", default_value_t = 86_400.0, value_parser = seconds)]
+    orphan_timeout: f64,
     /// Where to answer /healthz, /readyz and /metrics, plain HTTP [default: nowhere].
     #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
     http: Option<std::net::SocketAddr>,
@@ -125,7 +146,7 @@ enum CliError {
 }
 
 impl CliError {
-    /// Exit codes as in `espalier`: 3 bad input, 5 bucket, 7 bad node.
+    /// Exit codes as in `espalier`: 3 bad input, 5 bucket, 7 bad node. What batch systems read.
     fn exit(&self) -> u8 {
         match self {
             Self::Session(SessionError::Url { .. } | SessionError::Answer { .. }) => 3,
@@ -144,11 +165,15 @@ pub fn main() -> ExitCode {
             Logs::plain("info").start();
             return serve::main(&options);
         }
-        Some(Command::Doctor(doctor)) => on_main_thread(&Logs::plain("warn"), examine(&doctor)),
+        Some(Command::Doctor(doctor)) => {
+            on_main_thread(&Logs::plain("warn"), examine(&doctor)).map(|()| Ended::Drained)
+        }
         None => on_main_thread(&cli.work.logs, work(&cli.work)),
     };
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(Ended::Drained | Ended::Idle) => ExitCode::SUCCESS,
+        Ok(Ended::Orphaned) => ExitCode::from(6),
+        Ok(Ended::Signalled | Ended::TimeOver) => ExitCode::from(8),
         Err(error) => {
             complain(&error);
             ExitCode::from(error.exit())
@@ -171,7 +196,7 @@ fn complain(error: &CliError) {
 }
 
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.
-fn on_main_thread(logs: &Logs, future: impl Future<Output = Result<(), CliError>>) -> Result<(), CliError> {
+fn on_main_thread<T>(logs: &Logs, future: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|source| CliError::Process { action: "starting the runtime", source })?;
     let entered = runtime.enter();
@@ -294,7 +319,7 @@ fn show(info: &DeviceInfo, gflops: Option<f64>, output: Output) {
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
 }
 
-async fn work(work: &Work) -> Result<(), CliError> {
+async fn work(work: &Work) -> Result<Ended, CliError> {
     if work.die_with_parent {
         die_with_parent()?;
     }
@@ -328,9 +353,14 @@ async fn work(work: &Work) -> Result<(), CliError> {
         None => None,
     };
     let info = session::worker_info(&device, host(), memory);
-    session::serve(url, info, device, executor, http, leave).await?;
-    tracing::info!("worker ended");
-    Ok(())
+    let limits = Limits {
+        idle_exit: work.idle_exit.map(Duration::from_secs_f64),
+        time_limit: work.time_limit.map(Duration::from_secs_f64),
+        orphan_timeout: Duration::from_secs_f64(work.orphan_timeout),
+    };
+    let ended = session::serve(url, info, device, executor, http, limits, leave).await?;
+    tracing::info!(why = ?ended, "worker ended");
+    Ok(ended)
 }
 
 /// Completes on the first SIGTERM or SIGINT; a second one ends the process at once.

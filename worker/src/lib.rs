@@ -16,6 +16,7 @@ pub mod error;
 pub mod evaluate;
 pub mod execute;
 pub mod journal;
+pub mod leave;
 pub mod load;
 pub mod models;
 pub mod prune;

@@ -1,12 +1,13 @@
 //! The supervisor's life with the coordinator: calls `Sync`, takes orders, tells what is held. Holds no tensor.
 //!
-//! It never stops work because the coordinator is silent: it goes on, commits to the bucket, and keeps calling. It stops on
-//! SIGTERM or SIGINT (finishing the cell that has begun), or when the coordinator says drain.
+//! It never stops work because the coordinator is silent: it goes on, commits to the bucket, and keeps calling. It ends when the
+//! coordinator says drain, or as [`leave`] decides, finishing the cell that has begun.
 
 use crate::board::{Order, Shared};
 use crate::compute::protocol::DeviceInfo;
 use crate::execute::Executor;
 use crate::journal;
+use crate::leave::{self, Ended, Limits};
 use crate::watched::Watch;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
@@ -111,16 +112,17 @@ pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::
     }
 }
 
-/// Works for the coordinator at `url` until told to leave. `leave` completes on the first SIGTERM or SIGINT. Probes and scrapers are
-/// answered on `http`.
+/// Works for the coordinator at `url` until told to leave; says why it left. `signal` completes on the first SIGTERM or SIGINT.
+/// Probes and scrapers are answered on `http`.
 pub async fn serve(
     url: &str,
     info: pb::WorkerInfo,
     device: DeviceInfo,
     executor: Executor,
     http: Option<TcpListener>,
-    leave: impl Future<Output = ()>,
-) -> Result<(), SessionError> {
+    limits: Limits,
+    signal: impl Future<Output = ()>,
+) -> Result<Ended, SessionError> {
     let bad = |e: tonic::transport::Error| SessionError::Url { url: url.to_owned(), why: e.to_string() };
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
     let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).connect_lazy();
@@ -145,9 +147,10 @@ pub async fn serve(
     });
     let (pages, kept) = mpsc::unbounded_channel();
     let mut keeping = tokio::spawn(keep(kept));
+    let ended = std::cell::Cell::new(Ended::Drained);
     let leaving = async {
-        leave.await;
-        tracing::info!("leaving: the cell that has begun is finished, the rest goes back");
+        ended.set(leave::reason(limits, &session.shared, &session.watch, signal).await);
+        tracing::info!(why = ?ended.get(), "leaving: the cell that has begun is finished, the rest goes back");
         session.shared.drain();
         std::future::pending::<()>().await;
     };
@@ -158,7 +161,7 @@ pub async fn serve(
     };
     // A page that cannot be written now is lost: work was committed before.
     let _ = tokio::time::timeout(FAREWELL, &mut keeping).await;
-    result
+    result.map(|()| ended.get())
 }
 
 /// Puts pages into the bucket, one after another, so that an older one never replaces a newer one.

@@ -9,6 +9,8 @@ use espalier_telemetry::prometheus_client::encoding::text::encode;
 use espalier_telemetry::prometheus_client::metrics::counter::Counter;
 use espalier_telemetry::prometheus_client::metrics::gauge::Gauge;
 use espalier_telemetry::prometheus_client::registry::Registry;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// What is counted.
@@ -19,12 +21,15 @@ pub(crate) struct Watch {
     running: Gauge,
     answers: Counter,
     failed_calls: Counter,
+    /// The first call that was not answered since one was.
+    silent_since: Mutex<Option<Instant>>,
 }
 
 impl Watch {
     pub(crate) fn new(bucket: watch::Receiver<Option<Probed>>) -> Self {
         let (shards, answers, failed_calls) = (Counter::default(), Counter::default(), Counter::default());
-        Self { bucket, shards, running: Gauge::default(), answers, failed_calls }
+        let (running, silent_since) = (Gauge::default(), Mutex::default());
+        Self { bucket, shards, running, answers, failed_calls, silent_since }
     }
 
     pub(crate) fn begun(&self) {
@@ -38,10 +43,18 @@ impl Watch {
 
     pub(crate) fn answered(&self) {
         self.answers.inc();
+        *self.silent_since.lock().expect("nothing panics while it holds the time") = None;
+    }
+
+    /// For how long calls have not been answered; `None` while they are.
+    pub(crate) fn silent_for(&self) -> Option<Duration> {
+        self.silent_since.lock().expect("nothing panics while it holds the time").map(|since| since.elapsed())
     }
 
     pub(crate) fn unanswered(&self) {
         self.failed_calls.inc();
+        let mut since = self.silent_since.lock().expect("nothing panics while it holds the time");
+        since.get_or_insert_with(crate::clock::now);
     }
 }
 

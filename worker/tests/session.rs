@@ -72,7 +72,7 @@ async fn shards_of_one_model_leave_variants_and_cells_and_are_found_done_the_sec
     world.state.lock().unwrap().orders.clear();
     world.until("shards are let go", |r| r.shards.is_empty()).await;
     worker.signal(libc::SIGTERM);
-    assert!(worker.ended().await.success());
+    assert_eq!(worker.ended().await.code(), Some(8), "left on a signal");
     world.order("test-1-3", &pruned, &model, &[ppl, task]);
     let _second = world.worker();
     world.until("the shard ends again", finished(1)).await;
@@ -177,7 +177,7 @@ async fn sigterm_finishes_the_cell_that_has_begun_and_gives_the_rest_back() {
     let mut worker = world.worker();
     world.until("a cell begins", |r| r.shards.iter().any(|s| !s.cells_begun.is_empty())).await;
     worker.signal(libc::SIGTERM);
-    assert!(worker.ended().await.success());
+    assert_eq!(worker.ended().await.code(), Some(8), "left on a signal");
     assert!(world.cell(cells[0]).await.is_some(), "the begun cell is in the bucket");
     assert!(world.cell(cells[1]).await.is_none(), "no other was begun");
     let last = world.state.lock().unwrap().last.clone().unwrap();

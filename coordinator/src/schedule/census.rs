@@ -3,6 +3,7 @@
 use super::event::Phase;
 use super::state::{Schedule, Variant, Worker};
 use espalier_proto::ids::Name;
+use espalier_proto::recipe::Backend;
 use std::collections::BTreeMap;
 
 /// Counts by state; every state is there, with 0 if need be.
@@ -13,6 +14,8 @@ pub struct Census {
     /// Variants that sweeps want: `loading`, `pruning`, `evaluating`, `committing` of those with an attempt (by the one furthest on),
     /// `waiting` for a worker, `resting` (paused, stopped, or after a failure), `done`, `failed`.
     pub shards: BTreeMap<&'static str, u64>,
+    /// Of those, with an attempt or waiting for a worker, by backend: as many workers would have something to do.
+    pub wanted: BTreeMap<&'static str, u64>,
     /// Of every sweep.
     pub sweeps: BTreeMap<Name, SweepCensus>,
     /// Attempts begun in this epoch.
@@ -48,6 +51,10 @@ impl Schedule {
             held: self.holds.len() as u64,
             ..Census::default()
         };
+        census.wanted = count(&[Backend::Cpu.as_str(), Backend::Cuda.as_str()], self.variants.each().filter_map(|variant| {
+            let state = self.shard_state(variant)?;
+            (!matches!(state, "failed" | "done" | "resting")).then(|| variant.needs.backend.as_str())
+        }));
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
             let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);

@@ -63,4 +63,12 @@ impl Watched for Probed {
             driver.metrics().text(census)
         })
     }
+
+    fn scale(&self) -> Soon<Option<String>> {
+        let driver = self.driver.clone();
+        Box::pin(async move {
+            let census = driver.census().await.unwrap_or_default();
+            Some(serde_json::json!({"wanted": census.wanted, "workers": census.workers}).to_string())
+        })
+    }
 }

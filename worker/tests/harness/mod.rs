@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) orders: Vec<ShardOrder>,
     pub(crate) last: Option<SyncRequest>,
     pub(crate) calls: usize,
+    /// Answers nobody any more.
+    pub(crate) silent: bool,
 }
 
 #[derive(Clone)]
@@ -42,6 +44,9 @@ impl WorkerApi for Api {
         &self,
         call: tonic::Request<SyncRequest>,
     ) -> Result<tonic::Response<SyncResponse>, tonic::Status> {
+        if self.state.lock().unwrap().silent {
+            return Err(tonic::Status::unavailable("silent"));
+        }
         let mut state = self.state.lock().unwrap();
         state.last = Some(call.into_inner());
         state.calls += 1;
@@ -63,7 +68,6 @@ pub(crate) struct World {
     pub(crate) bucket: Bucket,
     pub(crate) state: Arc<Mutex<State>>,
     pub(crate) url: String,
-    server: tokio::task::JoinHandle<()>,
 }
 
 impl World {
@@ -82,13 +86,13 @@ impl World {
         let serve = tonic::transport::Server::builder()
             .add_service(WorkerApiServer::new(api))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        let server = tokio::spawn(async move { serve.await.unwrap() });
-        Self { folder, bucket, state, url, server }
+        tokio::spawn(async move { serve.await.unwrap() });
+        Self { folder, bucket, state, url }
     }
 
-    /// The coordinator falls silent.
+    /// The coordinator answers no more.
     pub(crate) fn silence(&self) {
-        self.server.abort();
+        self.state.lock().unwrap().silent = true;
     }
 
     pub(crate) fn worker(&self) -> Worker {
