@@ -9,6 +9,7 @@ use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
 use crate::store::checkpoints::CheckpointsError;
 use crate::store::folder::FolderError;
+use espalier_proto::remote::ReachError;
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -65,16 +66,12 @@ pub enum Failure {
         /// Why.
         source: std::io::Error,
     },
-    /// No coordinator answers.
-    #[error(
-        "no coordinator answers at {url}: {why}; say --coordinator URL, or start one: espalier coordinator"
-    )]
-    Unreachable {
-        /// Where it was looked for.
-        url: String,
-        /// Why not.
-        why: String,
-    },
+    /// A coordinator cannot be called as told.
+    #[error(transparent)]
+    Reach(#[from] espalier_proto::remote::ReachError),
+    /// A coordinator's identity.
+    #[error(transparent)]
+    Identity(#[from] crate::serve::guard::IdentityError),
     /// A coordinator refused, or the connection to it failed.
     #[error("{message}")]
     Remote {
@@ -150,7 +147,11 @@ impl Failure {
         match self {
             Self::Usage { .. } => Exit::Usage,
             Self::Read { .. } => Exit::BadInput,
-            Self::Unreachable { .. } => Exit::Unreachable,
+            Self::Reach(ReachError::Address(_) | ReachError::Plaintext { .. }) => Exit::Usage,
+            Self::Reach(ReachError::Unreachable { .. }) => Exit::Unreachable,
+            Self::Reach(ReachError::File { .. } | ReachError::Tls { .. }) | Self::Identity(_) => {
+                Exit::BadInput
+            }
             Self::Remote { exit, .. } => *exit,
             Self::Daemon(error) => daemon(error),
             Self::Runtime { .. } => Exit::BadNode,

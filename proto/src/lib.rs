@@ -9,7 +9,7 @@
 //! * [`arch`], [`families`]: every architectural choice of a decoder as data, read from config.json.
 //! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
 //! * [`mirror`]: models in the bucket, by content. * [`protocol`]: durations that both sides must agree on.
-//! * [`methods`]: the list of pruning methods.
+//! * [`methods`]: the list of pruning methods. * [`remote`]: how a coordinator is reached and believed.
 
 pub mod arch;
 pub mod bucket;
@@ -27,6 +27,7 @@ pub mod model_folder;
 pub mod protocol;
 pub mod recipe;
 pub mod records;
+pub mod remote;
 pub mod sweep;
 
 /// The gRPC messages, generated from `espalier/v1/*.proto`.

@@ -11,7 +11,7 @@ pub mod s3_server;
 pub mod scrape;
 pub mod sweeps;
 pub mod synthetic;
-mod tls;
+pub mod tls;
 
 /// The repository's root.
 pub fn root() -> PathBuf {

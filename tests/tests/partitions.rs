@@ -30,8 +30,18 @@ fn what_partitions_part_comes_together_again_with_the_results_of_one_machine() {
     let network = Network::new(3);
     let [centre, left, right] = [0, 1, 2].map(|n| network.host(n));
     let cables = [1, 2].map(|n| network.connect(0, n));
-    let coordinator =
-        ["coordinator", "--listen", "0.0.0.0:7420", "--output", "json", "--log", "info", "--lease", "10"];
+    let coordinator = [
+        "coordinator",
+        "--listen",
+        "0.0.0.0:7420",
+        "--no-auth",
+        "--output",
+        "json",
+        "--log",
+        "info",
+        "--lease",
+        "10",
+    ];
     let (_coordinator, _) = listening(&place, on(centre, &server, &place.command(&coordinator)));
     let espalier = |args: &[&str]| {
         let args = [args, &["--coordinator", "http://127.0.0.1:7420", "--output", "json"]].concat();

@@ -1,13 +1,15 @@
 //! The command line: what may be said to a worker, and the only place that prints or reads the environment.
 
+mod doctor;
+
 use crate::compute::child::ChildOptions;
-use crate::compute::{protocol::DeviceInfo, serve};
+use crate::compute::serve;
 use crate::execute::{Executor, ModelCache, Options, ShardError};
 use crate::leave::{Ended, Limits};
 use crate::session::{self, SessionError};
 use crate::telemetry::Logs;
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use espalier_proto::recipe::Dtype;
+use clap::{Args, Parser, Subcommand};
+use espalier_proto::remote::{self, Address, Reach};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,7 +34,7 @@ const EXAMPLE: &str = "Examples:
 
 Exit codes: 0 drained by the coordinator, or idle for --idle-exit
             2 the command line
-            3 the coordinator's address or answers make no sense
+            3 the coordinator's address or answers make no sense, or it refuses this worker from the start
             5 the bucket cannot be used
             6 no coordinator has answered for --orphan-timeout
             7 this machine or its device cannot work, or sees another bucket
@@ -42,7 +44,7 @@ Exit codes: 0 drained by the coordinator, or idle for --idle-exit
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Says what this device is and whether a worker can run here.
-    Doctor(Doctor),
+    Doctor(doctor::Doctor),
     /// Owns tensors for a supervisor; speaks JSON on stdin and stdout.
     #[command(hide = true)]
     Compute(serve::Options),
@@ -50,9 +52,29 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Work {
-    /// Where the coordinator listens, http://HOST:PORT.
-    #[arg(long, env = "ESPALIER_COORDINATOR", value_name = "URL", required = true)]
+    /// Where the coordinator listens: http://HOST:PORT, https://HOST:PORT, or https://HOST:PORT#FINGERPRINT:TOKEN as `espalier identity`
+    /// prints it.
+    #[arg(
+        long,
+        visible_alias = "join",
+        env = "ESPALIER_COORDINATOR",
+        hide_env_values = true,
+        value_name = "URL",
+        required = true
+    )]
     coordinator: Option<String>,
+    /// A file with the token that is shown to the coordinator; it may be replaced while this runs.
+    #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's].
+    #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// This worker's certificate, PEM, where the coordinator takes certificates for tokens.
+    #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    cert_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    key_file: Option<PathBuf>,
     #[command(flatten)]
     device: DeviceArgs,
     /// Memory that shards may use, GiB; default: four fifths of the device's.
@@ -107,27 +129,6 @@ struct DeviceArgs {
     libtorch_cuda: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
-struct Doctor {
-    #[command(flatten)]
-    device: DeviceArgs,
-    /// Also measure its speed, GFLOP/s, in this number format: float32, float16 or bfloat16; what was measured is remembered.
-    #[arg(long, value_name = "DTYPE", value_parser = dtype)]
-    speed: Option<Dtype>,
-    /// Width of the model that the speed is for.
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    width: u32,
-    /// How to print.
-    #[arg(long, value_enum, default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Output {
-    Text,
-    Json,
-}
-
 /// Why the program ends badly.
 #[derive(Debug, thiserror::Error)]
 enum CliError {
@@ -149,7 +150,9 @@ impl CliError {
     /// Exit codes as in `espalier`: 3 bad input, 5 bucket, 7 bad node. What batch systems read.
     fn exit(&self) -> u8 {
         match self {
-            Self::Session(SessionError::Url { .. } | SessionError::Answer { .. }) => 3,
+            Self::Session(
+                SessionError::Reach(_) | SessionError::Refused { .. } | SessionError::Answer { .. },
+            ) => 3,
             Self::Session(SessionError::Bucket(_)) => 5,
             Self::Session(SessionError::ForeignBucket { .. }) => 7,
             Self::Device(_) | Self::Process { .. } | Self::ThreadLimit { .. } => 7,
@@ -166,7 +169,7 @@ pub fn main() -> ExitCode {
             return serve::main(&options);
         }
         Some(Command::Doctor(doctor)) => {
-            on_main_thread(&Logs::plain("warn"), examine(&doctor)).map(|()| Ended::Drained)
+            on_main_thread(&Logs::plain("warn"), doctor::examine(&doctor)).map(|()| Ended::Drained)
         }
         None => on_main_thread(&cli.work.logs, work(&cli.work)),
     };
@@ -235,90 +238,6 @@ fn child_options(
     })
 }
 
-async fn examine(doctor: &Doctor) -> Result<(), CliError> {
-    let options = Options {
-        child: child_options(&doctor.device, None, Duration::from_secs(600))?,
-        digest_cache: None,
-        cache: model_cache(None, None),
-        save_every: Duration::MAX,
-    };
-    let mut executor = Executor::new(options).map_err(CliError::Device)?;
-    let info = executor.describe().await.map_err(CliError::Device)?;
-    let gflops = match doctor.speed {
-        None => None,
-        Some(dtype) => Some(speed(&mut executor, &info, dtype, doctor.width).await?),
-    };
-    show(&info, gflops, doctor.output);
-    Ok(())
-}
-
-/// The speed as remembered for this fingerprint, else measured and remembered.
-async fn speed(
-    executor: &mut Executor,
-    info: &DeviceInfo,
-    dtype: Dtype,
-    width: u32,
-) -> Result<f64, CliError> {
-    let name = format!("{}-{}-{width}", info.fingerprint, dtype.as_str());
-    let entry = user_cache("speed").map(|folder| folder.join(name));
-    let known = entry.as_ref().and_then(|path| std::fs::read_to_string(path).ok()?.trim().parse().ok());
-    if let Some(known) = known.filter(|speed: &f64| speed.is_finite() && *speed > 0.0) {
-        return Ok(known);
-    }
-    let gflops = executor.measure(dtype, width).await.map_err(CliError::Device)?;
-    if let Some(path) = entry {
-        let folder = path.parent().unwrap_or(&path);
-        let written =
-            std::fs::create_dir_all(folder).and_then(|()| std::fs::write(&path, format!("{gflops:.3}\n")));
-        // What cannot be remembered is measured again.
-        if let Err(error) = written {
-            tracing::debug!(%error, path = %path.display(), "the speed could not be remembered");
-        }
-    }
-    Ok(gflops)
-}
-
-fn dtype(text: &str) -> Result<Dtype, String> {
-    [Dtype::Float32, Dtype::Float16, Dtype::Bfloat16]
-        .into_iter()
-        .find(|dtype| dtype.as_str() == text)
-        .ok_or_else(|| format!("found {text}, expected float32, float16 or bfloat16"))
-}
-
-/// What `doctor` prints.
-#[derive(serde::Serialize)]
-struct About<'a> {
-    #[serde(flatten)]
-    device: &'a DeviceInfo,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    gflops: Option<f64>,
-}
-
-fn show(info: &DeviceInfo, gflops: Option<f64>, output: Output) {
-    let text = match output {
-        Output::Json => {
-            serde_json::to_string_pretty(&About { device: info, gflops }).expect("plain data is JSON") + "\n"
-        }
-        Output::Text => {
-            let speed = gflops.map_or(String::new(), |gflops| format!("speed        {gflops:.1} GFLOP/s\n"));
-            format!(
-                "device       {} ({})\nmemory       {:.1} GiB\nthreads      {}\nlibtorch     {}\ncuda         {}\n\
-                 GPUs         {}\nfingerprint  {}\n{speed}",
-                info.name,
-                info.backend.as_str(),
-                info.memory_bytes as f64 / (1u64 << 30) as f64,
-                info.threads,
-                info.libtorch,
-                info.no_cuda.as_deref().unwrap_or("yes"),
-                info.gpus.len(),
-                info.fingerprint
-            )
-        }
-    };
-    // A closed pipe means that nobody reads any more.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
-}
-
 async fn work(work: &Work) -> Result<Ended, CliError> {
     if work.die_with_parent {
         die_with_parent()?;
@@ -341,7 +260,14 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         threads = device.threads,
         "worker is ready"
     );
-    let url = work.coordinator.as_deref().expect("clap requires it");
+    let address = Address::parse(work.coordinator.as_deref().expect("clap requires it"));
+    let address = address.map_err(|e| SessionError::Reach(e.into()))?;
+    let reach = Reach {
+        token_file: work.token_file.clone(),
+        ca_file: work.ca_file.clone(),
+        certificate: work.cert_file.clone().zip(work.key_file.clone()),
+    };
+    let calls = remote::channel(&address, &reach).map_err(SessionError::Reach)?;
     let listening = |source| CliError::Process { action: "listening on --http", source };
     let http = match work.http {
         Some(at) => {
@@ -358,7 +284,7 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         time_limit: work.time_limit.map(Duration::from_secs_f64),
         orphan_timeout: Duration::from_secs_f64(work.orphan_timeout),
     };
-    let ended = session::serve(url, info, device, executor, http, limits, leave).await?;
+    let ended = session::serve(calls, info, device, executor, http, limits, leave).await?;
     tracing::info!(why = ?ended, "worker ended");
     Ok(ended)
 }

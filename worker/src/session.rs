@@ -14,12 +14,14 @@ use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::Backend;
+use espalier_proto::remote::{Credential, ReachError};
 use espalier_proto::{layout, methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tonic::transport::{Channel, Endpoint};
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tracing::Instrument as _;
 
 /// Longest time that a call is waited for: a held-open one lasts 25 s.
@@ -37,12 +39,15 @@ const LOGS: Duration = Duration::from_secs(30);
 /// Why a session ended badly.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
-    /// The coordinator's address is none.
-    #[error("coordinator {url:?}: {why}; expected http://HOST:PORT")]
-    Url {
-        /// As given.
-        url: String,
-        /// What is wrong.
+    /// The coordinator cannot be called as told.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
+    /// The coordinator does not take this worker for one.
+    #[error(
+        "the coordinator refuses this worker: {why}; expected what `espalier identity` prints for workers"
+    )]
+    Refused {
+        /// What it said.
         why: String,
     },
     /// The bucket cannot be opened.
@@ -69,6 +74,9 @@ pub enum SessionError {
         why: String,
     },
 }
+
+/// What calls.
+type Client = WorkerApiClient<InterceptedService<Channel, Credential>>;
 
 /// A page of a shard's log, and the bucket that it goes to.
 type Page = (Bucket, object_store::path::Path, bytes::Bytes);
@@ -112,10 +120,10 @@ pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::
     }
 }
 
-/// Works for the coordinator at `url` until told to leave; says why it left. `signal` completes on the first SIGTERM or SIGINT.
+/// Works for the coordinator at the other end of the channel until told to leave; says why it left. `signal` completes on the first SIGTERM or SIGINT.
 /// Probes and scrapers are answered on `http`.
 pub async fn serve(
-    url: &str,
+    (channel, credential): (Channel, Credential),
     info: pb::WorkerInfo,
     device: DeviceInfo,
     executor: Executor,
@@ -123,9 +131,6 @@ pub async fn serve(
     limits: Limits,
     signal: impl Future<Output = ()>,
 ) -> Result<Ended, SessionError> {
-    let bad = |e: tonic::transport::Error| SessionError::Url { url: url.to_owned(), why: e.to_string() };
-    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(bad)?;
-    let channel = endpoint.connect_timeout(Duration::from_secs(5)).tcp_nodelay(true).connect_lazy();
     let worker_id = format!("{}-{}-{:x}", info.host, info.pid, crate::clock::micros());
     let bucket = tokio::sync::watch::Sender::new(None);
     let watch = Arc::new(Watch::new(bucket.subscribe()));
@@ -155,7 +160,7 @@ pub async fn serve(
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        result = call(&session, channel) => result,
+        result = call(&session, WorkerApiClient::with_interceptor(channel, credential)) => result,
         () = execute(&session, executor, device, pages) => Ok(()),
         () = leaving => Ok(()),
     };
@@ -216,8 +221,7 @@ async fn execute(
 }
 
 /// Calls the coordinator until it is time to leave.
-async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
-    let mut client = WorkerApiClient::new(channel);
+async fn call(session: &Session, mut client: Client) -> Result<(), SessionError> {
     let mut news = session.shared.news();
     let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
     let mut farewell = None;
@@ -261,6 +265,10 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
                     Err(error) => return Err(error),
                 }
             }
+            // From the first call on: later a token may be on its way.
+            Some(Ok(Err(status))) if epoch_seen == 0 && refused(&status) => {
+                return Err(SessionError::Refused { why: status.message().to_owned() });
+            }
             Some(failed) => {
                 let why = match failed {
                     Ok(Err(status)) => format!("{}: {}", status.code(), status.message()),
@@ -278,6 +286,10 @@ async fn call(session: &Session, channel: Channel) -> Result<(), SessionError> {
             _ = news.changed() => {}
         }
     }
+}
+
+fn refused(status: &tonic::Status) -> bool {
+    matches!(status.code(), tonic::Code::Unauthenticated | tonic::Code::PermissionDenied)
 }
 
 impl Session {

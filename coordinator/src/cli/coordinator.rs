@@ -1,12 +1,14 @@
 //! `espalier coordinator`: serves workers and users until it is told to end.
 
 use super::bars::say;
+use super::identity::{authority, default_folder, host};
 use super::report::render;
 use super::run::digests;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
-use crate::serve::daemon::{self, DaemonError};
+use crate::serve::daemon::{self, DaemonError, Door};
+use crate::serve::guard::{Guard, Identity, Role};
 use crate::serve::log;
 use crate::serve::refuse::Refusal;
 use crate::serve::submit::Defaults;
@@ -20,7 +22,9 @@ use espalier_proto::messages as m;
 use espalier_proto::protocol;
 use espalier_proto::recipe::Backend;
 use serde_json::json;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -30,15 +34,26 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier coordinator --listen 0.0.0.0:7420 --bucket s3://results/llm\n  \
-                  espalier-worker --coordinator http://HOST:7420 --device cuda:0     (on every GPU host)\n  \
-                  espalier submit sweep.yaml --coordinator http://HOST:7420\n\n\
+                  espalier identity                                 (prints the two addresses that follow)\n  \
+                  espalier-worker --join https://HOST:7420#…:… --device cuda:0     (on every GPU host)\n  \
+                  ESPALIER_COORDINATOR=https://HOST:7420#…:… espalier submit sweep.yaml\n\n\
                   Everything that it knows is in the bucket: kill it and start it again whenever you like."
 )]
 pub struct Coordinator {
-    /// Where to listen. Anyone who can reach it can use it: keep it on a trusted network
+    /// Where to listen. Off this machine only with an identity, or with --no-auth
     #[arg(long, env = "ESPALIER_LISTEN", default_value = "127.0.0.1:7420", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// Where to answer /healthz, /readyz and /metrics, plain HTTP [default: nowhere]
+    /// A folder with certificate and tokens, made if it is not there; `espalier identity` prints what workers and users are told
+    /// [default: none on this machine alone, else ~/.local/state/espalier/INSTANCE]
+    #[arg(long, env = "ESPALIER_IDENTITY", value_name = "DIR")]
+    pub identity: Option<PathBuf>,
+    /// Listen without TLS and tokens: whoever reaches the port can use it
+    #[arg(long, env = "ESPALIER_NO_AUTH", conflicts_with = "identity", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    pub no_auth: bool,
+    /// HOST or HOST:PORT as workers and users reach it; the certificate names it too [default: this host's name]
+    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<String>,
+    /// Where to answer /healthz, /readyz, /metrics and /scale, plain HTTP [default: nowhere]
     #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
     pub http: Option<SocketAddr>,
     /// Where results go.
@@ -81,29 +96,75 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     let watched = http.as_ref().and_then(|http| http.local_addr().ok()).map(|at| format!("http://{at}"));
     let mut terminated =
         signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
+    let identity = match identity_folder(command)? {
+        Some(folder) => Some(Identity::open(&folder, &names(command))?),
+        None => None,
+    };
+    let scheme = if identity.is_some() { "https" } else { "http" };
     match output {
-        Output::Text => say(&format!(
-            "coordinator {} listens on http://{address}, bucket {}{}",
-            command.instance,
-            bucket.url(),
-            watched.map(|at| format!("; {at}/metrics")).unwrap_or_default()
-        )),
+        Output::Text => {
+            say(&format!(
+                "coordinator {} listens on {scheme}://{address}, bucket {}{}",
+                command.instance,
+                bucket.url(),
+                watched.map(|at| format!("; {at}/metrics")).unwrap_or_default()
+            ));
+            if let Some(identity) = &identity {
+                tell(identity, &authority(command.advertise.as_deref(), address.port()))?;
+            }
+        }
         Output::Json => print::json(
-            &json!({"address": format!("http://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()}),
+            &json!({"address": format!("{scheme}://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()}),
         ),
     }
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
     let lease = Duration::from_secs(command.lease);
     let defaults = Defaults { backend: command.backend, hub, digests: digests(), lease };
+    let (tls, guard) = match identity {
+        Some(identity) => (Some(identity.tls), Guard::Closed(identity.tokens)),
+        None => (None, Guard::Open),
+    };
+    let door = Door { listener, tls, guard, http };
     let stop = async {
         tokio::select! {
             _ = tokio::signal::ctrl_c() => {}
             _ = terminated.recv() => {}
         }
     };
-    daemon::run(listener, http, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
+    daemon::run(door, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
     say("ended; running workers go on, and the next coordinator of this instance takes them up");
     Ok(Exit::Whole)
+}
+
+/// Where the identity is; `None` where everybody who reaches the port may use it.
+fn identity_folder(command: &Coordinator) -> Result<Option<PathBuf>, Failure> {
+    match &command.identity {
+        Some(folder) => Ok(Some(folder.clone())),
+        None if command.no_auth || command.listen.ip().is_loopback() => Ok(None),
+        None => default_folder(&command.instance).map(Some),
+    }
+}
+
+/// Hosts that a certificate made here names.
+fn names(command: &Coordinator) -> Vec<String> {
+    let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), host()];
+    if !command.listen.ip().is_unspecified() {
+        names.push(command.listen.ip().to_string());
+    }
+    let advertised = command.advertise.as_deref().map(|at| at.rsplit_once(':').map_or(at, |(host, _)| host));
+    names.extend(advertised.map(str::to_owned));
+    names
+}
+
+/// How to join, to people alone: what is not a terminal may be a log.
+fn tell(identity: &Identity, authority: &str) -> Result<(), Failure> {
+    if std::io::stderr().is_terminal() {
+        say(&format!("workers:  espalier-worker --join {}", identity.address(authority, Role::Worker)?));
+        say(&format!("users:    export ESPALIER_COORDINATOR={}", identity.address(authority, Role::User)?));
+    } else {
+        say("`espalier identity` prints what workers and users are told");
+    }
+    Ok(())
 }
 
 /// Does what a sweep that is over asks for its checkpoints. What fails is tried again when the sweep is next over, or the next

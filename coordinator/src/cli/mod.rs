@@ -11,6 +11,7 @@ pub mod eval;
 pub mod export;
 pub mod folders;
 pub mod gc;
+pub mod identity;
 pub mod local_files;
 pub mod logs;
 pub mod one;
@@ -97,6 +98,7 @@ pub enum Command {
     Catalog(catalog::Catalog),
     Doctor(doctor::Doctor),
     Coordinator(coordinator::Coordinator),
+    Identity(identity::IdentityCommand),
     Submit(submit::Submit),
     List(sweeps::List),
     Status(sweeps::Status),
@@ -155,6 +157,7 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::Catalog(command) => catalog::run(&command, cli.output),
         Command::Report(command) => report::run(&command, cli.output).await,
         Command::Coordinator(command) => coordinator::run(&command, cli.output).await,
+        Command::Identity(command) => identity::run(&command, cli.output),
         Command::Submit(command) => submit::run(&command, cli.output).await,
         Command::List(command) => sweeps::list(&command, cli.output).await,
         Command::Status(command) => sweeps::status(&command, cli.output).await,

@@ -1,44 +1,64 @@
 //! Speaks to a coordinator for the commands that need one: where it is, what its refusals mean.
 
-use crate::causes::chain;
 use crate::exit::{Exit, Failure};
 use crate::serve::refuse::EXIT_KEY;
 use espalier_proto::messages::sweep_api_client::SweepApiClient;
-use std::time::Duration;
-use tonic::transport::{Channel, Endpoint};
+use espalier_proto::remote::{Address, Credential, Reach, connected};
+use std::path::PathBuf;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(5);
 /// Bytes of an answer: a report with its figures.
 const LARGEST: usize = 256 << 20;
 
 /// `--coordinator`, of the commands that speak to one.
 #[derive(Clone, Debug, clap::Args)]
 pub struct CoordinatorArg {
-    /// Where the coordinator listens, http://HOST:PORT
-    #[arg(long, env = "ESPALIER_COORDINATOR", default_value = "http://127.0.0.1:7420", value_name = "URL")]
+    /// Where the coordinator listens: http://HOST:PORT, https://HOST:PORT, or https://HOST:PORT#FINGERPRINT:TOKEN as `espalier
+    /// identity` prints it (better in the environment than on the command line)
+    #[arg(
+        long,
+        env = "ESPALIER_COORDINATOR",
+        default_value = "http://127.0.0.1:7420",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
     pub coordinator: String,
+    /// How it is believed.
+    #[command(flatten)]
+    pub reach: ReachArgs,
+}
+
+/// What stands in files.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ReachArgs {
+    /// A file with the token that is shown to the coordinator
+    #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's]
+    #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// This client's certificate, PEM, where the coordinator takes certificates for tokens
+    #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// A connection to a coordinator.
-pub type Remote = SweepApiClient<Channel>;
+pub type Remote = SweepApiClient<InterceptedService<Channel, Credential>>;
 
 impl CoordinatorArg {
     /// Connects.
     pub async fn connect(&self) -> Result<Remote, Failure> {
-        let url = &self.coordinator;
-        let unreachable = |why: String| Failure::Unreachable { url: url.clone(), why };
-        let endpoint = Endpoint::from_shared(url.clone()).map_err(|_| Failure::Usage {
-            message: format!("--coordinator: found {url:?}, expected http://HOST:PORT"),
-        })?;
-        let channel = endpoint
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|e| unreachable(chain(&e)))?;
-        Ok(SweepApiClient::new(channel).max_decoding_message_size(LARGEST))
+        let address = Address::parse(&self.coordinator).map_err(|e| Failure::Reach(e.into()))?;
+        let ReachArgs { token_file, ca_file, cert_file, key_file } = self.reach.clone();
+        let reach = Reach { token_file, ca_file, certificate: cert_file.zip(key_file) };
+        let (channel, credential) = connected(&address, &reach).await?;
+        Ok(SweepApiClient::with_interceptor(channel, credential).max_decoding_message_size(LARGEST))
     }
 }
 
@@ -50,11 +70,21 @@ impl From<Status> for Failure {
             Some(3) => Exit::BadInput,
             Some(5) => Exit::Bucket,
             Some(_) => Exit::BadNode,
+            None if status.code() == Code::Unauthenticated => Exit::BadInput,
+            None if status.code() == Code::PermissionDenied => Exit::BadInput,
             // What no coordinator of ours said is said by the connection.
             None => Exit::Unreachable,
         };
         let message = match (said, status.code()) {
             (None, Code::Unimplemented) => "what listens there is no coordinator of this version".to_owned(),
+            (None, Code::Unauthenticated | Code::PermissionDenied) => format!(
+                "the coordinator refuses this caller: {}; expected what `espalier identity` prints for users, in \
+                 ESPALIER_COORDINATOR or --token-file",
+                status.message()
+            ),
+            (None, Code::Internal) if status.message().contains("h2 protocol error") => {
+                "no coordinator answers: what listens there does not speak plain HTTP/2; is its address https://…?".to_owned()
+            }
             (None, code) => format!("{code}: {}", status.message()),
             _ => status.message().to_owned(),
         };

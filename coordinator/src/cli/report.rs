@@ -1,7 +1,7 @@
 //! `espalier report`: what a bucket holds of a sweep, finished or not, as tables and figures.
 
 use super::prepare::prepare;
-use super::remote::CoordinatorArg;
+use super::remote::{CoordinatorArg, ReachArgs};
 use super::run::{WorkArgs, not_empty};
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
@@ -44,6 +44,9 @@ pub struct Report {
     /// Ask this coordinator instead of a bucket
     #[arg(long, value_name = "URL", conflicts_with_all = ["set", "limit"])]
     pub coordinator: Option<String>,
+    /// How it is believed.
+    #[command(flatten)]
+    pub reach: ReachArgs,
     /// Write the files into this folder instead of the bucket
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
@@ -98,7 +101,7 @@ async fn ask(command: &Report, coordinator: &str, output: Output) -> Result<Exit
     };
     let only = command.only.iter().map(ToString::to_string).collect();
     let request = ReportRequest { sweep: command.sweep.clone(), only };
-    let remote = CoordinatorArg { coordinator: coordinator.to_owned() };
+    let remote = CoordinatorArg { coordinator: coordinator.to_owned(), reach: command.reach.clone() };
     let report = remote.connect().await?.report(request).await?.into_inner();
     let files: Vec<(&str, &[u8])> =
         report.files.iter().map(|f| (f.name.as_str(), f.content.as_slice())).collect();

@@ -8,6 +8,7 @@ use super::calls::{Calls, Elsewhere};
 use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
+use super::guard::{Guard, Incoming, Role};
 use super::submit::Defaults;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
@@ -24,12 +25,26 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tonic::service::interceptor::InterceptedService;
 
 /// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
 const LOOK: Duration = Duration::from_millis(200);
 
 const fn millis(duration: Duration) -> Millis {
     Millis(duration.as_millis() as u64)
+}
+
+/// Where callers come in.
+pub struct Door {
+    /// Workers' and users' port.
+    pub listener: TcpListener,
+    /// Encrypts it.
+    pub tls: Option<TlsAcceptor>,
+    /// Who is let in.
+    pub guard: Guard,
+    /// The port of probes and scrapers.
+    pub http: Option<TcpListener>,
 }
 
 /// Why a coordinator ended.
@@ -63,10 +78,10 @@ pub enum DaemonError {
     },
 }
 
-/// Serves until `stop` is ready; probes and scrapers on `http`, from the first moment. `report` makes reports, of a sweep that is over also by itself.
+/// Serves until `stop` is ready; probes and scrapers from the first moment. `report` makes reports, of a sweep that is over also by
+/// itself.
 pub async fn run(
-    listener: TcpListener,
-    http: Option<TcpListener>,
+    door: Door,
     bucket: Bucket,
     instance: &Name,
     defaults: Defaults,
@@ -89,7 +104,7 @@ pub async fn run(
         driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default())
     };
     let probed = Probed::new(driver.clone());
-    if let Some(http) = http {
+    if let Some(http) = door.http {
         let watched = Arc::new(probed.clone());
         tokio::spawn(async move {
             if let Err(error) = espalier_telemetry::http::serve(http, watched).await {
@@ -102,12 +117,19 @@ pub async fn run(
     probed.restored();
     let uploads = Uploads::new().map_err(machine("no folder for uploaded files could be made"))?;
     let users = sweep_api::service(sweeps.clone(), Arc::new(uploads), defaults, report.clone());
-    let listener = calls.take(listener).map_err(machine("the port cannot be listened on"))?;
+    let incoming = {
+        let _entered = calls.enter();
+        let listener = calls.take(door.listener).map_err(machine("the port cannot be listened on"))?;
+        Incoming::new(listener, door.tls)
+    };
     let serving = tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(protocol::HOLD))
-        .add_service(worker_api::service(driver.clone()))
-        .add_service(Elsewhere::new(users))
-        .serve_with_incoming(wire::connections(listener));
+        .add_service(InterceptedService::new(
+            worker_api::service(driver.clone()),
+            door.guard.gate(Role::Worker),
+        ))
+        .add_service(InterceptedService::new(Elsewhere::new(users), door.guard.gate(Role::User)))
+        .serve_with_incoming(incoming);
     let result = tokio::select! {
         served = calls.run(serving) => served.map_err(DaemonError::from),
         ended = watch(&sweeps, &report) => ended,

@@ -16,6 +16,7 @@ pub mod epoch;
 mod explain;
 mod fleet;
 pub mod grid;
+pub mod guard;
 mod handle;
 pub mod local;
 pub mod log;
@@ -33,7 +34,6 @@ pub mod sweep_api;
 pub mod sweeps;
 pub mod uploads;
 mod watched;
-mod wire;
 pub mod worker_api;
 pub mod workers;
 

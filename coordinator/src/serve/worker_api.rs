@@ -2,7 +2,7 @@
 
 use super::convert;
 use super::driver::Handle;
-use super::wire;
+use super::guard::Incoming;
 use espalier_proto::messages as m;
 use espalier_proto::messages::worker_api_server::{WorkerApi, WorkerApiServer};
 use std::future::Future;
@@ -43,6 +43,6 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     tonic::transport::Server::builder()
         .add_service(service(driver))
-        .serve_with_incoming_shutdown(wire::connections(listener), stop)
+        .serve_with_incoming_shutdown(Incoming::new(listener, None), stop)
         .await
 }

@@ -117,6 +117,8 @@ impl Child {
         // Threads change last bits: one number decides, and nothing may adapt it.
         let threads = options.threads.to_string();
         command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", &threads);
+        // A token may stand in it.
+        command.env_remove(espalier_proto::remote::VARIABLE);
         command.env("OMP_DYNAMIC", "false").env("MKL_DYNAMIC", "FALSE").env_remove("OMP_THREAD_LIMIT");
         // A thread that waits sleeps. Waiting busily, libgomp's default, made a cell of small matrices forty times slower where other
         // processes wanted the cores too. It changes no bit.

@@ -1,0 +1,192 @@
+//! A coordinator's identity is a folder that is made once, or mounted:
+//!
+//! | file | |
+//! |---|---|
+//! | `ca.crt`, `ca.key` | a CA of this coordinator alone; at every start it signs a certificate anew |
+//! | `tls.crt`, `tls.key` | instead of that: a certificate with its chain, as cert-manager writes it |
+//! | `worker-tokens`, `user-tokens` | a token a line |
+//! | `client-ca.crt` | optional: clients may show a certificate signed by it instead of a token |
+
+use super::tokens::{Role, Tokens, lines};
+use espalier_proto::ids::Digest;
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose,
+};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+
+/// Why an identity cannot be used. Never holds a secret.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file.
+    #[error("identity: {}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Certificate and key make no server.
+    #[error("identity {}: {why}", folder.display())]
+    Tls {
+        /// The folder.
+        folder: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// What a coordinator proves itself and others with.
+pub struct Identity {
+    folder: PathBuf,
+    /// The certificate that clients look for in its chain.
+    fingerprint: Digest,
+    /// Accepts connections.
+    pub tls: TlsAcceptor,
+    /// Who may call.
+    pub tokens: Arc<Tokens>,
+}
+
+/// Certificates, leaf first, and the leaf's key.
+type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
+
+impl Identity {
+    /// Takes the folder's identity; one that is not there, or empty, is made. `names` are hosts that its certificate is to name.
+    pub fn open(folder: &Path, names: &[String]) -> Result<Self, IdentityError> {
+        let mut entries = std::fs::read_dir(folder).ok();
+        if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
+            make(folder)?;
+        }
+        let own = folder.join("tls.crt");
+        let (chain, key) = match own.exists() {
+            true => (certificates(&own)?, private_key(&folder.join("tls.key"))?),
+            false => signed(folder, names)?,
+        };
+        // Of a chain the last: it outlives the leaf.
+        let anchor = chain.last().expect("a chain has a certificate");
+        let fingerprint = Digest::of(anchor);
+        let tls = acceptor(folder, chain.clone(), key)?;
+        let tokens = Arc::new(Tokens::open(folder)?);
+        Ok(Self { folder: folder.to_owned(), fingerprint, tls, tokens })
+    }
+
+    /// What a role's programs are told: `https://HOST:PORT#FINGERPRINT:TOKEN`. A secret.
+    pub fn address(&self, authority: &str, role: Role) -> Result<String, IdentityError> {
+        let token = lines(&self.folder.join(role.file()))?.pop().expect("a file of tokens has one");
+        Ok(format!("https://{authority}#{}:{token}", self.fingerprint))
+    }
+}
+
+/// A CA and two tokens in a folder that only its owner can look into.
+fn make(folder: &Path) -> Result<(), IdentityError> {
+    let at = |path: &Path, why: &dyn std::fmt::Display| IdentityError::File {
+        path: path.to_owned(),
+        why: format!("it cannot be made: {why}"),
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(|e| at(folder, &e))?;
+    let write = |name: &str, text: &str| {
+        let path = folder.join(name);
+        let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|e| at(&path, &e))
+    };
+    let (parameters, key) = (authority(), KeyPair::generate().map_err(|e| at(folder, &e))?);
+    let certificate = parameters.self_signed(&key).map_err(|e| at(folder, &e))?;
+    for role in Role::ALL {
+        let mut random = [0; 32];
+        default_provider()
+            .secure_random
+            .fill(&mut random)
+            .map_err(|_| at(&folder.join(role.file()), &"the system gives no random bytes"))?;
+        write(role.file(), &format!("{}\n", hex::encode(random)))?;
+    }
+    write("ca.key", &key.serialize_pem())?;
+    write("ca.crt", &certificate.pem())?;
+    tracing::info!(folder = %folder.display(), "an identity was made");
+    Ok(())
+}
+
+fn authority() -> CertificateParams {
+    let mut parameters = CertificateParams::default();
+    parameters.distinguished_name.push(DnType::CommonName, "espalier coordinator's CA");
+    parameters.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    parameters.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    parameters
+}
+
+/// A certificate of the folder's CA, made now.
+fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
+    let (certificate, key) = (folder.join("ca.crt"), folder.join("ca.key"));
+    let bad = |path: &Path, why: &dyn std::fmt::Display| IdentityError::File {
+        path: path.to_owned(),
+        why: why.to_string(),
+    };
+    let pem = std::fs::read_to_string(&certificate).map_err(|e| bad(&certificate, &e))?;
+    let key_pem = std::fs::read_to_string(&key).map_err(|e| bad(&key, &e))?;
+    let ca_key = KeyPair::from_pem(&key_pem).map_err(|e| bad(&key, &e))?;
+    let issuer = Issuer::from_ca_cert_pem(&pem, ca_key).map_err(|e| bad(&certificate, &e))?;
+    let own = KeyPair::generate().map_err(|e| bad(folder, &e))?;
+    let mut parameters = CertificateParams::new(names.to_vec()).map_err(|e| bad(folder, &e))?;
+    parameters.distinguished_name.push(DnType::CommonName, "espalier coordinator");
+    parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let leaf = parameters.signed_by(&own, &issuer).map_err(|e| bad(&certificate, &e))?;
+    let mut chain = vec![leaf.der().clone()];
+    chain.extend(certificates(&certificate)?);
+    let key = PrivateKeyDer::try_from(own.serialize_der()).map_err(|e| bad(folder, &e))?;
+    Ok((chain, key))
+}
+
+fn acceptor(
+    folder: &Path,
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<TlsAcceptor, IdentityError> {
+    let broken = |why: String| IdentityError::Tls { folder: folder.to_owned(), why };
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| broken(e.to_string()))?;
+    let clients = folder.join("client-ca.crt");
+    let builder = match clients.exists() {
+        false => builder.with_no_client_auth(),
+        true => {
+            let mut roots = RootCertStore::empty();
+            for certificate in certificates(&clients)? {
+                roots.add(certificate).map_err(|e| broken(e.to_string()))?;
+            }
+            // Who shows none needs a token.
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+                .allow_unauthenticated()
+                .build()
+                .map_err(|e| broken(e.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key).map_err(|e| broken(e.to_string()))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Certificates of a PEM file, one at least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let bad = |why: String| IdentityError::File { path: path.to_owned(), why };
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|e| bad(e.to_string()))?;
+    match found.is_empty() {
+        true => Err(bad("found no certificate, expected PEM".to_owned())),
+        false => Ok(found),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
+    let found = PrivateKeyDer::from_pem_file(path);
+    found.map_err(|e| IdentityError::File { path: path.to_owned(), why: e.to_string() })
+}

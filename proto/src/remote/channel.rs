@@ -1,0 +1,263 @@
+//! An address and a user's files → a channel that connects when it is used, and what it shows.
+
+use super::address::{Address, AddressError};
+use super::pin::Pinned;
+use hyper_util::rt::TokioIo;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+use tower::service_fn;
+
+/// How long a connection may take, TLS included.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// What a user says of how a coordinator is reached.
+#[derive(Clone, Debug, Default)]
+pub struct Reach {
+    /// A file with the token, read at every call, so that it can be replaced.
+    pub token_file: Option<PathBuf>,
+    /// Certificates of CAs that are trusted instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// This client's certificate and key, where the coordinator wants one.
+    pub certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Why a coordinator cannot be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum ReachError {
+    /// The address.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// A file that cannot be used.
+    #[error("{}: {why}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A token, and nothing that would hide it on its way.
+    #[error(
+        "{address}: a token is not sent over plaintext; use the https:// address that the coordinator prints"
+    )]
+    Plaintext {
+        /// The address.
+        address: String,
+    },
+    /// Nobody answers there, or not as the right one would.
+    #[error(
+        "no coordinator answers at {address}: {why}; say --coordinator URL, or start one: espalier coordinator"
+    )]
+    Unreachable {
+        /// The address.
+        address: String,
+        /// Why not.
+        why: String,
+    },
+    /// TLS cannot be set up.
+    #[error("{address}: {why}")]
+    Tls {
+        /// The address.
+        address: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A channel to the coordinator, which connects at the first call and again whenever it must, and what every call carries.
+pub fn channel(address: &Address, reach: &Reach) -> Result<(Channel, Credential), ReachError> {
+    let (endpoint, way, credential) = prepared(address, reach)?;
+    Ok((endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| way.clone().go())), credential))
+}
+
+/// As [`channel`], connected.
+pub async fn connected(address: &Address, reach: &Reach) -> Result<(Channel, Credential), ReachError> {
+    let (endpoint, way, credential) = prepared(address, reach)?;
+    let channel = endpoint.connect_with_connector(service_fn(move |_: Uri| way.clone().go())).await;
+    let channel = channel
+        .map_err(|error| ReachError::Unreachable { address: address.to_string(), why: deepest(&error) })?;
+    Ok((channel, credential))
+}
+
+/// What was wrong in the first place; what stands above it says "transport error".
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+fn prepared(address: &Address, reach: &Reach) -> Result<(Endpoint, Way, Credential), ReachError> {
+    let credential = match (&reach.token_file, &address.token) {
+        (None, None) => Credential::None,
+        _ if !address.tls => return Err(ReachError::Plaintext { address: address.to_string() }),
+        (Some(path), _) => {
+            header(path, &read(path)?)?;
+            Credential::File(path.clone())
+        }
+        (None, Some(token)) => Credential::Token(header(Path::new("token"), token)?),
+    };
+    let tls = match address.tls {
+        true => Some((TlsConnector::from(Arc::new(config(address, reach)?)), server_name(address)?)),
+        false => None,
+    };
+    // TLS is the way's: for the endpoint what it connects to is plain.
+    let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
+        .map_err(|e| AddressError { shown: address.to_string(), why: e.to_string() })?;
+    Ok((endpoint, Way { authority: address.authority.clone(), tls }, credential))
+}
+
+/// From here to there.
+#[derive(Clone)]
+struct Way {
+    authority: String,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Way {
+    async fn go(self) -> std::io::Result<TokioIo<Box<dyn Stream>>> {
+        let connected = tokio::time::timeout(CONNECT, self.connect()).await;
+        connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map(TokioIo::new)
+    }
+
+    async fn connect(self) -> std::io::Result<Box<dyn Stream>> {
+        let tcp = TcpStream::connect(&self.authority).await?;
+        tcp.set_nodelay(true)?;
+        match self.tls {
+            None => Ok(Box::new(tcp)),
+            Some((connector, name)) => Ok(Box::new(connector.connect(name, tcp).await?)),
+        }
+    }
+}
+
+/// Plain or encrypted, to the one who calls.
+trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
+
+fn config(address: &Address, reach: &Reach) -> Result<ClientConfig, ReachError> {
+    let broken = |why: String| ReachError::Tls { address: address.to_string(), why };
+    let provider = Arc::new(default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .map_err(|e| broken(e.to_string()))?;
+    let builder = match (address.pin, &reach.ca_file) {
+        (Some(pin), _) => {
+            let pinned = Arc::new(Pinned { pin, provider });
+            builder.dangerous().with_custom_certificate_verifier(pinned)
+        }
+        (None, ca_file) => builder.with_root_certificates(roots(ca_file.as_deref(), broken)?),
+    };
+    let mut config = match &reach.certificate {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let pair = (certificates(certificate)?, private_key(key)?);
+            builder.with_client_auth_cert(pair.0, pair.1).map_err(|e| broken(e.to_string()))?
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(config)
+}
+
+fn roots(ca_file: Option<&Path>, broken: impl Fn(String) -> ReachError) -> Result<RootCertStore, ReachError> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|e| file(path, e))?;
+            }
+        }
+        None => {
+            let found = rustls_native_certs::load_native_certs();
+            if found.certs.is_empty() {
+                return Err(broken("this system has no certificates of CAs; say --ca-file, or use the address with a fingerprint that the coordinator prints".to_owned()));
+            }
+            roots.add_parsable_certificates(found.certs);
+        }
+    }
+    Ok(roots)
+}
+
+/// Certificates of a PEM file, one at least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ReachError> {
+    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let found = found.map_err(|e| file(path, e))?;
+    match found.is_empty() {
+        true => Err(file(path, "found no certificate, expected PEM")),
+        false => Ok(found),
+    }
+}
+
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ReachError> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| file(path, e))
+}
+
+fn server_name(address: &Address) -> Result<ServerName<'static>, ReachError> {
+    ServerName::try_from(address.host.clone())
+        .map_err(|e| AddressError { shown: address.to_string(), why: e.to_string() }.into())
+}
+
+fn file(path: &Path, why: impl std::fmt::Display) -> ReachError {
+    ReachError::File { path: path.to_owned(), why: why.to_string() }
+}
+
+/// What a call shows.
+#[derive(Clone)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// A token.
+    Token(MetadataValue<Ascii>),
+    /// The token of a file.
+    File(PathBuf),
+}
+
+/// Without the token.
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Token(_) => "Token(…)",
+            Self::File(_) => "File(…)",
+        })
+    }
+}
+
+impl Interceptor for Credential {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let value = match self {
+            Self::None => return Ok(request),
+            Self::Token(value) => value.clone(),
+            Self::File(path) => read(path)
+                .and_then(|token| header(path, &token))
+                .map_err(|error| Status::unauthenticated(error.to_string()))?,
+        };
+        request.metadata_mut().insert("authorization", value);
+        Ok(request)
+    }
+}
+
+fn read(path: &Path) -> Result<String, ReachError> {
+    std::fs::read_to_string(path).map_err(|e| file(path, e))
+}
+
+/// The first line as a header's value.
+fn header(path: &Path, token: &str) -> Result<MetadataValue<Ascii>, ReachError> {
+    let token = token.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let token = token.ok_or_else(|| file(path, "found no token"))?;
+    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
+        .parse()
+        .map_err(|_| file(path, "the token has characters that no header can hold"))?;
+    value.set_sensitive(true);
+    Ok(value)
+}

@@ -1,0 +1,16 @@
+//! How a coordinator is reached: its address, the certificate that it must show, the token that is shown to it.
+//!
+//! An address is `http://HOST:PORT`, `https://HOST:PORT`, or `https://HOST:PORT#FINGERPRINT:TOKEN` as a coordinator prints it. The
+//! fingerprint (SHA-256 of a certificate of its chain) makes a CA's files and names unnecessary. A token never goes over plaintext.
+
+mod address;
+mod channel;
+mod hide;
+mod pin;
+
+pub use address::{Address, AddressError};
+pub use channel::{Credential, Reach, ReachError, channel, connected};
+pub use hide::hide_token;
+
+/// Where an address stands that no argument should hold.
+pub const VARIABLE: &str = "ESPALIER_COORDINATOR";

@@ -1,0 +1,175 @@
+//! Who may call a coordinator: tokens, certificates, what each may do, and that no secret is seen.
+
+use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
+use espalier_tests::sweeps::Place;
+use espalier_tests::tls::{ClientCertificate, client};
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+
+/// A coordinator with an identity; where it listens as its certificate is asked for, and both addresses.
+struct Guarded {
+    _coordinator: Process,
+    url: String,
+    worker: String,
+    user: String,
+}
+
+fn guarded(place: &Place, more: &[&str]) -> Guarded {
+    let mut args =
+        vec!["coordinator", "--listen", "127.0.0.1:0", "--identity", "identity", "--output", "json"];
+    args.extend(["--log", "debug"].iter().chain(more));
+    let (coordinator, said) = listening(place, place.command(&args));
+    let url = said["address"].as_str().unwrap().to_owned();
+    assert!(url.starts_with("https://127.0.0.1:"), "{said}");
+    let at = url.trim_start_matches("https://").to_owned();
+    let told =
+        place.ends(&["identity", "--identity", "identity", "--advertise", &at, "--output", "json"], 0, &[]);
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let [worker, user] = ["worker", "user"].map(|role| told[role].as_str().unwrap().to_owned());
+    Guarded { _coordinator: coordinator, url, worker, user }
+}
+
+/// `espalier …` with this address in its environment must end so.
+fn ends(place: &Place, address: &str, args: &[&str], code: i32, needles: &[&str]) -> String {
+    let mut command = place.command(args);
+    command.env("ESPALIER_COORDINATOR", address);
+    espalier_tests::binaries::ended(args, &command.output().unwrap(), code, needles)
+}
+
+fn token(address: &str) -> &str {
+    address.rsplit_once(':').unwrap().1
+}
+
+#[test]
+fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_only() {
+    let place = Place::new("phi-nobos");
+    let guarded = guarded(&place, &[]);
+    let (worker, user) = (guarded.worker.as_str(), guarded.user.as_str());
+    // Without a token, with a wrong one, with the worker's, over plaintext, with another's certificate.
+    let pin = user.split_once('#').unwrap().1.split_once(':').unwrap().0;
+    let bare = format!("{}#{pin}", guarded.url);
+    ends(&place, &bare, &["submit", "s.yaml"], 3, &["a token is wanted", "espalier identity"]);
+    let wrong = format!("{bare}:{}", "f".repeat(64));
+    ends(&place, &wrong, &["list"], 3, &["the token is not known here"]);
+    for command in [["submit", "s.yaml"], ["cancel", "s"], ["status", "s"]] {
+        ends(&place, worker, &command, 3, &["this call is for a user, and the credential is a worker's"]);
+    }
+    ends(&place, &guarded.url.replace("https", "http"), &["list"], 6, &["no coordinator answers"]);
+    ends(&place, &user.replace("https", "http"), &["list"], 2, &["not sent over plaintext"]);
+    ends(
+        &place,
+        &user.replace(pin, &"0".repeat(64)),
+        &["list"],
+        6,
+        &["no coordinator answers", "UnknownIssuer"],
+    );
+    ends(&place, &guarded.url, &["list"], 6, &["no coordinator answers"]);
+    let mut refused = spawned(&place, "refused", worker_command(&place, "refused", user));
+    assert_eq!(refused.0.wait().unwrap().code(), Some(3));
+    let log = std::fs::read_to_string(place.at("refused.log")).unwrap();
+    assert!(log.contains("this call is for a worker"), "{log}");
+
+    // As printed: with --join, the token on the command line.
+    let mut command = worker_command(&place, "joined", "http://127.0.0.1:9");
+    command = {
+        let mut joined = std::process::Command::new(command.get_program());
+        joined.args(["--join", worker, "--device", "cpu", "--log", "debug"]);
+        joined.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        joined
+    };
+    let joined = spawned(&place, "joined", command);
+    ends(&place, user, &["submit", "s.yaml"], 0, &["4 of them to do"]);
+    ends(&place, user, &["watch", "s"], 0, &["4 of 4 cells done"]);
+    // Nobody sees a token: not in arguments, not in the compute process, not in logs, not in the bucket.
+    let process = |what: &str, pid: i32| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
+    let (own, child) = (joined.0.id() as i32, joined.compute());
+    for (what, bytes) in [
+        ("the worker's arguments", process("cmdline", own)),
+        ("the compute process's arguments", child.map_or(Vec::new(), |pid| process("cmdline", pid))),
+        ("the compute process's environment", child.map_or(Vec::new(), |pid| process("environ", pid))),
+    ] {
+        let text = String::from_utf8_lossy(&bytes);
+        assert!(!text.contains(token(worker)), "{what}: {text}");
+    }
+    for folder in ["out", "joined.log", "coordinator.log", "refused.log"] {
+        let found = std::process::Command::new("grep")
+            .args(["-rlE", &format!("{}|{}", token(worker), token(user))])
+            .arg(place.at(folder))
+            .output()
+            .unwrap();
+        assert_eq!(found.status.code(), Some(1), "{}", String::from_utf8_lossy(&found.stdout));
+    }
+    for file in ["worker-tokens", "user-tokens", "ca.key"] {
+        let mode = std::fs::metadata(place.at("identity").join(file)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{file}");
+    }
+}
+
+#[test]
+fn a_token_is_replaced_while_worker_and_coordinator_run() {
+    let place = Place::new("phi-nobos");
+    let guarded = guarded(&place, &[]);
+    let file = place.at("token");
+    std::fs::write(&file, token(&guarded.worker)).unwrap();
+    let pinned = guarded.worker.rsplit_once(':').unwrap().0;
+    let mut command = worker_command(&place, "w", pinned);
+    command.env("ESPALIER_TOKEN_FILE", &file);
+    let mut worker = spawned(&place, "w", command);
+    let workers = || {
+        let status = ends(&place, &guarded.user, &["status", "--output", "json"], 0, &[]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        status["workers"].as_array().unwrap().len()
+    };
+    until("the worker has called", || workers() == 1);
+    let new = "a-new-token-for-workers";
+    std::fs::write(place.at("identity/worker-tokens"), new).unwrap();
+    std::fs::write(&file, new).unwrap();
+    ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &[]);
+    ends(&place, &guarded.user, &["watch", "s"], 0, &["4 of 4 cells done"]);
+    assert!(matches!(worker.0.try_wait(), Ok(None)), "it has not been started again");
+}
+
+#[test]
+fn a_certificate_of_the_clients_ca_stands_for_a_token_of_the_role_that_it_names() {
+    let place = Place::new("phi-nobos");
+    let ClientCertificate { ca, certificate, key } = client("espalier-user");
+    let stranger = client("espalier-user");
+    // The identity is there before the coordinator is, as when it is mounted.
+    place.ends(&["identity", "--identity", "identity"], 0, &["espalier-worker --join https://"]);
+    place.write("identity/client-ca.crt", &ca);
+    for (name, text) in [
+        ("user.crt", &certificate),
+        ("user.key", &key),
+        ("stranger.crt", &stranger.certificate),
+        ("stranger.key", &stranger.key),
+    ] {
+        place.write(name, text);
+    }
+    let guarded = guarded(&place, &[]);
+    // The coordinator's own CA as a file, and its name checked.
+    let with = |certificate: &str, key: &str, args: &[&str], code, needles: &[&str]| {
+        let files = ["--ca-file", "identity/ca.crt", "--cert-file", certificate, "--key-file", key];
+        ends(&place, &guarded.url, &[args, &files].concat(), code, needles)
+    };
+    with("user.crt", "user.key", &["list"], 0, &[]);
+    with("stranger.crt", "stranger.key", &["list"], 6, &[]);
+    with("user.crt", "absent.key", &["list"], 3, &["absent.key"]);
+    with("user.key", "user.key", &["list"], 3, &["user.key", "found no certificate"]);
+}
+
+#[test]
+fn off_this_machine_a_coordinator_has_an_identity_unless_it_is_told_not_to() {
+    let place = Place::new("phi-nobos");
+    let open = ["coordinator", "--listen", "0.0.0.0:0", "--output", "json"];
+    let mut command = place.command(&open);
+    command.env("XDG_STATE_HOME", place.at("state"));
+    let (_coordinator, said) = listening(&place, command);
+    assert!(said["address"].as_str().unwrap().starts_with("https://"), "{said}");
+    assert!(place.at("state/espalier/main/worker-tokens").exists());
+    let (_open, said) =
+        listening(&place, place.command(&[&open[..], &["--no-auth", "--instance", "b"]].concat()));
+    assert!(said["address"].as_str().unwrap().starts_with("http://"), "{said}");
+    std::fs::create_dir(place.at("broken")).unwrap();
+    place.write("broken/worker-tokens", "short\n");
+    place.ends(&["coordinator", "--identity", "broken"], 3, &["broken/ca.crt"]);
+}
