@@ -21,7 +21,7 @@ pub struct Address {
 /// An address that makes no sense. Its text never holds the token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "coordinator {shown}: {why}; expected http://HOST:PORT, https://HOST:PORT or https://HOST:PORT#FINGERPRINT:TOKEN"
+    "--coordinator {shown}: {why}; expected http://HOST:PORT, https://HOST:PORT or https://HOST:PORT#FINGERPRINT:TOKEN"
 )]
 pub struct AddressError {
     /// The address, without what follows `#`.
