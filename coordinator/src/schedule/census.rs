@@ -51,10 +51,13 @@ impl Schedule {
             held: self.holds.len() as u64,
             ..Census::default()
         };
-        census.wanted = count(&[Backend::Cpu.as_str(), Backend::Cuda.as_str()], self.variants.each().filter_map(|variant| {
-            let state = self.shard_state(variant)?;
-            (!matches!(state, "failed" | "done" | "resting")).then(|| variant.needs.backend.as_str())
-        }));
+        census.wanted = count(
+            &[Backend::Cpu.as_str(), Backend::Cuda.as_str()],
+            self.variants.each().filter_map(|variant| {
+                let state = self.shard_state(variant)?;
+                (!matches!(state, "failed" | "done" | "resting")).then(|| variant.needs.backend.as_str())
+            }),
+        );
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
             let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);

@@ -14,7 +14,7 @@ use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
 use super::uploads::Uploads;
 use super::watched::Probed;
-use super::{wire, worker_api};
+use super::worker_api;
 use crate::clock::{self, Stopwatch};
 use crate::records::present;
 use crate::schedule::{Event, Millis, Timing};
