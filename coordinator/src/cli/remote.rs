@@ -82,9 +82,11 @@ impl From<Status> for Failure {
                  ESPALIER_COORDINATOR or --token-file",
                 status.message()
             ),
-            (None, Code::Internal) if status.message().contains("h2 protocol error") => {
-                "no coordinator answers: what listens there does not speak plain HTTP/2; is its address https://…?".to_owned()
-            }
+            // Its port is there and does not speak as it should.
+            (None, Code::Internal | Code::Unknown) => format!(
+                "no coordinator answers: {}; does its address begin with http:// where it should be https://, or the other way round?",
+                status.message()
+            ),
             (None, code) => format!("{code}: {}", status.message()),
             _ => status.message().to_owned(),
         };
