@@ -34,8 +34,9 @@ def report(what, found):
 
 
 def started(programs, objects):
-    """A coordinator and a worker as the base has them."""
-    by_image = {agreement.image(c): {**c, "env": environment(objects, c)} for *_, c in render.containers(objects)}
+    """A coordinator and a worker as an overlay has them."""
+    by_image = {agreement.image(c): {**c, "env": environment(objects, c)} for *_, c in render.containers(objects)
+                if agreement.image(c) in programs}
     return binaries.Running(programs, by_image["espalier-coordinator"], by_image["espalier-worker"])
 
 
@@ -48,7 +49,7 @@ def main(folder):
     programs = binaries.programs(folder)
     kubectl = tools.kubectl()
     rendered = {title: render.render(kubectl, path) for title, path in render.overlays().items()}
-    running = started(programs, rendered["base"])
+    running = started(programs, rendered["overlays/local"])
     try:
         for image, program in programs.items():
             program.arrived += [p for p in program.pending if p.startswith("/") and binaries.get(running.http[image] + p)[0] == 200]
@@ -69,8 +70,7 @@ def main(folder):
 
 
 def everything(programs, rendered, running, ends):
-    if "ESPALIER_IDENTITY" in programs["espalier-coordinator"].variables:
-        report("a worker joins by TLS and token", identity.wrong(programs, rendered["overlays/tls-files"]))
+    report("a worker joins by TLS and token", identity.wrong(programs, rendered["base"]))
     for program in programs.values():
         program.admit_pending()
     for title, objects in rendered.items():

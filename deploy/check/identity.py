@@ -1,5 +1,5 @@
 """TLS and tokens for real: a coordinator with the identity that `espalier identity` makes, and a worker that is mounted its part of it, as the
-overlay tls-files has them. The worker must be answered; one with another token must not."""
+base has them. The worker must be answered; one with another token must not."""
 
 import subprocess
 import tempfile
@@ -28,7 +28,7 @@ def wrong(programs, objects):
         try:
             binaries.Running(programs, *containers, mounts).end()
         except SystemExit as error:
-            yield f"the overlay's worker is not answered: {error}"
+            yield f"the base's worker is not answered: {error}"
             return
         token = next(folder / "token" for folder in mounts["espalier-worker"].values() if (folder / "token").exists())
         token.write_text("0" * 64)

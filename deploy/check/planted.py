@@ -51,10 +51,10 @@ PLANTED = {
     "a probe's port that is another":
         ("base", lambda o: container(o, COORDINATOR)["livenessProbe"]["httpGet"].update(port="grpc"), "agreement", "expected http"),
     "a coordinator's address on the wrong port":
-        ("base", lambda o: container(o, WORKER)["env"][0].update(name="ESPALIER_COORDINATOR", value=f"http://{COORDINATOR}:7421"),
+        ("base", lambda o: container(o, WORKER)["env"][0].update(name="ESPALIER_COORDINATOR", value=f"https://{COORDINATOR}:7421"),
          "agreement", "no Service's port"),
     "http to a coordinator that speaks TLS":
-        ("overlays/tls-files", lambda o: next(e for e in container(o, WORKER)["env"] if e["name"] == "ESPALIER_COORDINATOR").update(
+        ("base", lambda o: next(e for e in container(o, WORKER)["env"] if e["name"] == "ESPALIER_COORDINATOR").update(
             value=f"http://{COORDINATOR}:7420"), "agreement", "speaks https"),
     "a scaler's path that is not answered":
         ("overlays/elastic", lambda o: by(o, "ScaledJob", WORKER)["spec"]["triggers"][0]["metadata"].update(
