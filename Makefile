@@ -68,21 +68,18 @@ chaos: libtorch ## seven workers through SEEDS (default 20) storms of deaths, ho
 bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
 	$(CARGO) test --release --workspace --test figures -- --ignored --nocapture --test-threads 1
 
-# The scheduler needs no torch; optimized, with its invariants on (sim) or off (bench-schedule).
-# As everything, in the one form: what was built for the tests is not built again.
-OPTIMIZED = --config 'profile.dev.package.espalier.opt-level=3'
-SCHEDULE = $(CARGO) test --quiet --workspace --lib $(OPTIMIZED)
 WORLDS ?= 1000000
-sim: libtorch ## WORLDS random worlds of the scheduler (default 1000000), on all cores
-	ESPALIER_WORLDS=$(WORLDS) $(SCHEDULE) -- schedule::simulation::worlds --nocapture
-	$(SCHEDULE) -- schedule::simulation::planted schedule::simulation::coverage --nocapture
+sim: libtorch ## WORLDS random worlds of the scheduler (default 1000000), on all cores; then the planted faults
+	ESPALIER_WORLDS=$(WORLDS) $(CARGO) test --quiet --workspace --lib -- schedule::simulation::worlds --nocapture
+	$(CARGO) test --quiet --workspace --lib -- schedule::simulation::planted schedule::simulation::coverage --nocapture
 
+MEASURE = -- --ignored --nocapture --test-threads 1
 bench-schedule: libtorch ## how long a step of the scheduler takes, and simulated makespans beside their bound
-	$(SCHEDULE) --config 'profile.dev.package.espalier.debug-assertions=false' -- schedule::simulation --ignored --nocapture --test-threads 1
+	$(CARGO) test --release --quiet --workspace --lib $(MEASURE) schedule::simulation
 
-# A real coordinator process under workers that compute nothing, and one that starts over a million records; optimized.
+# A real coordinator process, as `make build` makes it, under workers that compute nothing, and one that starts over a million records.
 bench-coordinator: libtorch ## what 10,000 connected workers cost a coordinator, and how long it takes to start over 1,000,000 records
-	$(CARGO) test --quiet --workspace --test serve $(OPTIMIZED) --config 'profile.dev.package.espalier-proto.opt-level=3' --config 'profile.dev.package.espalier.debug-assertions=false' -- scale:: restart:: --ignored --nocapture --test-threads 1
+	$(CARGO) test --release --quiet --workspace --test serve $(MEASURE) scale:: restart::
 
 DEVICE ?= cuda:0
 test-cuda: cuda-suite ## the golden tests on DEVICE (default cuda:0)
