@@ -5,7 +5,7 @@ CARGO ?= cargo
 RELEASE = $(CARGO) build --quiet --release --workspace --bins
 PYTHON = .venv-python/bin/python
 
-.PHONY: check-deploy check-images help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
+.PHONY: check-deploy check-images check-slurm help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -56,6 +56,10 @@ check-deploy: libtorch $(DEPLOY_PYTHON) ## everything under deploy/ against sche
 check-images: libtorch $(DEPLOY_PYTHON) ## both images built and started: a sweep through them (Docker, or root with buildah and debootstrap)
 	$(CARGO) build --quiet --workspace --bins
 	LIBTORCH=$${LIBTORCH:-$(CURDIR)/.libtorch} deploy/check/images.sh target/debug
+
+check-slurm: libtorch ## the sbatch scripts on a SLURM of one node: requeued workers, a coordinator that comes back, no token anywhere (root on Debian, or SLURM)
+	$(CARGO) build --quiet --workspace --bins
+	deploy/check/slurm.sh target/debug
 
 cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cuda-suite.tar.gz
 	scripts/cuda-suite.sh
