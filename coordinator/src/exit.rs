@@ -210,7 +210,7 @@ fn log(error: &LogError) -> Exit {
 }
 
 fn lines(errors: &[crate::inputs::InputsError]) -> String {
-    errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    errors.iter().map(|error| causes::chain(error)).collect::<Vec<_>>().join("\n")
 }
 
 /// Tells the user how the command ended and gives the process its code.

@@ -1,12 +1,13 @@
 //! The user's command line and the coordinator of Espalier. Never links torch.
 //!
-//! Data goes one way: spec → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports only modules
+//! Data goes one way: spec → hub → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports only modules
 //! to its left.
 
 pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod exit;
+pub mod hub;
 pub mod inputs;
 pub mod merge;
 pub mod plan;

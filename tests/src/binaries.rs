@@ -15,10 +15,11 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// `espalier` with these arguments, no bucket or coordinator from the environment.
+/// `espalier` with these arguments, no bucket or coordinator from the environment; it asks nothing of the hub.
 pub fn espalier(args: &[&str]) -> Command {
     let mut command = Command::new(binary("espalier"));
     command.args(args).env_remove("ESPALIER_BUCKET").env_remove("ESPALIER_COORDINATOR");
+    command.env("HF_HUB_OFFLINE", "1");
     command
 }
 

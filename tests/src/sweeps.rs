@@ -135,7 +135,15 @@ impl Place {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = espalier(args);
         command.current_dir(self.folder.path()).env("ESPALIER_BUCKET", "out").env("HOME", self.at("home"));
-        for name in ["XDG_CACHE_HOME", "XDG_STATE_HOME", "HF_HOME", "HF_HUB_CACHE"] {
+        for name in [
+            "XDG_CACHE_HOME",
+            "XDG_STATE_HOME",
+            "HF_HOME",
+            "HF_HUB_CACHE",
+            "HF_TOKEN",
+            "HF_TOKEN_PATH",
+            "HF_ENDPOINT",
+        ] {
             command.env_remove(name);
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));

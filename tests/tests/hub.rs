@@ -1,7 +1,13 @@
-//! Datasets that lie in the Hugging Face cache, named on the command line as models are: org/name.
+//! Models and datasets by their names on the hub: read where the Hugging Face cache has them, fetched into it where a network is.
 
-use espalier_tests::sweeps::Place;
-use std::path::Path;
+use espalier_tests::binaries::text;
+use espalier_tests::cluster::Cluster;
+use espalier_tests::hub_server::{Asked, HubServer, TOKEN};
+use espalier_tests::sweeps::{Place, names};
+use espalier_tests::{files, root, stand_ins};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 /// A copy of a golden data file in the cache of the place's home: `path` is under `hub`.
 fn cached(place: &Place, path: &str, golden: &str) {
@@ -33,4 +39,212 @@ fn eval_reads_datasets_of_the_cache_and_says_how_to_get_those_that_are_not_there
     cached(&place, "datasets--jiangjiechen--ekar_english/snapshots/def/test.jsonl", "hf/ekar.jsonl");
     reference(&place, "datasets--jiangjiechen--ekar_english/refs/main", "def");
     place.ends(&eval(&["--task", "ekar"]), 0, &["nothing was run"]);
+}
+
+/// A place whose processes use this hub, with an empty cache at `hf`, and the sweep `s.yaml` over `model`.
+fn on(hub: &HubServer, model: &str) -> Place {
+    let mut place = Place::new("phi-nobos");
+    place.add_environment(hub.environment());
+    place.add_environment(vec![("HF_HOME".to_owned(), place.at("hf").display().to_string())]);
+    place.replace("s.yaml", "[./model]", &format!("[{model}]"));
+    place
+}
+
+/// `plan` of `s.yaml`, which measures nothing.
+const PLAN: [&str; 4] = ["plan", "s.yaml", "--gflops", "1"];
+
+/// A model's folder in the cache.
+fn cache(place: &Place, repository: &str) -> PathBuf {
+    place.at("hf/hub").join(repository)
+}
+
+fn of_network(asked: &[Asked]) -> Vec<&Asked> {
+    asked.iter().filter(|a| a.of_network).collect()
+}
+
+#[test]
+fn the_dissertations_sweep_needs_a_network_once_and_none_afterwards() {
+    let hub = HubServer::start();
+    stand_ins::dissertation(&hub);
+    let mut place = on(&hub, "unused");
+    place.add_environment(vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())]);
+    let sweep = root().join("examples/dissertation.yaml").display().to_string();
+    let sets = ["calibration.nsamples=2", "calibration.seqlen=32", "recipes.0.sparsity=[0.5, \"2:4\"]"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let run = [&["run", &sweep, "--devices", "cpu:1", "--limit", "2"], &sets[..]].concat();
+    let said = place.ends(&run, 0, &["fetching microsoft/phi-2: ", "36 of 36 cells done", "report: "]);
+    let asked = hub.asked();
+    // The token is the hub's alone, and nobody else reads it.
+    assert!(!of_network(&asked).is_empty() && !said.contains(TOKEN), "{said}");
+    for a in &asked {
+        let expected = (!a.of_network).then(|| format!("Bearer {TOKEN}"));
+        assert_eq!(a.authorization, expected, "{a:?}");
+    }
+    // What nobody needs was not asked for.
+    for file in ["README.md", "pytorch_model.bin", "modeling_phi.py", "wikitext-103", "logiqa.py"] {
+        assert!(!asked.iter().any(|a| a.path.contains(file)), "{file}: {asked:?}");
+    }
+    // The sweep is pinned to commits, and the cache is as Hugging Face's tools have it.
+    let commit = hub.commit("models/microsoft/phi-2", "main");
+    let specs = files(&place.at("out/sweeps/dissertation/specs"), "json");
+    let resolved = std::fs::read_to_string(&specs[0]).unwrap();
+    assert!(resolved.contains(&format!("hf://microsoft/phi-2@{commit}")), "{resolved}");
+    let folder = cache(&place, "models--microsoft--phi-2");
+    assert_eq!(std::fs::read_to_string(folder.join("refs/main")).unwrap(), commit);
+    let link = std::fs::read_link(folder.join("snapshots").join(&commit).join("config.json")).unwrap();
+    assert!(link.starts_with("../../blobs"), "{}", link.display());
+    let logiqa = cache(&place, "datasets--EleutherAI--logiqa");
+    let converted = std::fs::read_to_string(logiqa.join("refs/refs/convert/parquet")).unwrap();
+    let link = logiqa.join("snapshots").join(converted).join("logiqa/test/0000.parquet");
+    assert!(std::fs::read_link(link).unwrap().starts_with("../../../../blobs"));
+    // What is there is asked for no more; then there is no network at all.
+    place.ends(&run, 0, &["36 of 36 cells done, all of them before"]);
+    assert_eq!(hub.asked().len(), 0);
+    drop(hub);
+    place.add_environment(vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())]);
+    place.ends(&run, 0, &["36 of 36 cells done, all of them before"]);
+}
+
+#[test]
+fn a_download_that_broke_off_goes_on_where_it_ended_also_in_the_next_process() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    let place = on(&hub, "org/m");
+    hub.cut(1);
+    place.ends(&PLAN, 0, &["fetching org/m: "]);
+    let asked = hub.asked();
+    let ranges: Vec<&Asked> = of_network(&asked).into_iter().filter(|a| a.range.is_some()).collect();
+    let [again] = ranges[..] else { panic!("{asked:?}") };
+    let first = of_network(&asked).into_iter().find(|a| a.path == again.path).unwrap();
+    assert_eq!(again.range, Some(format!("bytes={}-", first.sent / 2)));
+    assert_eq!(again.sent, first.sent - first.sent / 2);
+    // As a process leaves it that was killed in the middle.
+    let folder = cache(&place, "models--org--m");
+    let blob = folder.join("blobs").join(&again.path[1..]);
+    let whole = std::fs::read(&blob).unwrap();
+    std::fs::remove_file(&blob).unwrap();
+    std::fs::write(blob.with_extension("incomplete"), &whole[..1000]).unwrap();
+    std::fs::remove_dir_all(folder.join("snapshots")).unwrap();
+    place.ends(&PLAN, 0, &[]);
+    let asked = hub.asked();
+    let [only] = of_network(&asked)[..] else { panic!("{asked:?}") };
+    assert_eq!((only.range.as_deref(), only.sent), (Some("bytes=1000-"), whole.len() - 1000));
+    assert_eq!(std::fs::read(&blob).unwrap(), whole);
+}
+
+#[test]
+fn a_corrupted_file_is_fetched_again_and_refused_if_it_comes_corrupted_again() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    let place = on(&hub, "org/m");
+    hub.flip(2);
+    let needles = [
+        "of model org/m at revision main: found content of SHA-256 ",
+        ", expected ",
+        ", twice; nothing of it",
+    ];
+    place.ends(&PLAN, 3, &needles);
+    let folder = cache(&place, "models--org--m");
+    assert!(!folder.join("snapshots").exists());
+    let left = names(&folder.join("blobs"));
+    assert!(!left.iter().any(|name| name.ends_with(".incomplete")), "{left:?}");
+    hub.asked();
+    hub.flip(1);
+    place.ends(&PLAN, 0, &[]);
+    let asked = hub.asked();
+    let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+    of_network(&asked).iter().for_each(|a| *times.entry(&a.path).or_default() += 1);
+    let mut times: Vec<u32> = times.into_values().collect();
+    times.sort_unstable();
+    assert_eq!((times[0], times.last()), (1, Some(&2)), "{asked:?}");
+}
+
+#[test]
+fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
+    let hub = HubServer::start();
+    for model in ["m", "gated"] {
+        stand_ins::phi(&hub, &format!("models/org/{model}"));
+    }
+    hub.gate("models/org/gated");
+    hub.put("models/org/old", "main", "config.json", "{}");
+    hub.put("models/org/old", "main", "pytorch_model.bin", "a pickle");
+    hub.put("datasets/org/script", "main", "script.py", "raise SystemExit");
+    let mut place = on(&hub, "org/m, org/gated, org/old, org/absent, v9=org/m@v9");
+    place.replace("s.yaml", "./cs.jsonl", "org/script");
+    let at = hub.environment()[0].1.clone();
+    let host = at.trim_start_matches("http://").to_owned();
+    let said = place.plan_refuses(&[
+        &format!("model org/gated is gated: accept its licence at {at}/org/gated, then set HF_TOKEN to a token of that account\n"),
+        "model org/old: found pytorch_model.bin and no safetensors; convert it, then name the folder that this makes: python3 -c ",
+        &format!("{host} has no model org/absent at revision main; if it is private, set HF_TOKEN to a token that may read it\n"),
+        &format!("{host} has no model org/m at revision v9\n"),
+        "hf://datasets/org/script@",
+        "found no data file, expected Parquet, JSON, CSV or text here or at refs/convert/parquet",
+    ]);
+    assert!(said.contains("variants"), "the outline comes first: {said}");
+    assert!(of_network(&hub.asked()).is_empty());
+    // A token that is none is told without being shown; one that may read the model fetches it.
+    place.sweep("s", "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+    place.replace("s.yaml", "[./model]", "[org/gated]");
+    place.add_environment(vec![("HF_TOKEN".to_owned(), "hf_wrong".to_owned())]);
+    let said = place.plan_refuses(&["refuses the token of HF_TOKEN for model org/gated at revision main"]);
+    assert!(!said.contains("hf_wrong"), "{said}");
+    place.add_environment(vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())]);
+    place.ends(&PLAN, 0, &["fetching org/gated: "]);
+}
+
+#[test]
+fn a_hub_that_cannot_be_reached_leaves_the_command_that_gets_what_is_missing() {
+    let hub = HubServer::start();
+    let mut place = on(&hub, "org/m");
+    place.add_environment(vec![("HF_ENDPOINT".to_owned(), "http://127.0.0.1:9".to_owned())]);
+    place.plan_refuses(&[
+        "get it there with: hf download org/m\n",
+        "127.0.0.1:9 cannot be reached; HF_HUB_OFFLINE=1",
+    ]);
+    place.add_environment(vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())]);
+    let said = place.plan_refuses(&["get it there with: hf download org/m\n"]);
+    assert!(!said.contains("reached"), "{said}");
+}
+
+#[test]
+fn two_processes_fetch_a_file_once() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    let place = on(&hub, "org/m");
+    let start = || place.command(&PLAN).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let both = [start(), start()].map(|process| process.wait_with_output().unwrap());
+    for output in &both {
+        assert!(output.status.success(), "{}", text(output));
+    }
+    let asked = hub.asked();
+    let gets = of_network(&asked);
+    let different: BTreeSet<&str> = gets.iter().map(|a| a.path.as_str()).collect();
+    // The tokenizer and two shards.
+    assert_eq!((gets.len(), different.len()), (3, 3), "{asked:?}");
+}
+
+#[test]
+fn eval_prune_and_a_coordinator_fetch_what_they_read() {
+    let hub = HubServer::start();
+    stand_ins::dissertation(&hub);
+    stand_ins::phi(&hub, "models/org/m");
+    let place = on(&hub, "org/m");
+    let eval = ["eval", "--model", "org/m", "--dataset", "jiangjiechen/ekar_english", "--devices", "cpu:1"];
+    place.ends(&eval, 0, &["fetching org/m: ", "fetching jiangjiechen/ekar_english: ", "acc"]);
+    let prune = ["prune", "--model", "org/m", "--prune_method", "magnitude", "--sparsity_type", "2:4"];
+    let said =
+        place.ends(&[&prune[..], &["--devices", "cpu:1"]].concat(), 0, &["fetching Salesforce/wikitext: "]);
+    assert!(!said.contains("ppl_test is not measured"), "{said}");
+    std::fs::remove_dir_all(place.at("hf")).unwrap();
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
+    assert!(cache(&place, "models--org--m/refs/main").exists());
+    hub.remove("models/org/m");
+    place.replace("s.yaml", "[org/m]", "[org/m, v2=org/m@v2]");
+    cluster.ends(
+        &["submit", "s.yaml"],
+        3,
+        &["on the coordinator's host: ", "has no model org/m at revision v2"],
+    );
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Modules of the coordinator, left to right: a module imports only modules to its left.
 const COORDINATOR: &[&str] =
-    &["spec", "inputs", "records", "plan", "schedule", "serve", "store", "merge", "report", "cli"];
+    &["spec", "hub", "inputs", "records", "plan", "schedule", "serve", "store", "merge", "report", "cli"];
 /// Modules of the worker, left to right.
 const WORKER: &[&str] = &[
     "device",

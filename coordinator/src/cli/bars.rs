@@ -1,7 +1,8 @@
 //! Shows how far a run is: bars at a terminal, a line now and then elsewhere. To stderr, so that stdout stays the results'.
 
+use crate::hub;
 use crate::serve::Progress;
-use crate::serve::progress::spoken;
+use crate::serve::progress::{fetching, spoken};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, Write};
 
@@ -16,6 +17,8 @@ pub struct Bars {
     running: Vec<ProgressBar>,
     /// Cells done and failed, and twentieths of the work, that the last plain line told.
     told: Option<(usize, usize, usize)>,
+    /// The same of a fetch.
+    told_fetch: Option<u64>,
 }
 
 impl Default for Bars {
@@ -33,7 +36,7 @@ impl Bars {
         let main = all.add(ProgressBar::new(STEPS));
         let style = ProgressStyle::with_template("{bar:30.green} {msg}").expect("the template is a constant");
         main.set_style(style.progress_chars("━━─"));
-        Self { terminal, all, main, running: Vec::new(), told: None }
+        Self { terminal, all, main, running: Vec::new(), told: None, told_fetch: None }
     }
 
     /// What is being done before anything runs.
@@ -41,6 +44,17 @@ impl Bars {
         if self.terminal {
             self.main.set_message(what.to_owned());
             self.main.tick();
+        }
+    }
+
+    /// How far a fetch is.
+    pub fn fetching(&mut self, progress: &hub::Progress) {
+        let text = fetching(progress);
+        if self.terminal {
+            self.main.set_position((progress.done * STEPS).checked_div(progress.total).unwrap_or(STEPS));
+            self.main.set_message(text);
+        } else if self.told_fetch.replace(progress.twentieth()) != Some(progress.twentieth()) {
+            say(&text);
         }
     }
 

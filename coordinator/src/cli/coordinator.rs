@@ -2,6 +2,7 @@
 
 use super::bars::say;
 use super::identity::{authority, default_folder, host};
+use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
 use super::{BucketArg, Output, print};
@@ -119,7 +120,8 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     }
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
     let lease = Duration::from_secs(command.lease);
-    let defaults = Defaults { backend: command.backend, hub, digests: digests(), lease };
+    let network = environment()?;
+    let defaults = Defaults { backend: command.backend, hub, network, digests: digests(), lease };
     let (tls, guard) = match identity {
         Some(identity) => (Some(identity.tls), Guard::Closed(identity.tokens)),
         None => (None, Guard::Open),

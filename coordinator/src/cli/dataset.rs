@@ -1,13 +1,20 @@
 //! `eval --dataset DIR|org/name`: which of the reasoning sets a folder or a hub's dataset holds, told by what its records look like.
 
 use crate::exit::Failure;
-use crate::inputs::catalog;
 use crate::inputs::items::is_of;
 use crate::inputs::sources::HubCache;
+use crate::inputs::{InputsError, catalog};
 use crate::spec::paths;
 use espalier_proto::sweep::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Why what `--dataset` names has to be fetched first.
+pub fn lack(said: &str, hub: &HubCache) -> Option<InputsError> {
+    let data = paths::data(&std::env::current_dir().unwrap_or_default(), said);
+    let error = if data.starts_with('/') { None } else { hub.named_dataset(&data, None).err() };
+    error.filter(|error| error.lack().is_some())
+}
 
 /// What `--dataset` names as a `--task` would say it: `NAME=DATA`. None or several sets: an error that lists what was found.
 pub fn recognise(said: &str, hub: &HubCache) -> Result<String, Failure> {

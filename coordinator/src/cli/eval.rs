@@ -1,7 +1,8 @@
 //! `espalier eval`: one model as it is, no sweep file; the command line of the study's `test.py`.
 
-use super::dataset::recognise;
+use super::dataset::{self, recognise};
 use super::one::{self, One};
+use super::prepare::fetch;
 use super::run::WorkArgs;
 use super::{BucketArg, Output, bars::say, folders, print};
 use crate::exit::{Exit, Failure};
@@ -70,7 +71,7 @@ pub async fn run(command: &Eval, output: Output) -> Result<Exit, Failure> {
         folders::can_be_written(folder)?;
     }
     let model = one::model(&command.model)?;
-    let (tasks, threads) = (tasks(command)?, command.threads);
+    let (tasks, threads) = (tasks(command).await?, command.threads);
     let file = One { what: "eval", model, dtype: DtypeChoice::Auto, threads, recipe: None, tasks }.file();
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
     let (prepared, outcome) =
@@ -111,9 +112,13 @@ fn given(table: &Table) -> String {
     zeros.map(line).collect()
 }
 
-fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
+async fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
-        Some(said) => vec![one::task(&recognise(said, &command.work.hub())?)?],
+        Some(said) => {
+            let hub = command.work.hub();
+            fetch(dataset::lack(said, &hub).into_iter().collect(), &command.work).await?;
+            vec![one::task(&recognise(said, &hub)?)?]
+        }
         None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,
     };
     if tasks.is_empty() {

@@ -1,10 +1,11 @@
 //! One model without a sweep file: `prune` and `eval` make the sweep that their arguments mean, and run it as any other.
 
 use super::bars::Bars;
-use super::prepare::sources_are_here;
+use super::prepare::fetch;
 use super::run::{WorkArgs, resolve_options, tell};
 use crate::exit::{Exit, Failure};
 use crate::inputs::resolve::{Prepared, prepare};
+use crate::inputs::wanted::wanted;
 use crate::serve::{LocalRun, Outcome, local};
 use crate::spec::file::{
     BackendChoice, CalibrationDecl, DtypeChoice, ModelDecl, Pos, RecipeDecl, SweepFile, TaskDecl,
@@ -107,7 +108,7 @@ pub async fn run(
     announce: impl FnOnce(&Prepared),
 ) -> Result<(Prepared, Outcome), Failure> {
     let options = resolve_options(work, work.backend(file.backend)?, None);
-    sources_are_here(file, &options.hub)?;
+    fetch(wanted(file, &options.hub), work).await?;
     let mut bars = Bars::new();
     let mut prepared = prepare(file, &options, &mut |what| bars.preparing(what))?;
     prepared.sweep.variants.retain_mut(keep);

@@ -1,9 +1,12 @@
-//! From a sweep file to what is run: missing sources named all together, inputs resolved, nothing written yet.
+//! From a sweep file to what is run: missing sources fetched, or named all together; inputs resolved; no result written yet.
 
+use super::bars::Bars;
 use super::run::{WorkArgs, first_backend, resolve_options};
 use crate::exit::Failure;
+use crate::hub::Environment;
+use crate::inputs::InputsError;
+use crate::inputs::obtain::obtain;
 use crate::inputs::resolve::{Prepared, prepare as resolve};
-use crate::inputs::sources::HubCache;
 use crate::inputs::wanted::wanted;
 use crate::serve::LocalError;
 use crate::spec::file::SweepFile;
@@ -21,13 +24,23 @@ pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Resu
         },
     };
     let options = resolve_options(work, backend, None);
-    sources_are_here(file, &options.hub)?;
+    fetch(wanted(file, &options.hub), work).await?;
     let mut tell = |what: &str| tracing::info!("{what}");
     Ok(resolve(file, &options, &mut tell)?)
 }
 
-/// Refuses a sweep whose models or datasets are not on this machine, naming all of them.
-pub fn sources_are_here(file: &SweepFile, hub: &HubCache) -> Result<(), Failure> {
-    let wanted = wanted(file, hub);
+/// Fetches what these complaints say is not on this machine; refuses what cannot be had, naming all of it.
+pub async fn fetch(lacks: Vec<InputsError>, work: &WorkArgs) -> Result<(), Failure> {
+    if lacks.is_empty() {
+        return Ok(());
+    }
+    let environment = environment()?;
+    let mut bars = Bars::new();
+    let wanted = obtain(lacks, &work.hub(), environment.as_ref(), &mut |p| bars.fetching(p)).await;
     if wanted.is_empty() { Ok(()) } else { Err(Failure::Wanted { wanted }) }
+}
+
+/// The hub as this process's environment names it.
+pub fn environment() -> Result<Option<Environment>, Failure> {
+    Ok(Environment::read(|name| std::env::var(name).ok()).map_err(InputsError::from)?)
 }

@@ -1,10 +1,14 @@
 //! `espalier prune`: one model, one recipe, no sweep file; the command line of wanda's `main.py`.
 
 use super::one::{self, One};
+use super::prepare::fetch;
 use super::prune_tasks::{self, Measured};
 use super::run::WorkArgs;
 use super::{BucketArg, Output, bars::say, folders, print, prune_log};
+use crate::causes::chain;
 use crate::exit::{Exit, Failure};
+use crate::hub::HubError;
+use crate::inputs::InputsError;
 use crate::inputs::resolve::Prepared;
 use crate::records;
 use crate::spec::file::{
@@ -90,6 +94,16 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
         folders::can_be_written(folder)?;
     }
     let hub = command.work.hub();
+    for lack in prune_tasks::lacks(&command.task, command.eval_zero_shot, &hub) {
+        // What cannot be had is left out, below; here is why.
+        let Err(Failure::Wanted { wanted }) = fetch(vec![lack], &command.work).await else {
+            continue;
+        };
+        wanted.iter().filter(|error| error.lack().is_none()).for_each(|error| say(&chain(error)));
+        if wanted.iter().any(|error| matches!(error, InputsError::Hub(HubError::Unreachable { .. }))) {
+            break;
+        }
+    }
     let Measured { tasks, no_ppl_test, left_out } =
         prune_tasks::tasks(&command.task, command.eval_zero_shot, command.seqlen, &hub)?;
     left_out.iter().for_each(|line| say(line));

@@ -52,6 +52,14 @@ pub fn tasks(
     Ok(Measured { tasks, no_ppl_test, left_out })
 }
 
+/// What of the datasets of a call has to be fetched first, besides those that are named.
+pub fn lacks(named: &[String], zero_shot: bool, hub: &HubCache) -> Vec<InputsError> {
+    let is_named = |task: &str| named.iter().any(|n| n.split('=').next() == Some(task));
+    let sets = catalog::tasks().iter().filter(|t| zero_shot && t.kind == TaskKind::MultipleChoice);
+    let names = [PPL_TEST].into_iter().chain(sets.map(|t| t.name.as_str()));
+    names.filter(|name| !is_named(name)).filter_map(|name| lack(name, hub)).collect()
+}
+
 /// Adds those of the reasoning sets that are on this machine and tells the others; none at all is an error.
 fn add_zero_shot(tasks: &mut Vec<TaskDecl>, hub: &HubCache) -> Result<Vec<String>, Failure> {
     let sets = catalog::tasks().iter().filter(|t| t.kind == TaskKind::MultipleChoice);
@@ -80,7 +88,7 @@ fn is_among(tasks: &[TaskDecl], name: &str) -> bool {
 /// Why a task's own dataset cannot be read: it is not in the cache. What else is wrong with it is told when it is read.
 fn lack(name: &str, hub: &HubCache) -> Option<InputsError> {
     let task = catalog::task(name)?;
-    candidates(task, None, hub).err().filter(|error| matches!(error, InputsError::NotCached { .. }))
+    candidates(task, None, hub).err().filter(|error| error.lack().is_some())
 }
 
 #[cfg(test)]

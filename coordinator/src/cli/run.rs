@@ -1,11 +1,11 @@
 //! `espalier run`: a sweep file → a report, on this machine: coordinator in this process, one worker process a device.
 
 use super::bars::{Bars, say};
-use super::prepare::sources_are_here;
+use super::prepare::fetch;
 use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
-use crate::inputs::{ResolveOptions, resolve, sources::HubCache};
+use crate::inputs::{ResolveOptions, resolve, sources::HubCache, wanted::wanted};
 use crate::merge::collect::collect;
 use crate::plan::cells::chosen;
 use crate::report::write;
@@ -52,7 +52,8 @@ pub struct WorkArgs {
     /// On what to work: all, cpu:WORKERS or cuda:INDEX,INDEX,…
     #[arg(long, value_name = "DEVICES", default_value = "all")]
     pub devices: Devices,
-    /// Look for models and datasets (org/name) in this folder before Hugging Face's own cache (HF_HUB_CACHE, HF_HOME)
+    /// Look for models and datasets (org/name) in this folder before Hugging Face's own cache (HF_HUB_CACHE, HF_HOME), and fetch
+    /// missing ones into it
     #[arg(long, value_name = "DIR")]
     pub cache_dir: Option<PathBuf>,
 }
@@ -99,14 +100,14 @@ pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) ->
 pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let file = command.sweep.load()?;
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
-    let mut bars = Bars::new();
     let backend = match first_backend(&bucket, &file, command.update).await? {
         Some(backend) => backend,
         None => command.work.backend(file.backend)?,
     };
     fits(&command.work.devices, backend)?;
     let options = resolve_options(&command.work, backend, command.sweep.limit);
-    sources_are_here(&file, &options.hub)?;
+    fetch(wanted(&file, &options.hub), &command.work).await?;
+    let mut bars = Bars::new();
     let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
     let only = chosen(&sweep, &command.sweep.only());
     not_empty(only.as_ref().map(|cells| cells.len()))?;

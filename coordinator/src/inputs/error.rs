@@ -1,5 +1,7 @@
 //! What can be wrong with what a sweep names: every complaint says where, what was found and what was expected.
 
+use super::lack::Lack;
+use crate::hub::HubError;
 use crate::spec::complaint::SpecError;
 use espalier_proto::bucket::BucketError;
 use std::path::Path;
@@ -63,7 +65,36 @@ pub enum InputsError {
         cache: String,
         /// What to type.
         command: String,
+        /// What the hub is asked for where it may be.
+        lack: Lack,
     },
+    /// A dataset is on this machine, but not the configuration that is wanted.
+    #[error("{folder}: found no configuration {wanted}, expected one of {known}")]
+    NoConfiguration {
+        /// The snapshot.
+        folder: String,
+        /// The configuration.
+        wanted: String,
+        /// Those that are here.
+        known: String,
+        /// What the hub is asked for where it may be.
+        lack: Lack,
+    },
+    /// A model of the hub's whose weights are not safetensors.
+    #[error(
+        "model {name}: found {found} and no safetensors; convert it, then name the folder that this makes: {command}"
+    )]
+    NotSafetensors {
+        /// `org/name`.
+        name: String,
+        /// A file with weights.
+        found: String,
+        /// What to type.
+        command: String,
+    },
+    /// The hub.
+    #[error(transparent)]
+    Hub(#[from] HubError),
     /// A task file is no YAML of data only.
     #[error("{at}: {why}")]
     TaskYaml {
@@ -161,6 +192,14 @@ pub enum InputsError {
 }
 
 impl InputsError {
+    /// What the hub can be asked for, where that is all that is wrong.
+    pub fn lack(&self) -> Option<&Lack> {
+        match self {
+            Self::NotCached { lack, .. } | Self::NoConfiguration { lack, .. } => Some(lack),
+            _ => None,
+        }
+    }
+
     /// `cannot be read` of a path.
     pub fn io(path: &Path, source: std::io::Error) -> Self {
         Self::Io { file: path.display().to_string(), source }

@@ -1,7 +1,7 @@
 //! Sweep → resolved inputs: sources pinned, datasets read, prompts rendered, texts tokenised, micro-batches composed.
 //!
 //! In: a parsed sweep file and a bucket. Out: `inputs/<digest>/inputs.json` for everything that the grid reads, and the
-//! resolved sweep. Never runs a model, never fetches anything from a network.
+//! resolved sweep. Never runs a model; what is not on this machine is fetched before, by [`obtain`] alone.
 
 pub mod calibration;
 pub mod catalog;
@@ -13,8 +13,11 @@ pub mod grid;
 #[cfg(test)]
 mod hub_tests;
 pub mod items;
+pub mod lack;
 pub mod model;
 mod mt19937;
+pub mod needed;
+pub mod obtain;
 pub mod pairs;
 pub mod read;
 pub mod render;

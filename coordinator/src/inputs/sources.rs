@@ -1,6 +1,8 @@
-//! Where models and datasets are on this machine: a folder, or the local Hugging Face cache. Never fetches anything.
+//! Where models and datasets are on this machine: a folder, or the local Hugging Face cache. Never fetches anything: see `obtain`.
 
 use super::error::InputsError;
+use super::lack::{CONVERTED, Configuration, Lack};
+use super::needed::lacks;
 use super::read::files::{DataFiles, data_files};
 use espalier_proto::model_folder::{ModelFilesError, model_files};
 use std::path::{Path, PathBuf};
@@ -19,9 +21,6 @@ pub struct Located {
     /// The source, with the revision that was found where it has one.
     pub pinned: String,
 }
-
-/// The revision at which the hub keeps Parquet exports of datasets.
-const CONVERTED: &str = "refs/convert/parquet";
 
 impl HubCache {
     /// The cache that Hugging Face's tools use under this environment; `get` reads one variable.
@@ -45,6 +44,11 @@ impl HubCache {
     pub fn with_first(mut self, root: &Path) -> Self {
         self.roots.insert(0, root.to_owned());
         self
+    }
+
+    /// The folder that fetched files go to.
+    pub fn root(&self) -> &Path {
+        self.roots.first().expect("it is made with one")
     }
 
     /// Its folders, for messages.
@@ -83,6 +87,7 @@ impl HubCache {
                 None => format!("hf download {name}"),
                 Some(revision) => format!("hf download {name} --revision {revision}"),
             },
+            lack: Lack::model(name, revision),
         };
         let (folder, sha) =
             self.snapshot("models", name, revision.unwrap_or("main")).ok_or_else(|| missing(""))?;
@@ -99,13 +104,18 @@ impl HubCache {
         config: Option<&str>,
         revision: Option<&str>,
     ) -> Result<(Located, DataFiles), InputsError> {
+        let lack = Lack::dataset(names, Configuration::of(None, config), None);
+        let mut other = None;
         for name in names {
-            if let Some(found) = self.data_of(name, config, &["main", CONVERTED])? {
-                return Ok(found);
+            match self.data_of(name, &lack) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(error @ InputsError::NoConfiguration { .. }) => drop(other.get_or_insert(error)),
+                Err(error) => return Err(error),
             }
         }
-        let name = names.first().cloned().unwrap_or_default();
-        Err(self.no_dataset(&name, &name, revision))
+        let name = names.first().map(String::as_str).unwrap_or_default();
+        Err(other.unwrap_or_else(|| self.no_dataset(name, name, revision, lack)))
     }
 
     /// The data files of a dataset that the user names: `org/name[@revision]`, `hf://org/name[/configuration][@revision]`.
@@ -131,45 +141,33 @@ impl HubCache {
                 return Err(InputsError::data(Path::new(source), "no such source", expected));
             }
         };
-        let revisions = revision.map_or(vec!["main", CONVERTED], |revision| vec![revision]);
-        let Some((located, files)) = self.data_of(&name, own.or(config), &revisions)? else {
+        let lack = Lack::dataset(std::slice::from_ref(&name), Configuration::of(own, config), revision);
+        self.data_of(&name, &lack)?.ok_or_else(|| {
             let here = !source.starts_with("hf://");
             let shown =
                 if here { format!("{said}, no file or folder here either,") } else { said.to_owned() };
-            return Err(self.no_dataset(&name, &shown, revision));
-        };
-        if let Some(own) = own
-            && !files
-                .splits
-                .values()
-                .flatten()
-                .chain(&files.others)
-                .all(|f| is_under(f, &located.folder, own))
-        {
-            let list: Vec<String> = files.configurations(&located.folder).into_iter().collect();
-            return Err(InputsError::data(
-                &located.folder,
-                format!("no configuration {own}"),
-                format!("one of {}", list.join(", ")),
-            ));
-        }
-        Ok((located, files))
+            self.no_dataset(&name, &shown, revision, lack)
+        })
     }
 
-    /// Data of a dataset at the first of these revisions that holds any.
-    fn data_of(
-        &self,
-        name: &str,
-        config: Option<&str>,
-        revisions: &[&str],
-    ) -> Result<Option<(Located, DataFiles)>, InputsError> {
-        let mut unnamed = None;
-        for revision in revisions {
+    /// Data of a dataset at the first of the revisions that holds any.
+    fn data_of(&self, name: &str, lack: &Lack) -> Result<Option<(Located, DataFiles)>, InputsError> {
+        let (mut unnamed, mut other) = (None, None);
+        for revision in lack.revisions() {
             let Some((folder, sha)) = self.snapshot("datasets", name, revision) else {
                 continue;
             };
-            let files = data_files(&folder, config)?;
+            let files = data_files(&folder, lack.configuration.name())?;
             let several = files.configurations(&folder);
+            if !files.is_empty() && lacks(&files, &folder, &lack.configuration) {
+                other.get_or_insert(InputsError::NoConfiguration {
+                    folder: folder.display().to_string(),
+                    wanted: lack.configuration.name().unwrap_or_default().to_owned(),
+                    known: several.into_iter().collect::<Vec<_>>().join(", "),
+                    lack: lack.clone(),
+                });
+                continue;
+            }
             if files.mixes(&folder) {
                 let list: Vec<&str> = several.iter().map(String::as_str).collect();
                 return Err(InputsError::data(
@@ -186,10 +184,13 @@ impl HubCache {
                 true => {}
             }
         }
-        Ok(unnamed)
+        match (unnamed, other) {
+            (None, Some(error)) => Err(error),
+            (unnamed, _) => Ok(unnamed),
+        }
     }
 
-    fn no_dataset(&self, name: &str, shown: &str, revision: Option<&str>) -> InputsError {
+    fn no_dataset(&self, name: &str, shown: &str, revision: Option<&str>, lack: Lack) -> InputsError {
         // Of a dataset whose main is here without data the conversion is what lacks.
         let script = revision.is_none() && self.snapshot("datasets", name, "main").is_some();
         let at = revision.or(script.then_some(CONVERTED));
@@ -199,6 +200,7 @@ impl HubCache {
             name: shown.to_owned(),
             cache: self.shown(),
             command: format!("hf download --repo-type dataset {name}{at}"),
+            lack,
         }
     }
 
@@ -217,12 +219,6 @@ fn snapshot_in(root: &Path, kind: &str, name: &str, revision: &str) -> Option<(P
     let sha = named.map_or_else(|| revision.to_owned(), |text| text.trim().to_owned());
     let folder = repository.join("snapshots").join(&sha);
     folder.is_dir().then_some((folder, sha))
-}
-
-/// True if the file lies under a folder of this name.
-fn is_under(file: &Path, folder: &Path, name: &str) -> bool {
-    let inner = file.strip_prefix(folder).unwrap_or(file);
-    inner.parent().is_some_and(|parent| parent.iter().any(|part| part == name))
 }
 
 #[cfg(test)]

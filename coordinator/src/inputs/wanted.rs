@@ -45,7 +45,7 @@ pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
     models
         .chain(tasks)
         .chain(calibrations)
-        .filter(|error| matches!(error, InputsError::NotCached { .. }))
+        .filter(|error| error.lack().is_some())
         .filter(|error| said.insert(error.to_string()))
         .collect()
 }

@@ -4,6 +4,7 @@
 
 use super::canary::canaries;
 use super::status::Status;
+use crate::hub;
 use crate::schedule::{AttemptView, Phase};
 use espalier_proto::ids::{CellKey, Name, VariantKey};
 use espalier_proto::sweep::ResolvedSweep;
@@ -122,6 +123,14 @@ impl Estimator {
             Phase::Committing | Phase::Finished => format!("{name}: writing"),
         }
     }
+}
+
+/// How far a fetch from the hub is, in a line.
+pub fn fetching(progress: &hub::Progress) -> String {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let (done, total) = (mib(progress.done), mib(progress.total));
+    let left = progress.left.map(|left| format!(", about {} left", spoken(left))).unwrap_or_default();
+    format!("fetching {}, {done:.1} of {total:.1} MiB{left}", progress.what)
 }
 
 /// A duration as people say it: `42 s`, `3 min 20 s`, `2 h 05 min`.

@@ -1,9 +1,13 @@
 //! A sweep as a user sent it → resolved, its inputs and models in the bucket, queued. Nothing is queued if anything is wrong.
 
 use super::log;
+use super::progress::fetching;
 use super::refuse::Refusal;
 use super::sweeps::Sweeps;
 use super::uploads::{Tree, Uploads};
+use crate::causes;
+use crate::hub::Environment;
+use crate::inputs::obtain::obtain;
 use crate::inputs::resolve::{Prepared, ResolveOptions, prepare};
 use crate::inputs::sources::HubCache;
 use crate::inputs::wanted::wanted;
@@ -28,6 +32,8 @@ pub struct Defaults {
     pub backend: Option<Backend>,
     /// The Hugging Face cache of this host.
     pub hub: HubCache,
+    /// The hub that it is filled from; `None`: from none.
+    pub network: Option<Environment>,
     /// A folder that remembers digests of model files.
     pub digests: Option<PathBuf>,
     /// Silence after which a worker's shards may be given to others; more than [`RECONCILE`](espalier_proto::protocol::RECONCILE).
@@ -57,6 +63,7 @@ pub async fn submit(
         digests: defaults.digests.clone(),
         limit: (request.limit > 0).then_some(request.limit),
     };
+    fetch(&file, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
     let only = only(&request.only)?;
     let only = chosen(&prepared.sweep, &only);
@@ -180,10 +187,6 @@ async fn resolved(
     let work = tokio::task::spawn_blocking(move || {
         let root = tree.root().display().to_string();
         let plain = |text: String| text.replace(&root, "");
-        let missing = missing(&file, &options.hub);
-        if !missing.is_empty() {
-            return Err(Refusal::bad_text(plain(missing)));
-        }
         prepare(&file, &options, &mut |what| tell(what)).map_err(|error| {
             let mut refusal = Refusal::inputs(&error);
             refusal.message = plain(refusal.message);
@@ -193,7 +196,23 @@ async fn resolved(
     work.await.map_err(|e| Refusal::internal(&e))?
 }
 
-fn missing(file: &SweepFile, hub: &HubCache) -> String {
-    let lines: Vec<String> = wanted(file, hub).iter().map(ToString::to_string).collect();
-    if lines.is_empty() { String::new() } else { format!("on the coordinator's host: {}", lines.join("\n")) }
+/// Fetches what is not on this host; refuses what cannot be had, naming all of it.
+async fn fetch(
+    file: &SweepFile,
+    defaults: &Defaults,
+    tell: &(dyn Fn(&str) + Send + Sync),
+) -> Result<(), Refusal> {
+    let lacks = wanted(file, &defaults.hub);
+    let mut told = None;
+    let mut heard = |progress: &crate::hub::Progress| {
+        if told.replace(progress.twentieth()) != Some(progress.twentieth()) {
+            tell(&fetching(progress));
+        }
+    };
+    let left = obtain(lacks, &defaults.hub, defaults.network.as_ref(), &mut heard).await;
+    let lines: Vec<String> = left.iter().map(|error| causes::chain(error)).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(Refusal::bad_text(format!("on the coordinator's host: {}", lines.join("\n"))))
 }

@@ -30,6 +30,11 @@ impl DataFiles {
         self.splits.is_empty() && self.others.is_empty()
     }
 
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &PathBuf> {
+        self.splits.values().flatten().chain(&self.others)
+    }
+
     /// The splits that there are, for messages.
     pub fn names(&self) -> String {
         let names: Vec<&str> = self.splits.keys().copied().collect();
@@ -66,6 +71,11 @@ pub fn split_of(name: &str) -> Option<&'static str> {
 pub fn data_files(folder: &Path, config: Option<&str>) -> Result<DataFiles, InputsError> {
     let mut all = Vec::new();
     walk(folder, DEPTH, &mut all)?;
+    Ok(sorted(all, folder, config))
+}
+
+/// The same of a list of files under `folder`; reads nothing.
+pub fn sorted(mut all: Vec<PathBuf>, folder: &Path, config: Option<&str>) -> DataFiles {
     all.sort();
     let under = |file: &PathBuf| {
         let inner = file.strip_prefix(folder).unwrap_or(file);
@@ -90,7 +100,18 @@ pub fn data_files(folder: &Path, config: Option<&str>) -> Result<DataFiles, Inpu
         let best = files.iter().map(|f| rank(f)).min();
         files.retain(|f| Some(rank(f)) == best);
     }
-    Ok(found)
+    found
+}
+
+/// True if a folder's walk would find the file at this relative path.
+pub fn is_data(path: &Path) -> bool {
+    let shown = path.iter().all(|part| !part.to_string_lossy().starts_with('.'));
+    shown && path.iter().count() <= DEPTH + 1 && has_data(path)
+}
+
+fn has_data(path: &Path) -> bool {
+    let extension = extension(path);
+    EXTENSIONS.contains(&extension.as_str()) || TEXT_EXTENSIONS.contains(&extension.as_str())
 }
 
 /// The folders between `root` and a file that name no split.
@@ -120,11 +141,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Inp
             if depth > 0 {
                 walk(&path, depth - 1, found)?;
             }
-        } else {
-            let extension = extension(&path);
-            if EXTENSIONS.contains(&extension.as_str()) || TEXT_EXTENSIONS.contains(&extension.as_str()) {
-                found.push(path);
-            }
+        } else if has_data(&path) {
+            found.push(path);
         }
     }
     Ok(())

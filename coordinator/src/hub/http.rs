@@ -1,0 +1,247 @@
+//! One request to the hub, followed where it leads. The token goes to the hub's own origin only, and only where nobody listens.
+
+use super::environment::{Environment, Token};
+use super::error::HubError;
+use super::repository::Repository;
+use crate::clock;
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE};
+use reqwest::redirect::Policy;
+use reqwest::{Client, Method, Response};
+use std::time::Duration;
+use url::{Host, Url};
+
+/// Longest wait for a connection.
+const CONNECT: Duration = Duration::from_secs(20);
+/// Longest silence inside an answer.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Waits between tries where the hub is busy.
+const WAITS: [Duration; 3] = [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(8)];
+/// Most redirects of one request.
+const HOPS: usize = 8;
+
+/// The hub.
+#[derive(Clone, Debug)]
+pub struct Hub {
+    client: Client,
+    pub(super) endpoint: Url,
+    pub(super) token: Option<Token>,
+}
+
+/// Where redirects lead that are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follow {
+    /// On the hub itself: a renamed repository.
+    Hub,
+    /// Wherever it sends us: its content network.
+    Anywhere,
+}
+
+/// The last answer, and what the hub itself said on the way to it.
+pub(super) struct Answer {
+    pub(super) response: Response,
+    pub(super) of_hub: HeaderMap,
+}
+
+impl Answer {
+    /// A header of the hub's; the first answer that has it wins.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.of_hub.get(name)?.to_str().ok()
+    }
+
+    /// Who answered at last.
+    pub(super) fn host(&self) -> String {
+        shown(self.response.url())
+    }
+}
+
+impl Hub {
+    /// The hub of this environment. Connects to nothing yet.
+    pub fn new(environment: Environment) -> Result<Self, HubError> {
+        let Environment { endpoint, token } = environment;
+        let client = Client::builder()
+            .user_agent(concat!("espalier/", env!("CARGO_PKG_VERSION")))
+            .redirect(Policy::none())
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            .build()
+            .map_err(|source| HubError::Unreachable { host: shown(&endpoint), source })?;
+        if token.is_some() && !is_private(&endpoint) {
+            tracing::warn!(endpoint = %shown(&endpoint), "HF_ENDPOINT is not https: the token is not sent");
+        }
+        Ok(Self { client, endpoint, token })
+    }
+
+    /// The hub's host, for messages.
+    pub(super) fn host(&self) -> String {
+        shown(&self.endpoint)
+    }
+
+    /// An address on the hub.
+    pub(super) fn url<'a>(&self, parts: impl IntoIterator<Item = &'a str>) -> Url {
+        let mut url = self.endpoint.clone();
+        url.path_segments_mut().expect("an endpoint has a host").pop_if_empty().extend(parts);
+        url
+    }
+
+    /// A repository's page.
+    pub(super) fn page(&self, repository: &Repository) -> String {
+        let mut url = self.url(repository.path());
+        // Whatever of the endpoint is nobody's business stays out of messages.
+        let _ = url.set_username("").and_then(|()| url.set_password(None));
+        url.to_string()
+    }
+
+    /// The token, if it may be sent to this address.
+    pub(super) fn token_for(&self, url: &Url) -> Option<&Token> {
+        let own = url.origin() == self.endpoint.origin();
+        self.token.as_ref().filter(|_| own && is_private(url))
+    }
+
+    /// Asks for a body from its byte `from` on.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        mut url: Url,
+        from: u64,
+        follow: Follow,
+    ) -> Result<Answer, HubError> {
+        let mut of_hub = HeaderMap::new();
+        for _ in 0..HOPS {
+            // Sizes and hashes are those of the content, not of a compressed form.
+            let mut request =
+                self.client.request(method.clone(), url.clone()).header(ACCEPT_ENCODING, "identity");
+            if let Some(token) = self.token_for(&url) {
+                request = request.bearer_auth(token.secret());
+            }
+            if from > 0 {
+                request = request.header(RANGE, format!("bytes={from}-"));
+            }
+            let host = shown(&url);
+            // Addresses may be signed: they stay out of messages.
+            let unreachable = |e: reqwest::Error| HubError::Unreachable { host, source: e.without_url() };
+            let response = request.send().await.map_err(unreachable)?;
+            if url.origin() == self.endpoint.origin() {
+                for (name, value) in response.headers() {
+                    of_hub.entry(name).or_insert_with(|| value.clone());
+                }
+            }
+            let Some(next) = next(&url, &response) else {
+                return Ok(Answer { response, of_hub });
+            };
+            if follow == Follow::Hub && next.origin() != self.endpoint.origin() {
+                return Ok(Answer { response, of_hub });
+            }
+            if url.scheme() == "https" && next.scheme() != "https" {
+                let why = format!("a redirect from https to {}", next.scheme());
+                return Err(HubError::Answer { host: shown(&url), what: "a redirect".to_owned(), why });
+            }
+            url = next;
+        }
+        let why = format!("more than {HOPS} redirects");
+        Err(HubError::Answer { host: shown(&url), what: "a redirect".to_owned(), why })
+    }
+
+    /// Asks the hub itself, patiently where it is busy.
+    pub(super) async fn ask(&self, method: Method, url: Url) -> Result<Answer, HubError> {
+        for wait in WAITS {
+            let answer = self.send(method.clone(), url.clone(), 0, Follow::Hub).await?;
+            let status = answer.response.status();
+            if !status.is_server_error() && status != 429 {
+                return Ok(answer);
+            }
+            tracing::debug!(%status, "the hub is busy");
+            clock::sleep(wait).await;
+        }
+        self.send(method, url, 0, Follow::Hub).await
+    }
+
+    /// What a refusal means. `what`: what was asked for, of which repository.
+    pub(super) fn refusal(&self, answer: &Answer, repository: &Repository, what: String) -> HubError {
+        let status = answer.response.status().as_u16();
+        let (code, host) = (answer.header("x-error-code").unwrap_or_default(), answer.host());
+        let own = answer.response.url().origin() == self.endpoint.origin();
+        let sent = self.token_for(&self.endpoint).map(Token::from);
+        match (status, code, sent) {
+            _ if !own => HubError::Status { host, status, what },
+            (401 | 403, "GatedRepo", _) => HubError::Gated {
+                what: repository.to_string(),
+                page: self.page(repository),
+                sent: sent.map_or_else(String::new, |from| format!("; the token of {from} may not read it")),
+            },
+            (404, ..) | (401, "RepoNotFound", _) | (401, _, None) => HubError::NotFound {
+                host,
+                what,
+                hint: match (code, sent) {
+                    ("RevisionNotFound" | "EntryNotFound", _) => String::new(),
+                    (_, None) => "; if it is private, set HF_TOKEN to a token that may read it".to_owned(),
+                    (_, Some(from)) => format!(", or none that the token of {from} may read"),
+                },
+            },
+            (401 | 403, _, Some(from)) => HubError::Token { host, from: from.to_owned(), what },
+            _ => HubError::Status { host, status, what },
+        }
+    }
+}
+
+/// Where a redirect leads.
+fn next(url: &Url, response: &Response) -> Option<Url> {
+    if ![301, 302, 303, 307, 308].contains(&response.status().as_u16()) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?.to_str().ok()?;
+    url.join(location).ok().filter(|next| ["http", "https"].contains(&next.scheme()))
+}
+
+/// Host and port, without what an address may hide.
+fn shown(url: &Url) -> String {
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}{port}", url.host_str().unwrap_or_default())
+}
+
+/// Nobody between here and there reads along.
+fn is_private(url: &Url) -> bool {
+    let here = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    url.scheme() == "https" || here
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hub(endpoint: &str) -> Hub {
+        let get = |key: &str| match key {
+            "HF_TOKEN" => Some("hf_secret".to_owned()),
+            "HF_ENDPOINT" => Some(endpoint.to_owned()),
+            _ => None,
+        };
+        Hub::new(Environment::read(get).unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_token_is_for_the_hubs_origin_and_never_in_the_clear() {
+        let goes = |endpoint: &str, to: &str| hub(endpoint).token_for(&Url::parse(to).unwrap()).is_some();
+        assert!(goes("https://huggingface.co", "https://huggingface.co/api/models/a/b"));
+        assert!(goes("http://127.0.0.1:8080/hf/", "http://127.0.0.1:8080/hf/a"));
+        for to in
+            ["https://cdn-lfs.huggingface.co/a", "http://huggingface.co/a", "https://huggingface.co:444/a"]
+        {
+            assert!(!goes("https://huggingface.co", to), "{to}");
+        }
+        assert!(!goes("http://mirror.example", "http://mirror.example/a"));
+        assert!(!goes("http://127.0.0.1:8080", "http://127.0.0.1:8081/a"));
+    }
+
+    #[test]
+    fn addresses_keep_the_endpoints_path_and_encode_a_revision() {
+        let hub = hub("https://user:pass@mirror.example/hf/");
+        let url = hub.url(["api", "datasets", "a", "b", "revision", "refs/convert/parquet"]);
+        assert_eq!(url.path(), "/hf/api/datasets/a/b/revision/refs%2Fconvert%2Fparquet");
+        let page = hub.page(&Repository::new(crate::hub::Kind::Dataset, "a/b").unwrap());
+        assert_eq!(page, "https://mirror.example/hf/datasets/a/b");
+    }
+}
