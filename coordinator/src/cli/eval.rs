@@ -25,14 +25,14 @@ use std::path::PathBuf;
                   espalier eval --model microsoft/phi-2 --task wikitext2 --task reclor=val.json --style cloze --json out.json"
 )]
 pub struct Eval {
-    /// A folder, or org/name in the Hugging Face cache
+    /// A folder, or org/name on the Hugging Face hub
     #[arg(long)]
     pub model: String,
     /// A task of the catalog or a task file, with its data if that is not the task's own: a file, a folder, or org/name or
-    /// hf://org/name[@revision] in the Hugging Face cache; may be repeated
+    /// hf://org/name[@revision] on the Hugging Face hub; may be repeated
     #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
-    /// A folder, a file, or org/name in the Hugging Face cache, with one of the five reasoning sets: recognised by its records
+    /// A folder, a file, or org/name on the Hugging Face hub, with one of the five reasoning sets: recognised by its records
     #[arg(long, value_name = "DIR|FILE|ORG/NAME", conflicts_with = "task")]
     pub dataset: Option<String>,
     /// Tokens of a window, of perplexity [default: 2048, or the model's limit if that is less]

@@ -31,7 +31,7 @@ use std::path::PathBuf;
                   espalier prune --model ./phi-demo --sparsity-type 2:4 --calibration ./text.txt --task wikitext2=./test.txt --save out/"
 )]
 pub struct Prune {
-    /// A folder, or org/name in the Hugging Face cache
+    /// A folder, or org/name on the Hugging Face hub
     #[arg(long)]
     pub model: String,
     /// The method
@@ -43,7 +43,7 @@ pub struct Prune {
     /// Share of weights to prune, 0 to 1; with N:M it may be left out, or is N/M
     #[arg(long, value_name = "RATIO")]
     pub sparsity_ratio: Option<f64>,
-    /// What the method is calibrated on: wikitext2, a file, or org/name in the Hugging Face cache
+    /// What the method is calibrated on: wikitext2, a file, or org/name on the Hugging Face hub
     #[arg(long, default_value = "wikitext2", value_name = "NAME|FILE|ORG/NAME")]
     pub calibration: String,
     /// Calibration windows
@@ -64,7 +64,7 @@ pub struct Prune {
     /// Also measure a task on the pruned model, beside WikiText-2's perplexity, such as wikitext2 or reclor=val.json, as `eval --task` has it; may be repeated
     #[arg(long, value_name = "NAME[=DATA]")]
     pub task: Vec<String>,
-    /// Also measure the five reasoning tasks, as many of them as the Hugging Face cache has
+    /// Also measure the five reasoning tasks, as many of them as can be had
     #[arg(long)]
     pub eval_zero_shot: bool,
     /// Write a log and the metrics to this folder
