@@ -4,6 +4,7 @@
 use super::error::HubError;
 use super::repository::Repository;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A repository's folder in a cache.
 #[derive(Clone, Debug)]
@@ -64,10 +65,12 @@ impl Layout {
     }
 }
 
-/// A name beside a file that no other process uses.
+/// A name beside a file that nobody else uses: no other process, and no other sweep that this one resolves.
 fn beside(path: &Path) -> PathBuf {
+    static MADE: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.with_file_name(format!(".{name}.{}", std::process::id()))
+    let n = MADE.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{name}.{}-{n}", std::process::id()))
 }
 
 /// Makes the folder of a file.
