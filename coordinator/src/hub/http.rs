@@ -160,6 +160,7 @@ impl Hub {
         let status = answer.response.status().as_u16();
         let (code, host) = (answer.header("x-error-code").unwrap_or_default(), answer.host());
         let own = answer.response.url().origin() == self.endpoint.origin();
+        let message = answer.header("x-error-message").unwrap_or_default();
         let sent = self.token_for(&self.endpoint).map(Token::from);
         match (status, code, sent) {
             _ if !own => HubError::Status { host, status, what },
@@ -168,6 +169,9 @@ impl Hub {
                 page: self.page(repository),
                 sent: sent.map_or_else(String::new, |from| format!("; the token of {from} may not read it")),
             },
+            (401, _, Some(from)) if message.contains("Invalid credentials") => {
+                HubError::Token { host, from: from.to_owned(), what }
+            }
             (404, ..) | (401, "RepoNotFound", _) | (401, _, None) => HubError::NotFound {
                 host,
                 what,

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const SMALL: [&str; 11] = [
     "config.json",
     "generation_config.json",
-    "tokenizer.json",
+    TOKENIZER,
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -22,6 +22,7 @@ const SMALL: [&str; 11] = [
     "chat_template.jinja",
     INDEX,
 ];
+const TOKENIZER: &str = "tokenizer.json";
 const SINGLE: &str = "model.safetensors";
 /// Names the shards.
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -42,6 +43,12 @@ pub fn model(listing: &Listing) -> Result<(Vec<String>, Weights), InputsError> {
     if !listing.has("config.json") {
         let expected = "a repository of transformers' form, with config.json and safetensors";
         return Err(InputsError::data(Path::new(&listing.pinned()), "no config.json", expected));
+    }
+    // Told before gigabytes have come.
+    if (listing.has(SINGLE) || listing.has(INDEX)) && !listing.has(TOKENIZER) {
+        let expected =
+            "a fast tokenizer, as AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it";
+        return Err(InputsError::data(Path::new(&listing.pinned()), format!("no {TOKENIZER}"), expected));
     }
     if listing.has(SINGLE) {
         let small = small().filter(|file| file != INDEX);
@@ -173,7 +180,8 @@ mod tests {
             (files.join(" "), weights),
             (format!("config.json tokenizer.json {SINGLE}"), Weights::Single)
         );
-        let sharded = listing(&[&["config.json", INDEX, "x-1.safetensors"], &clutter[..]].concat());
+        let sharded =
+            listing(&[&["config.json", TOKENIZER, INDEX, "x-1.safetensors"], &clutter[..]].concat());
         assert_eq!(model(&sharded).unwrap().1, Weights::Sharded);
         let map = br#"{"weight_map": {"a": "x-1.safetensors", "b": "x-1.safetensors"}}"#;
         assert_eq!(shards(&sharded, map).unwrap().into_iter().collect::<Vec<_>>(), ["x-1.safetensors"]);
@@ -185,6 +193,8 @@ mod tests {
     fn weights_of_another_form_are_refused_with_the_command_that_converts_them() {
         let error = model(&listing(&["config.json", "pytorch_model.bin"])).unwrap_err().to_string();
         assert!(error.contains("pytorch_model.bin") && error.contains("save_pretrained(to)"), "{error}");
+        let error = model(&listing(&["config.json", SINGLE, "tokenizer.model"])).unwrap_err().to_string();
+        assert!(error.contains("found no tokenizer.json, expected a fast tokenizer"), "{error}");
         let error = model(&listing(&["config.json"])).unwrap_err().to_string();
         assert!(error.ends_with(
             "found no weights, expected model.safetensors, or shards with model.safetensors.index.json"

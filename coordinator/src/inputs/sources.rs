@@ -286,4 +286,19 @@ mod tests {
             assert_eq!((found.pinned.as_str(), files.names().as_str()), ("hf://datasets/org/d@bbb", "test"));
         }
     }
+
+    #[test]
+    fn another_configuration_than_the_tasks_is_never_read_in_its_place() {
+        let root = tempfile::tempdir().unwrap();
+        put(root.path(), "datasets--org--d/refs/main", "aaa");
+        put(root.path(), "datasets--org--d/snapshots/aaa/large/test-00000-of-00001.parquet", "");
+        let cache = HubCache::at(root.path());
+        let error = cache.dataset(&["org/d".to_owned()], Some("small"), None).unwrap_err();
+        assert!(error.lack().is_some());
+        let error = error.to_string();
+        assert!(error.ends_with("found no configuration small, expected one of large"), "{error}");
+        put(root.path(), "datasets--org--d/snapshots/aaa/small/test-00000-of-00001.parquet", "");
+        let (_, files) = cache.dataset(&["org/d".to_owned()], Some("small"), None).unwrap();
+        assert_eq!(files.all().count(), 1);
+    }
 }
