@@ -52,6 +52,8 @@ struct State {
     /// By `models/org/name`, then by revision.
     repositories: BTreeMap<String, BTreeMap<String, Snapshot>>,
     gated: Vec<String>,
+    /// Former names of repositories.
+    moved: BTreeMap<String, String>,
     cut: u32,
     flip: u32,
     asked: Vec<Asked>,
@@ -129,6 +131,11 @@ impl HubServer {
     /// From now on a repository's files need the token.
     pub fn gate(&self, repository: &str) {
         self.locked().gated.push(repository.to_owned());
+    }
+
+    /// A repository is also known by a former name, from which the hub redirects.
+    pub fn rename(&self, from: &str, to: &str) {
+        self.locked().moved.insert(from.to_owned(), to.to_owned());
     }
 
     /// The next so many bodies of the content network end in the middle.
@@ -219,7 +226,7 @@ impl Origin {
         let path = request.uri().path().replace("%2F", "/");
         let said = match self.of_network {
             true => state.of_network(&path, request.headers()),
-            false => state.of_hub(&path, request.headers(), self.network),
+            false => state.of_hub(request.uri().path(), request.headers(), self.network),
         };
         let head = request.method() == Method::HEAD;
         let text =
@@ -271,26 +278,35 @@ impl State {
         let Some((name, rest, lists)) = found else {
             return Said::plain(404, "");
         };
+        if let Some(now) = self.moved.get(&name) {
+            let named = |name: &str| name.trim_start_matches("models/").to_owned();
+            let location = path.replacen(&named(&name), &named(now), 1);
+            let mut said = Said::plain(307, "");
+            said.headers = vec![("location", location)];
+            return said;
+        }
         let Some(repository) = self.repositories.get(&name) else {
             return Said::plain(if token.is_some() { 404 } else { 401 }, "RepoNotFound");
         };
-        let is = |snapshot: &&Snapshot, said: &str| snapshot.commit == said;
+        // A revision is one part of the path, its slashes encoded.
+        let (revision, file) = rest.split_once('/').unwrap_or((rest, ""));
+        let revision = revision.replace("%2F", "/");
+        let snapshot = repository.get(&revision);
+        let Some(snapshot) = snapshot.or_else(|| repository.values().find(|s| s.commit == revision)) else {
+            return Said::plain(404, "RevisionNotFound");
+        };
         if lists {
-            let snapshot = repository.get(rest).or_else(|| repository.values().find(|s| is(s, rest)));
-            let Some(snapshot) = snapshot else { return Said::plain(404, "RevisionNotFound") };
             let files: Vec<_> = snapshot.files.keys().map(|f| serde_json::json!({"rfilename": f})).collect();
-            let info = serde_json::json!({"sha": snapshot.commit, "siblings": files, "gated": false});
+            let info = serde_json::json!({"id": name.split_once('/').map(|(_, id)| id), "sha": snapshot.commit, "siblings": files});
             return Said::whole(info.to_string().into());
         }
         if self.gated.contains(&name) && token.is_none() {
             return Said::plain(401, "GatedRepo");
         }
-        let (commit, file) = rest.split_once('/').unwrap_or((rest, ""));
-        let snapshot = repository.values().find(|s| is(s, commit));
-        let Some(body) = snapshot.and_then(|s| s.files.get(file)) else {
+        let Some(body) = snapshot.files.get(file) else {
             return Said::plain(404, "EntryNotFound");
         };
-        let commit = ("x-repo-commit", commit.to_owned());
+        let commit = ("x-repo-commit", snapshot.commit.clone());
         if body.len() <= SMALL {
             let mut object = Sha1::new_with_prefix(format!("blob {}\0", body.len()));
             object.update(body);

@@ -194,6 +194,18 @@ fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
 }
 
 #[test]
+fn a_renamed_repository_is_followed_with_the_token() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    hub.gate("models/org/m");
+    hub.rename("models/was/called", "models/org/m");
+    let mut place = on(&hub, "was/called");
+    place.add_environment(vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())]);
+    place.ends(&PLAN, 0, &["fetching was/called: "]);
+    assert!(cache(&place, "models--was--called/refs/main").exists());
+}
+
+#[test]
 fn a_hub_that_cannot_be_reached_leaves_the_command_that_gets_what_is_missing() {
     let hub = HubServer::start();
     let mut place = on(&hub, "org/m");
