@@ -30,6 +30,12 @@ pub fn utc() -> String {
     chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
 }
 
+/// Seconds from then till now; negative if then is yet to come.
+#[expect(clippy::disallowed_methods, reason = "this file is where time is read")]
+pub fn seconds_since(then: chrono::DateTime<chrono::Utc>) -> i64 {
+    (chrono::Utc::now() - then).num_seconds()
+}
+
 /// Waits.
 #[expect(clippy::disallowed_methods, reason = "this file is where time is read")]
 pub async fn sleep(duration: Duration) {

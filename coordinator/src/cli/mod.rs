@@ -14,6 +14,7 @@ pub mod gc;
 pub mod identity;
 pub mod local_files;
 pub mod logs;
+pub mod manual;
 pub mod one;
 pub mod plan;
 pub mod prepare;
@@ -110,6 +111,8 @@ pub enum Command {
     Resume(sweeps::Resume),
     Retry(sweeps::Retry),
     Drain(sweeps::Drain),
+    Completions(manual::Completions),
+    Man(manual::Man),
 }
 
 impl Command {
@@ -169,5 +172,7 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::Resume(c) => sweeps::steer(&c.named, Action::Resume, &[], cli.output).await,
         Command::Retry(c) => sweeps::steer(&c.named, Action::Retry, &c.only, cli.output).await,
         Command::Drain(command) => sweeps::drain(&command, cli.output).await,
+        Command::Completions(command) => manual::completions(&command),
+        Command::Man(command) => manual::man(&command),
     }
 }

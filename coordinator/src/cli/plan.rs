@@ -19,7 +19,8 @@ use std::time::Duration;
 /// Show the grid before anything runs: cells, tokens, FLOPs, time, memory, and what the bucket has already
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  espalier plan examples/demo.yaml\n  espalier plan sweep.yaml --only model=phi-2 --output json"
+    after_help = "Example:\n  espalier plan examples/demo.yaml\n  espalier plan sweep.yaml --only model=phi-2 --output json\n  \
+                  espalier plan sweep.yaml --gpu-hour-price 2.49"
 )]
 pub struct Plan {
     /// The sweep.
@@ -31,9 +32,18 @@ pub struct Plan {
     /// A worker's speed in GFLOP/s [default: of this sweep's finished cells, else measured shortly on this machine]
     #[arg(long, value_name = "GFLOPS")]
     pub gflops: Option<f64>,
+    /// What an hour of a device costs, in whatever currency: the plan then says what the sweep does
+    #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = price)]
+    pub gpu_hour_price: Option<f64>,
     /// The machine.
     #[command(flatten)]
     pub work: WorkArgs,
+}
+
+/// The price of an hour.
+pub fn price(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    found.ok_or_else(|| format!("found {text}, expected a number such as 2.49"))
 }
 
 /// Prints the plan.
@@ -63,6 +73,7 @@ pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
             Err(why) => summary.seconds_lack = Some(why),
         }
     }
+    summary.price = summary.seconds.zip(plan.gpu_hour_price).map(|(s, price)| s / 3600.0 * price);
     super::run::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
     match output {
         Output::Json => print::json(&summary),
@@ -190,6 +201,9 @@ fn sums(plan: &Summary) -> String {
             format!("time: unknown until a cell of this sweep is finished{why}; --gflops states a speed\n")
         }
     };
+    if let Some(price) = plan.price {
+        text += &format!("price: {price:.2}, of that time; more workers take less time and cost the same\n");
+    }
     text
 }
 

@@ -47,6 +47,9 @@ pub struct Report {
     /// How it is believed.
     #[command(flatten)]
     pub reach: ReachArgs,
+    /// What an hour of a device costs, in whatever currency: costs then speak money
+    #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = super::plan::price)]
+    pub gpu_hour_price: Option<f64>,
     /// Write the files into this folder instead of the bucket
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
@@ -68,7 +71,7 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
         not_empty(Some(found.sweep.cells.len()))?;
     }
     let name = found.sweep.name.clone();
-    let rendered = Rendered::new(&found);
+    let rendered = Rendered::priced(&found, command.gpu_hour_price);
     let index = match &command.to {
         Some(folder) => Some(write_to_folder(folder, &rendered)?.display().to_string()),
         // The sweep's report in the bucket is of all that was submitted.

@@ -51,8 +51,14 @@ impl HubCache {
         self.roots.first().expect("it is made with one")
     }
 
+    /// How many models are in it, whole or not.
+    pub fn models(&self) -> usize {
+        let entries = self.roots.iter().filter_map(|root| std::fs::read_dir(root).ok()).flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("models--")).count()
+    }
+
     /// Its folders, for messages.
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" or ")
     }
 

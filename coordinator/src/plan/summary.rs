@@ -40,6 +40,8 @@ pub struct Plan {
     pub seconds_from: Option<String>,
     /// Why there is no estimate.
     pub seconds_lack: Option<String>,
+    /// What that time costs at the price of a device's hour, in its currency.
+    pub price: Option<f64>,
 }
 
 /// A task for one model.
@@ -112,6 +114,7 @@ pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, speed: Opti
         seconds: speed.map(|_| rows.iter().filter_map(|r| r.seconds).sum()),
         seconds_from: speed.map(|s| s.source.to_string()),
         seconds_lack: None,
+        price: None,
         shards: rows,
     }
 }

@@ -8,6 +8,24 @@ use super::view::{View, colour};
 
 const PRUNING: [&str; 3] = ["load", "calibrate", "prune"];
 
+/// Everything together, by stage, in hours; and in money where an hour has a price.
+pub fn total(costs: &Costs) -> Sheet {
+    let note = "Time of the attempts whose results count; what was lost or failed is not in it.";
+    let mut sheet = Sheet::new("In all", note, &["stage", "hours of devices"]);
+    sheet.head.extend(costs.gpu_hour_price.map(|price| format!("at {price} an hour")));
+    let hours = |stage: &str| -> f64 {
+        let of = costs.stages.iter().filter(|s| s.cost.stage == stage);
+        of.map(|s| s.cost.seconds).sum::<f64>() / 3600.0
+    };
+    let stages = PRUNING.into_iter().chain(["evaluate"]).map(|stage| (stage, hours(stage)));
+    for (stage, hours) in stages.chain([("all", costs.device_hours)]) {
+        let mut row = vec![plain(stage), plain(format!("{hours:.4}"))];
+        row.extend(costs.gpu_hour_price.map(|price| plain(format!("{:.2}", hours * price))));
+        sheet.rows.push((String::new(), row));
+    }
+    sheet
+}
+
 /// Pruning: time by stage, peak memory, checkpoint.
 pub fn pruning(view: &View, costs: &Costs) -> Sheet {
     let note = "Peak memory: the device's; on a CPU that of the process, with what its earlier work left there. * another kind of device than the dense model's.";

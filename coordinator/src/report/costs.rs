@@ -84,6 +84,10 @@ pub struct Failure {
 pub struct Costs {
     schema: &'static str,
     sweep: String,
+    /// Time of all stages together, hours of devices.
+    pub device_hours: f64,
+    /// What an hour of a device costs, if it was said.
+    pub gpu_hour_price: Option<f64>,
     /// Stages in the spec's order.
     pub stages: Vec<NamedCost>,
     /// Failed attempts.
@@ -92,7 +96,7 @@ pub struct Costs {
 
 impl Costs {
     /// The costs of what was found.
-    pub fn new(found: &Found) -> Self {
+    pub fn new(found: &Found, gpu_hour_price: Option<f64>) -> Self {
         let sweep = &found.sweep;
         let mut stages = Vec::new();
         let names: BTreeMap<_, _> = sweep.variants.iter().map(|v| (v.key, (&v.model, &v.name))).collect();
@@ -138,7 +142,15 @@ impl Costs {
             };
             stages.extend(shared.stages(&record.measured));
         }
-        Self { schema: COSTS_SCHEMA, sweep: sweep.name.to_string(), stages, failures: failures(found) }
+        let device_hours = stages.iter().map(|s| s.cost.seconds).sum::<f64>() / 3600.0;
+        Self {
+            schema: COSTS_SCHEMA,
+            sweep: sweep.name.to_string(),
+            device_hours,
+            gpu_hour_price,
+            stages,
+            failures: failures(found),
+        }
     }
 
     /// costs.csv.

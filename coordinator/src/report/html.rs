@@ -173,6 +173,7 @@ impl Page {
         self.add(format_args!(
             "<p class=\"note\">Measured while it was done: not part of the results, and not the same on another machine.</p>\n"
         ));
+        self.sheet(&cost_tables::total(costs), "numbers");
         for view in View::all(table) {
             self.add(format_args!("<section>\n<h3>Cost: {}</h3>\n", escape(&view.model.id)));
             self.panels("panels few", &cost_charts::draw(&view, costs));

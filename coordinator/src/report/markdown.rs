@@ -42,7 +42,7 @@ pub fn results(table: &Table) -> String {
 
 /// costs.md.
 pub fn costs(table: &Table, costs: &Costs) -> String {
-    let mut text = head(table, ": what it cost");
+    let mut text = head(table, ": what it cost") + &sheet(&cost_tables::total(costs));
     for view in View::all(table) {
         text += &format!("\n## {}\n", view.model.id);
         text += &sheet(&cost_tables::pruning(&view, costs));
