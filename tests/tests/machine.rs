@@ -14,7 +14,11 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
         found.as_array().unwrap().iter().map(|f| (f["what"].as_str().unwrap(), f["ok"] == true)).collect();
     let all = ["worker", "device", "bucket", "clock", "hub cache", "cache", "coordinator"];
     assert_eq!(found, all.map(|what| (what, true)));
-    place.ends(&["doctor", "--coordinator", "http://127.0.0.1:9"], 6, &["wrong  coordinator: no coordinator answers"]);
+    place.ends(
+        &["doctor", "--coordinator", "http://127.0.0.1:9"],
+        6,
+        &["wrong  coordinator: no coordinator answers"],
+    );
     place.write("file", "");
     place.ends(&["doctor", "--bucket", "file"], 5, &["wrong  bucket"]);
 }

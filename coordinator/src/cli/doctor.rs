@@ -136,7 +136,9 @@ async fn bucket(url: &str) -> Vec<Finding> {
         let skew = clock::seconds_since(written.last_modified).unsigned_abs();
         let about = match skew <= SKEW_S {
             true => format!("this machine's and the bucket's agree to within {SKEW_S} s"),
-            false => format!("this machine's and the bucket's are {skew} s apart; set this machine's, by NTP for example"),
+            false => format!(
+                "this machine's and the bucket's are {skew} s apart; set this machine's, by NTP for example"
+            ),
         };
         findings.push(finding("clock", skew <= SKEW_S, about));
     }
