@@ -82,12 +82,10 @@ impl From<Status> for Failure {
                  ESPALIER_COORDINATOR or --token-file",
                 status.message()
             ),
-            // Its port is there and does not speak as it should.
-            (None, Code::Internal | Code::Unknown) => format!(
-                "no coordinator answers: {}; does its address begin with http:// where it should be https://, or the other way round?",
+            (None, code) => format!(
+                "no coordinator answers: {code}: {}; is its address right, http:// or https://?",
                 status.message()
             ),
-            (None, code) => format!("{code}: {}", status.message()),
             _ => status.message().to_owned(),
         };
         Self::Remote { message, exit }
