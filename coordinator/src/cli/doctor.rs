@@ -2,6 +2,7 @@
 //! cache of models; with `--coordinator`, whether one answers and has workers.
 
 use super::remote::{CoordinatorArg, ReachArgs};
+use super::run::cache;
 use super::{BucketArg, print};
 use crate::causes::chain;
 use crate::clock;
@@ -151,9 +152,7 @@ fn caches() -> Vec<Finding> {
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
     let models = hub.models();
     let hub = finding("hub cache", true, format!("{}, {} models", hub.shown(), models));
-    let base = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let base = base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")));
-    let Some(cache) = base.map(|base| base.join("espalier")) else {
+    let Some(cache) = cache() else {
         return vec![hub, finding("cache", false, "there is no home; set HOME, or say --cache".to_owned())];
     };
     let tried = std::fs::create_dir_all(&cache).and_then(|()| tempfile::tempfile_in(&cache));

@@ -3,6 +3,7 @@
 use super::{Output, print};
 use crate::exit::{Exit, Failure};
 use crate::serve::guard::{Identity, Role};
+use crate::serve::process;
 use espalier_proto::ids::Name;
 use serde_json::json;
 use std::path::PathBuf;
@@ -68,11 +69,7 @@ pub fn authority(advertised: Option<&str>, port: u16) -> String {
     }
 }
 
-/// This host's name.
+/// This host's name, as a certificate and an address have it.
 pub fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    match name.trim() {
-        "" => "localhost".to_owned(),
-        name => name.to_owned(),
-    }
+    Some(process::host()).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
 }

@@ -85,10 +85,15 @@ impl WorkArgs {
 
 /// Where digests of files that have not changed are remembered on this machine.
 pub fn digests() -> Option<PathBuf> {
+    Some(cache()?.join("digests"))
+}
+
+/// Espalier's own cache of this user, where there is a home.
+pub fn cache() -> Option<PathBuf> {
     let get = |name: &str| std::env::var(name).ok();
     let cache =
         get("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| Some(PathBuf::from(get("HOME")?).join(".cache")));
-    cache.map(|c| c.join("espalier/digests"))
+    cache.map(|c| c.join("espalier"))
 }
 
 /// How sweeps are resolved on this machine.

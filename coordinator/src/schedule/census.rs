@@ -44,20 +44,20 @@ const SHARDS: [&str; 8] =
 impl Schedule {
     /// Counts.
     pub fn census(&self) -> Census {
+        let states: Vec<(&Variant, &'static str)> =
+            self.variants.each().filter_map(|variant| Some((variant, self.shard_state(variant)?))).collect();
+        let busy = states.iter().filter(|(_, state)| !matches!(*state, "failed" | "done" | "resting"));
         let mut census = Census {
             workers: count(&WORKERS, self.workers.each().map(|worker| self.worker_state(worker))),
-            shards: count(&SHARDS, self.variants.each().filter_map(|variant| self.shard_state(variant))),
+            shards: count(&SHARDS, states.iter().map(|(_, state)| *state)),
+            wanted: count(
+                &[Backend::Cpu, Backend::Cuda].map(Backend::as_str),
+                busy.map(|(variant, _)| variant.needs.backend.as_str()),
+            ),
             attempts: self.last_attempt,
             held: self.holds.len() as u64,
             ..Census::default()
         };
-        census.wanted = count(
-            &[Backend::Cpu.as_str(), Backend::Cuda.as_str()],
-            self.variants.each().filter_map(|variant| {
-                let state = self.shard_state(variant)?;
-                (!matches!(state, "failed" | "done" | "resting")).then(|| variant.needs.backend.as_str())
-            }),
-        );
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
             let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);

@@ -34,7 +34,7 @@ impl Process {
     pub fn this() -> Self {
         let pid = std::process::id();
         Self {
-            host: read("/proc/sys/kernel/hostname"),
+            host: host(),
             boot: read("/proc/sys/kernel/random/boot_id"),
             namespace: std::fs::read_link("/proc/self/ns/pid")
                 .map(|p| p.to_string_lossy().into_owned())
@@ -58,6 +58,11 @@ impl Process {
         }
         if started_ticks(self.pid) == Some(self.started_ticks) { Life::Alive } else { Life::Dead }
     }
+}
+
+/// This host's name; empty where the kernel tells none.
+pub fn host() -> String {
+    read("/proc/sys/kernel/hostname")
 }
 
 fn read(path: &str) -> String {
