@@ -205,7 +205,7 @@ fn daemon(error: &DaemonError) -> Exit {
 
 fn log(error: &LogError) -> Exit {
     match error {
-        LogError::Bucket(_) | LogError::Format { .. } | LogError::Owned { .. } => Exit::Bucket,
+        LogError::Bucket(_) | LogError::Owned { .. } => Exit::Bucket,
     }
 }
 

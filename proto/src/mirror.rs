@@ -5,6 +5,7 @@
 //! safetensors and their index.
 
 use crate::bucket::{Bucket, BucketError};
+use crate::formatted;
 use crate::ids::{Digest, ModelDigest};
 use crate::layout;
 use crate::model_folder::{ModelFilesError, file_digest, model_files};
@@ -25,6 +26,8 @@ pub struct ModelList {
     /// Config, index and weights, sorted by name.
     pub files: Vec<MirroredFile>,
 }
+
+formatted!(ModelList, "list of a model's files", LIST_FORMAT);
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,15 +104,16 @@ pub async fn put(
 /// The list of a mirrored model's files; `None` if the bucket does not have the model.
 pub async fn list(bucket: &Bucket, digest: ModelDigest) -> Result<Option<ModelList>, BucketError> {
     let path = layout::model_list(digest);
-    let Some(list) = bucket.read_json::<ModelList>(&path).await? else {
+    let Some(list) = bucket.read_object::<ModelList>(&path).await? else {
         return Ok(None);
     };
-    let sound = list.format == LIST_FORMAT && list.files.iter().all(|f| is_file_name(&f.name));
-    if sound {
-        return Ok(Some(list));
+    match list.files.iter().find(|file| !is_file_name(&file.name)) {
+        None => Ok(Some(list)),
+        Some(file) => {
+            let why = format!("it names {:?}, which is no file name", file.name);
+            Err(BucketError::Corrupt { path: path.to_string(), why })
+        }
     }
-    let why = format!("format {}, or a name that is no file name", list.format);
-    Err(BucketError::Corrupt { path: path.to_string(), why })
 }
 
 /// A name from the bucket must not leave the folder that it is written to.

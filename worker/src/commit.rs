@@ -8,7 +8,7 @@ use espalier_proto::checkpoint::{Compact, FILE_NAME};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, InputsDigest, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
-use espalier_proto::records::{Blob, CellRecord, FailureCode, FailureRecord, RECORD_FORMAT, VariantRecord};
+use espalier_proto::records::{Blob, CellRecord, FailureCode, FailureRecord, VariantRecord};
 use std::path::Path;
 
 /// Name of the per-item scores under their attempt.
@@ -72,14 +72,11 @@ async fn must_read(bucket: &Bucket, path: &object_store::path::Path) -> Result<B
 /// The record of a variant, if it is there.
 pub async fn variant_record(bucket: &Bucket, key: VariantKey) -> Result<Option<VariantRecord>, CommitError> {
     let path = layout::variant_record(key);
-    let Some(record) = bucket.read_json::<VariantRecord>(&path).await? else {
+    let Some(record) = bucket.read_object::<VariantRecord>(&path).await? else {
         return Ok(None);
     };
-    if record.format != RECORD_FORMAT || record.key != key {
-        let why = format!(
-            "format {} of variant {}, expected format {RECORD_FORMAT} of {key}",
-            record.format, record.key
-        );
+    if record.key != key {
+        let why = format!("it is of variant {}, expected {key}", record.key);
         return Err(CommitError::Altered { path: path.to_string(), why });
     }
     Ok(Some(record))
@@ -176,7 +173,7 @@ pub async fn commit_variant(
 /// True if the cell's record is there and was measured on the weights that its variant's record names. One measured on others
 /// is not done: the coordinator deletes it when a run starts.
 pub async fn cell_is_done(bucket: &Bucket, key: CellKey, weights: Digest) -> Result<bool, CommitError> {
-    let record = bucket.read_json::<CellRecord>(&layout::cell_record(key)).await?;
+    let record = bucket.read_object::<CellRecord>(&layout::cell_record(key)).await?;
     Ok(record.is_some_and(|r| r.weights == weights))
 }
 
@@ -211,6 +208,7 @@ mod tests {
     use espalier_proto::checkpoint::Mask;
     use espalier_proto::ids::ModelDigest;
     use espalier_proto::recipe::{Backend, Dtype, VariantSpec};
+    use espalier_proto::records::RECORD_FORMAT;
     use espalier_proto::records::{Measured, Outcome};
 
     fn bucket() -> (tempfile::TempDir, Bucket) {

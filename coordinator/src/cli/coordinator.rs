@@ -176,7 +176,7 @@ async fn settle(bucket: Bucket, name: Name) {
         let Some(spec) = log::read(&bucket, &name).await.map_err(StoreError::from)?.spec else {
             return Ok(Settled::default());
         };
-        match bucket.read_json(&layout::spec(&name, spec)).await? {
+        match bucket.read_object(&layout::spec(&name, spec)).await? {
             Some(sweep) => checkpoints::settle(&bucket, &sweep).await,
             None => Ok(Settled::default()),
         }

@@ -47,7 +47,7 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
     let sweep = sweep(&bucket, command.sweep.as_deref()).await?;
     let variant = find(&sweep, &command.variant)?;
     let path = layout::variant_record(variant.key);
-    let Some(record) = bucket.read_json::<VariantRecord>(&path).await? else {
+    let Some(record) = bucket.read_object::<VariantRecord>(&path).await? else {
         let message =
             format!("{} of sweep {} is not pruned yet: espalier run does it", variant.name, sweep.name);
         return Err(Failure::NotFound { message });
@@ -136,7 +136,7 @@ async fn sweep(bucket: &Bucket, name: Option<&str>) -> Result<ResolvedSweep, Fai
     let name: Name = name.parse().map_err(|error| Failure::NotFound { message: format!("sweep {error}") })?;
     let spec = log::read(bucket, &name).await?.spec;
     let spec = match spec {
-        Some(digest) => bucket.read_json(&layout::spec(&name, digest)).await?,
+        Some(digest) => bucket.read_object(&layout::spec(&name, digest)).await?,
         None => None,
     };
     spec.ok_or_else(|| Failure::NotFound { message: format!("sweep {name} was never submitted whole") })

@@ -160,7 +160,7 @@ impl From<CollectError> for Failure {
     fn from(error: CollectError) -> Self {
         match error {
             CollectError::Bucket(error) => Self::Bucket(error),
-            error @ (CollectError::UnknownSweep { .. } | CollectError::Format { .. }) => Self::Collect(error),
+            error @ CollectError::UnknownSweep { .. } => Self::Collect(error),
         }
     }
 }

@@ -3,14 +3,13 @@
 //! In: a bucket and a sweep's name. Out: [`Found`]. The order in which the store answers shows nowhere: everything is kept by key.
 
 use crate::records::{self, RecordsError};
-use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
-use espalier_proto::records::{CellRecord, FailureCode, FailureRecord, RECORD_FORMAT, VariantRecord};
-use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep, SWEEP_FORMAT};
+use espalier_proto::records::{CellRecord, FailureCode, FailureRecord, VariantRecord};
+use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep};
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path;
-use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Objects read at once.
@@ -32,25 +31,12 @@ pub enum CollectError {
         /// The sweeps that are there, for people.
         known: String,
     },
-    /// Written by another version.
-    #[error("{path} has format {format}, and this version reads format {expected}")]
-    Format {
-        /// The object.
-        path: String,
-        /// Its format.
-        format: u32,
-        /// Ours.
-        expected: u32,
-    },
 }
 
 impl From<RecordsError> for CollectError {
     fn from(error: RecordsError) -> Self {
         match error {
             RecordsError::Bucket(error) => Self::Bucket(error),
-            RecordsError::Format { path, found } => {
-                Self::Format { path, format: found, expected: RECORD_FORMAT }
-            }
         }
     }
 }
@@ -97,11 +83,10 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
         return Err(unknown(bucket, name).await?);
     };
     let path = layout::spec(name, digest);
-    let sweep: ResolvedSweep = bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
+    let sweep: ResolvedSweep = bucket.read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
         path: path.to_string(),
         why: "it is absent, but the sweep's log names it".to_owned(),
     })?;
-    check_format(&path, sweep.format, SWEEP_FORMAT)?;
     let mut found = collect_of(bucket, sweep).await?;
     fold(&log, &mut found);
     Ok(found)
@@ -157,8 +142,7 @@ async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, Collect
     numbered.sort();
     let mut log = Vec::new();
     for (_, path) in numbered {
-        if let Some(entry) = bucket.read_json::<LogEntry>(&path).await? {
-            check_format(&path, entry.format, SWEEP_FORMAT)?;
+        if let Some(entry) = bucket.read_object::<LogEntry>(&path).await? {
             log.push(entry);
         }
     }
@@ -190,18 +174,11 @@ fn fold(log: &[LogEntry], found: &mut Found) {
     }
 }
 
-fn check_format(path: &Path, format: u32, expected: u32) -> Result<(), CollectError> {
-    if format == expected {
-        return Ok(());
-    }
-    Err(CollectError::Format { path: path.to_string(), format, expected })
-}
-
-async fn read_all<T: DeserializeOwned>(
+async fn read_all<T: Formatted>(
     bucket: &Bucket,
     paths: impl Iterator<Item = Path>,
 ) -> Result<Vec<T>, BucketError> {
     // Collected first: a stream over a borrowing iterator would tie the future to it.
-    let reads: Vec<_> = paths.map(|path| async move { bucket.read_json::<T>(&path).await }).collect();
+    let reads: Vec<_> = paths.map(|path| async move { bucket.read_object::<T>(&path).await }).collect();
     stream::iter(reads).buffered(READS_AT_ONCE).try_filter_map(async |found| Ok(found)).try_collect().await
 }

@@ -6,6 +6,7 @@
 
 use crate::clock;
 use espalier_proto::bucket::{Bucket, BucketError, json_bytes};
+use espalier_proto::formatted;
 use espalier_proto::ids::Digest;
 use espalier_proto::layout;
 use serde::{Deserialize, Serialize};
@@ -20,16 +21,17 @@ struct Said {
 }
 
 const FORMAT: u32 = 1;
+formatted!(Said, "note of which segments hold", FORMAT);
 
 /// The records' generation; `None` while records are being deleted.
 pub async fn current(bucket: &Bucket) -> Result<Option<Digest>, BucketError> {
-    let said: Option<Said> = match bucket.read_json(&layout::generation()).await {
+    let said: Option<Said> = match bucket.read_object(&layout::generation()).await {
         Ok(said) => said,
         // Another version's: its segments are not ours to believe.
-        Err(BucketError::Corrupt { .. }) => return Ok(None),
+        Err(BucketError::Corrupt { .. } | BucketError::Format { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    Ok(said.map_or(Some(Digest::of(b"the first")), |said| said.generation.filter(|_| said.format == FORMAT)))
+    Ok(said.map_or(Some(Digest::of(b"the first")), |said| said.generation))
 }
 
 /// Carries out what deletes records.

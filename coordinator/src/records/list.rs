@@ -6,7 +6,7 @@
 use super::index::Committed;
 use super::loose;
 use super::present::bodies;
-use super::read::{AT_ONCE, RecordsError, dropped, lacking, read_all, read_one};
+use super::read::{AT_ONCE, RecordsError, dropped, lacking, read_all};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::layout;
@@ -58,8 +58,8 @@ pub async fn all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Records, Reco
         let of = |cell: bool| there.iter().filter(move |(is, _)| *is == cell).map(|(_, key)| *key);
         (variants, cells) = (of(false).map(VariantKey).collect(), of(true).map(CellKey).collect());
     }
-    found.0.extend(read_all(bucket, variants, layout::variant_record, |r: &VariantRecord| r.format).await?);
-    found.1.extend(read_all(bucket, cells, layout::cell_record, |r: &CellRecord| r.format).await?);
+    found.0.extend(read_all(bucket, variants, layout::variant_record).await?);
+    found.1.extend(read_all(bucket, cells, layout::cell_record).await?);
     Ok(found)
 }
 
@@ -70,9 +70,8 @@ pub async fn look_for(
     cells: BTreeSet<CellKey>,
 ) -> Result<Committed, RecordsError> {
     let variants: Vec<(VariantKey, VariantRecord)> =
-        read_all(bucket, variants, layout::variant_record, |r: &VariantRecord| r.format).await?;
-    let cells: Vec<(CellKey, CellRecord)> =
-        read_all(bucket, cells, layout::cell_record, |r: &CellRecord| r.format).await?;
+        read_all(bucket, variants, layout::variant_record).await?;
+    let cells: Vec<(CellKey, CellRecord)> = read_all(bucket, cells, layout::cell_record).await?;
     Ok(Committed::new(variants, cells))
 }
 
@@ -85,7 +84,7 @@ pub async fn failures(
         .map(|key| async move {
             let mut records = Vec::new();
             for path in bucket.list(&layout::failures(key)).await? {
-                records.extend(read_one(bucket, path, |r: &FailureRecord| r.format).await?);
+                records.extend(bucket.read_object::<FailureRecord>(&path).await?);
             }
             records.sort_by(|a, b| a.attempt.cmp(&b.attempt));
             Ok::<_, RecordsError>((key, records))

@@ -3,14 +3,12 @@
 //! A record of a format that this version does not know is refused.
 
 use bytes::Bytes;
-use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::bucket::{Bucket, BucketError, Formatted, object};
 use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::layout;
-use espalier_proto::records::RECORD_FORMAT;
 use espalier_proto::sweep::ResolvedSweep;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
-use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 
 /// Reads in flight.
@@ -22,14 +20,6 @@ pub enum RecordsError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// Written by another version.
-    #[error("{path} has record format {found}, this version reads {RECORD_FORMAT}")]
-    Format {
-        /// The record.
-        path: String,
-        /// Its format.
-        found: u32,
-    },
 }
 
 /// Variants with a cell that is missing; of a sweep without cells all.
@@ -52,15 +42,14 @@ pub(super) async fn dropped(
     Ok(found.into_iter().flatten().collect())
 }
 
-pub(super) async fn read_all<K: Copy, R: DeserializeOwned>(
+pub(super) async fn read_all<K: Copy, R: Formatted>(
     bucket: &Bucket,
     keys: BTreeSet<K>,
     path: fn(K) -> Path,
-    format: fn(&R) -> u32,
 ) -> Result<Vec<(K, R)>, RecordsError> {
     let found: Vec<Option<(K, R)>> = futures::stream::iter(keys)
         .map(|key| async move {
-            Ok::<_, RecordsError>(read_one(bucket, path(key), format).await?.map(|r| (key, r)))
+            Ok::<_, RecordsError>(bucket.read_object(&path(key)).await?.map(|record| (key, record)))
         })
         .buffer_unordered(AT_ONCE)
         .try_collect()
@@ -68,32 +57,13 @@ pub(super) async fn read_all<K: Copy, R: DeserializeOwned>(
     Ok(found.into_iter().flatten().collect())
 }
 
-pub(super) async fn read_one<R: DeserializeOwned>(
-    bucket: &Bucket,
-    path: Path,
-    format: fn(&R) -> u32,
-) -> Result<Option<R>, RecordsError> {
-    let read = read_bytes::<R>(bucket, path).await?.map(|(record, _)| record);
-    debug_assert!(read.as_ref().is_none_or(|record| format(record) == RECORD_FORMAT));
-    Ok(read)
-}
-
 /// A record, and its body as it lies in the bucket.
-pub(super) async fn read_bytes<R: DeserializeOwned>(
+pub(super) async fn read_bytes<R: Formatted>(
     bucket: &Bucket,
     path: Path,
 ) -> Result<Option<(R, Bytes)>, RecordsError> {
-    // The format is read first, so that a later version's record is called that and not corrupt.
     let Some(bytes) = bucket.read(&path).await? else {
         return Ok(None);
     };
-    let corrupt = |e: serde_json::Error| BucketError::Corrupt { path: path.to_string(), why: e.to_string() };
-    let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    if let Some(found) = value.get("format").and_then(serde_json::Value::as_u64)
-        && found != u64::from(RECORD_FORMAT)
-    {
-        return Err(RecordsError::Format { path: path.to_string(), found: found as u32 });
-    }
-    let record: R = serde_json::from_slice(&bytes).map_err(corrupt)?;
-    Ok(Some((record, bytes)))
+    Ok(Some((object(path.as_ref(), &bytes)?, bytes)))
 }

@@ -5,6 +5,7 @@
 use super::process::{Life, Process};
 use crate::clock;
 use espalier_proto::bucket::{Bucket, BucketError, Commit};
+use espalier_proto::formatted;
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,8 @@ pub struct EpochRecord {
     /// Counts this process's tries: two writers never write the same bytes.
     pub attempt: u64,
 }
+
+formatted!(EpochRecord, "record of a coordinator", EPOCH_FORMAT);
 
 /// Why no epoch was taken.
 #[derive(Debug, thiserror::Error)]
@@ -132,7 +135,7 @@ async fn not_ended(bucket: &Bucket, instance: &Name, n: u64) -> Result<Option<Ep
     if bucket.exists(&layout::epoch_end(instance, n)).await? {
         return Ok(None);
     }
-    let record = bucket.read_json::<EpochRecord>(&layout::epoch(instance, n)).await?;
+    let record = bucket.read_object::<EpochRecord>(&layout::epoch(instance, n)).await?;
     Ok(record.filter(|record| record.process.life() != Life::Dead))
 }
 

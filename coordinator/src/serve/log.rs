@@ -18,14 +18,6 @@ pub enum LogError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
-    /// Written by another version.
-    #[error("{path} has format {found}, this version reads {SWEEP_FORMAT}")]
-    Format {
-        /// The entry.
-        path: String,
-        /// Its format.
-        found: u32,
-    },
     /// The name is another's.
     #[error(
         "sweep {sweep} in bucket {bucket} belongs to instance {owner}, not to {me}; take another name, another \
@@ -103,14 +95,14 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
 /// What `backend: auto` became when the sweep was first submitted; `None` if it never was.
 pub async fn first_backend(bucket: &Bucket, sweep: &Name) -> Result<Option<Backend>, LogError> {
     let Some(spec) = read(bucket, sweep).await?.spec else { return Ok(None) };
-    let before: Option<ResolvedSweep> = bucket.read_json(&layout::spec(sweep, spec)).await?;
+    let before: Option<ResolvedSweep> = bucket.read_object(&layout::spec(sweep, spec)).await?;
     Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
 }
 
 /// Every entry of a sweep's log, in order.
 pub async fn entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, LogError> {
     let mut all = Vec::new();
-    while let Some(entry) = bucket.read_json(&layout::log_entry(sweep, all.len() as u64 + 1)).await? {
+    while let Some(entry) = bucket.read_object(&layout::log_entry(sweep, all.len() as u64 + 1)).await? {
         all.push(entry);
     }
     Ok(all)
@@ -121,12 +113,9 @@ pub async fn catch_up(bucket: &Bucket, sweep: &Name, fold: &mut Fold) -> Result<
     // Numbers have no gaps: an entry is only written after its predecessor was found.
     loop {
         let path = layout::log_entry(sweep, fold.last + 1);
-        let Some(entry) = bucket.read_json::<LogEntry>(&path).await? else {
+        let Some(entry) = bucket.read_object::<LogEntry>(&path).await? else {
             return Ok(());
         };
-        if entry.format != SWEEP_FORMAT {
-            return Err(LogError::Format { path: path.to_string(), found: entry.format });
-        }
         fold.apply(fold.last + 1, &entry);
     }
 }

@@ -121,7 +121,7 @@ impl Sweeps {
         let kept = tokio::spawn(async move { kept(&bucket, &of).await });
         let path = layout::spec(name, spec);
         let sweep: ResolvedSweep =
-            self.bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
+            self.bucket.read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
                 path: path.to_string(),
                 why: "it is absent, but the sweep's log names it".to_owned(),
             })?;

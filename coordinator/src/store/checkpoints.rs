@@ -11,6 +11,7 @@ use crate::records::RecordsError;
 use crate::records::list::look_for;
 use crate::serve::log;
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::formatted;
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::records::{DroppedRecord, RECORD_FORMAT, VariantRecord};
@@ -62,6 +63,8 @@ struct Note {
     weights: Digest,
 }
 
+formatted!(Note, "note of an exported folder", RECORD_FORMAT);
+
 /// Does what the sweep asks for with the variants that are there.
 pub async fn settle(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Settled, CheckpointsError> {
     match sweep.checkpoints {
@@ -84,7 +87,7 @@ async fn export_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, Che
             let Some(record) = pruned else { continue };
             let (place, note) = (layout::export_folder(variant.key), layout::export_note(variant.key));
             let whole = Note { format: RECORD_FORMAT, variant: variant.key, weights: record.weights };
-            if bucket.read_json::<Note>(&note).await?.as_ref() == Some(&whole) {
+            if bucket.read_object::<Note>(&note).await?.as_ref() == Some(&whole) {
                 continue;
             }
             let failed = |source| CheckpointsError::Folder {
@@ -161,7 +164,7 @@ async fn grids(bucket: &Bucket) -> Result<Vec<ResolvedSweep>, CheckpointsError> 
         let Some(spec) = log::read(bucket, &name).await.map_err(StoreError::from)?.spec else { continue };
         let path = layout::spec(&name, spec);
         let gone = || BucketError::Corrupt { path: path.to_string(), why: "it is absent".to_owned() };
-        grids.push(bucket.read_json(&path).await?.ok_or_else(gone)?);
+        grids.push(bucket.read_object(&path).await?.ok_or_else(gone)?);
     }
     Ok(grids)
 }

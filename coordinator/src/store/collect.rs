@@ -9,9 +9,10 @@ use super::remove::{is_record, names_others};
 use super::{Inventory, StoreError, delete_all};
 use chrono::{DateTime, TimeDelta, Utc};
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::formatted;
 use espalier_proto::ids::Name;
 use espalier_proto::layout::{self, Owner};
-use espalier_proto::records::Blob;
+use espalier_proto::records::{Blob, RECORD_FORMAT};
 use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectMeta;
 use serde::Deserialize;
@@ -141,9 +142,12 @@ fn last_submissions(inventory: &Inventory) -> BTreeMap<Name, DateTime<Utc>> {
 /// What records of variants and cells have in common.
 #[derive(Deserialize)]
 struct Naming {
+    format: u32,
     attempt: String,
     blobs: Vec<Blob>,
 }
+
+formatted!(Naming, "record", RECORD_FORMAT);
 
 /// Every blob that a record names. A record that cannot be read stops everything: what it names is not known.
 async fn named(bucket: &Bucket, inventory: &Inventory) -> Result<BTreeSet<String>, StoreError> {
@@ -153,14 +157,14 @@ async fn named(bucket: &Bucket, inventory: &Inventory) -> Result<BTreeSet<String
         .filter(|(meta, _)| is_record(&meta.location))
         .map(|(meta, _)| {
             let path = meta.location.clone();
-            async move { Ok::<_, BucketError>((bucket.read_json::<Naming>(&path).await?, path)) }
+            async move { Ok::<_, BucketError>((bucket.read_object::<Naming>(&path).await?, path)) }
         })
         .collect();
     let found: Vec<_> = futures::stream::iter(records).buffer_unordered(super::AT_ONCE).try_collect().await?;
     let mut named = BTreeSet::new();
     for (record, path) in found {
         let folder = path.as_ref().trim_end_matches("record.json");
-        let Some(Naming { attempt, blobs }) = record else { continue };
+        let Some(Naming { attempt, blobs, .. }) = record else { continue };
         named.extend(blobs.iter().map(|blob| format!("{folder}{attempt}/{}", blob.name)));
     }
     Ok(named)

@@ -6,7 +6,7 @@ use crate::serve::log::{self, Fold, LogError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest, Name, VariantKey};
 use espalier_proto::layout::{self, Owner};
-use espalier_proto::sweep::{ResolvedSweep, SWEEP_FORMAT};
+use espalier_proto::sweep::ResolvedSweep;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,16 +20,6 @@ pub enum StoreError {
     /// A sweep's log.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// A sweep, or a record, that another version wrote: what it needs is not known.
-    #[error("{path} has format {found}, this version reads {expected}; nothing was deleted")]
-    Format {
-        /// The object.
-        path: String,
-        /// Its format.
-        found: u64,
-        /// Ours.
-        expected: u32,
-    },
     /// No such sweep.
     #[error("bucket {bucket} holds no sweep {sweep}; it holds: {known}")]
     UnknownSweep {
@@ -169,12 +159,5 @@ pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, Store
 
 /// What the spec at `path` names; an unknown format stops everything, since what it needs is not known.
 async fn spec_needs(bucket: &Bucket, path: &Path) -> Result<Option<Needs>, StoreError> {
-    let Some(value) = bucket.read_json::<serde_json::Value>(path).await? else { return Ok(None) };
-    let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(0);
-    if format != u64::from(SWEEP_FORMAT) {
-        return Err(StoreError::Format { path: path.to_string(), found: format, expected: SWEEP_FORMAT });
-    }
-    let sweep: ResolvedSweep = serde_json::from_value(value)
-        .map_err(|e| BucketError::Corrupt { path: path.to_string(), why: e.to_string() })?;
-    Ok(Some(Needs::of(&sweep)))
+    Ok(bucket.read_object::<ResolvedSweep>(path).await?.map(|sweep| Needs::of(&sweep)))
 }

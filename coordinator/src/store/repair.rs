@@ -6,16 +6,15 @@
 use super::StoreError;
 use crate::records::generation;
 use crate::serve::log;
-use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::bucket::{Bucket, BucketError, Formatted, object};
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, Name, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
-use espalier_proto::records::{Blob, CellRecord, RECORD_FORMAT, VariantRecord};
+use espalier_proto::records::{Blob, CellRecord, VariantRecord};
 use espalier_proto::sweep::ResolvedSweep;
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Blobs in memory at once.
@@ -215,15 +214,10 @@ fn named(look: &Look, bytes: &[u8]) -> Result<Result<Vec<(Path, Blob)>, String>,
 }
 
 /// Reads a record; `Ok(Err(_))` if it is damaged. One of another version is neither: nothing is done to it.
-fn record<R: DeserializeOwned>(look: &Look, bytes: &[u8]) -> Result<Result<R, String>, StoreError> {
-    let value: serde_json::Value = match serde_json::from_slice(bytes) {
-        Ok(value) => value,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    match value.get("format").and_then(serde_json::Value::as_u64) {
-        Some(found) if found != u64::from(RECORD_FORMAT) => {
-            Err(StoreError::Format { path: look.path.to_string(), found, expected: RECORD_FORMAT })
-        }
-        _ => Ok(serde_json::from_value(value).map_err(|e| e.to_string())),
+fn record<R: Formatted>(look: &Look, bytes: &[u8]) -> Result<Result<R, String>, StoreError> {
+    match object(look.path.as_ref(), bytes) {
+        Ok(record) => Ok(Ok(record)),
+        Err(BucketError::Corrupt { why, .. }) => Ok(Err(why)),
+        Err(error) => Err(error.into()),
     }
 }

@@ -38,6 +38,24 @@ pub enum BucketError {
         /// The broken promise.
         promise: &'static str,
     },
+    /// Another version wrote it, and this one does not know its format.
+    #[error(
+        "bucket: {path} is a {what} of format {found}, written by {by}; this is espalier {}, which reads format {known}. Nothing \
+         was changed or lost: use a version for this bucket that knows the format",
+        env!("CARGO_PKG_VERSION")
+    )]
+    Format {
+        /// The object.
+        path: String,
+        /// What it is.
+        what: &'static str,
+        /// Its format.
+        found: u32,
+        /// Ours.
+        known: u32,
+        /// Who wrote it.
+        by: String,
+    },
     /// An object is not what its path says.
     #[error("bucket: {path} cannot be read: {why}")]
     Corrupt {

@@ -4,6 +4,8 @@
 
 mod error;
 pub mod meter;
+mod object;
+mod pieces;
 mod probe;
 mod profile;
 mod s3;
@@ -21,6 +23,8 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 pub use error::{BucketError, Commit};
+pub use object::{Formatted, object};
+pub use pieces::Pieces;
 
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
 const TRIES: usize = 8;
@@ -192,7 +196,13 @@ impl Bucket {
         Ok(found)
     }
 
-    /// Reads a JSON object, `None` if it is absent.
+    /// Reads an object with a format number, `None` if it is absent.
+    pub async fn read_object<T: Formatted>(&self, path: &Path) -> Result<Option<T>, BucketError> {
+        let bytes = self.read(path).await?;
+        bytes.map(|bytes| object(path.as_ref(), &bytes)).transpose()
+    }
+
+    /// Reads JSON without a format number, or of any format, `None` if it is absent.
     pub async fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, BucketError> {
         let Some(bytes) = self.read(path).await? else {
             return Ok(None);
@@ -274,28 +284,6 @@ impl Bucket {
                 Err(failed(error))
             }
         }
-    }
-
-    /// Reads an object piece by piece into `take`; `false` if it is absent.
-    pub async fn read_pieces(
-        &self,
-        path: &Path,
-        mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
-    ) -> Result<bool, BucketError> {
-        let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
-        let got = match self.meter.timed(Operation::Read, self.store.get(path)).await {
-            Ok(got) => got,
-            Err(object_store::Error::NotFound { .. }) => return Ok(false),
-            Err(source) => return Err(failed(source)),
-        };
-        let mut pieces = got.into_stream();
-        while let Some(piece) = pieces.try_next().await.map_err(failed)? {
-            self.meter.was_read(piece.len());
-            take(&piece).map_err(|source| {
-                failed(object_store::Error::Generic { store: "this machine", source: Box::new(source) })
-            })?;
-        }
-        Ok(true)
     }
 
     /// Removes an object; absent is as good.

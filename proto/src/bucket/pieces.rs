@@ -1,0 +1,61 @@
+//! Objects read piece by piece: what is too large for memory, and what broke off and goes on.
+
+use super::meter::Operation;
+use super::{Bucket, BucketError};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+
+/// An object that is being read.
+pub struct Pieces {
+    /// Size, tag and time of the content that is coming.
+    pub meta: ObjectMeta,
+    path: String,
+    stream: BoxStream<'static, object_store::Result<Bytes>>,
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BucketError> {
+        let piece = self.stream.try_next().await;
+        piece.map_err(|source| BucketError::Store { action: "reading", path: self.path.clone(), source })
+    }
+}
+
+impl Bucket {
+    /// Reads an object from its byte `from` on, `None` if it is absent. `from` must be less than its size, or 0.
+    pub async fn read_from(&self, path: &Path, from: u64) -> Result<Option<Pieces>, BucketError> {
+        let range = (from > 0).then_some(GetRange::Offset(from));
+        let options = GetOptions { range, ..GetOptions::default() };
+        let got = self.meter.timed(Operation::Read, self.store.get_opts(path, options)).await;
+        match got {
+            Ok(got) => {
+                Ok(Some(Pieces { meta: got.meta.clone(), path: path.to_string(), stream: got.into_stream() }))
+            }
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(BucketError::Store { action: "reading", path: path.to_string(), source }),
+        }
+    }
+
+    /// Reads an object piece by piece into `take`; `false` if it is absent.
+    pub async fn read_pieces(
+        &self,
+        path: &Path,
+        mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
+    ) -> Result<bool, BucketError> {
+        let Some(mut pieces) = self.read_from(path, 0).await? else {
+            return Ok(false);
+        };
+        while let Some(piece) = pieces.next().await? {
+            self.meter.was_read(piece.len());
+            take(&piece).map_err(|source| BucketError::Store {
+                action: "reading",
+                path: path.to_string(),
+                source: object_store::Error::Generic { store: "this machine", source: Box::new(source) },
+            })?;
+        }
+        Ok(true)
+    }
+}
