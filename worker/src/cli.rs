@@ -151,7 +151,10 @@ impl CliError {
     fn exit(&self) -> u8 {
         match self {
             Self::Session(
-                SessionError::Reach(_) | SessionError::Refused { .. } | SessionError::Answer { .. },
+                SessionError::Reach(_)
+                | SessionError::Refused { .. }
+                | SessionError::Protocol { .. }
+                | SessionError::Answer { .. },
             ) => 3,
             Self::Session(SessionError::Bucket(_)) => 5,
             Self::Session(SessionError::ForeignBucket { .. }) => 7,

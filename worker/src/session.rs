@@ -14,7 +14,7 @@ use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::Backend;
-use espalier_proto::remote::{Credential, ReachError};
+use espalier_proto::remote::{Credential, PROTOCOL_KEY, ReachError};
 use espalier_proto::{layout, methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -47,6 +47,12 @@ pub enum SessionError {
         "the coordinator refuses this worker: {why}; expected what `espalier identity` prints for workers"
     )]
     Refused {
+        /// What it said.
+        why: String,
+    },
+    /// The coordinator is of a version that does not speak with this one.
+    #[error("{why}")]
+    Protocol {
         /// What it said.
         why: String,
     },
@@ -268,6 +274,10 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
             // From the first call on: later a token may be on its way.
             Some(Ok(Err(status))) if epoch_seen == 0 && refused(&status) => {
                 return Err(SessionError::Refused { why: status.message().to_owned() });
+            }
+            // Later it may have been upgraded meanwhile: what is held is finished first, and it may be put back.
+            Some(Ok(Err(status))) if epoch_seen == 0 && status.metadata().contains_key(PROTOCOL_KEY) => {
+                return Err(SessionError::Protocol { why: status.message().to_owned() });
             }
             Some(failed) => {
                 let why = match failed {

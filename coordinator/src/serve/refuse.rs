@@ -4,6 +4,7 @@ use super::log::LogError;
 use super::sweeps::SweepsError;
 use crate::causes::chain;
 use crate::inputs::InputsError;
+use espalier_proto::remote::Dialect;
 use std::error::Error;
 use tonic::{Code, Status};
 
@@ -58,6 +59,13 @@ impl Refusal {
             SweepsError::Unknown { .. } => Self { code: Code::NotFound, exit: 3, message: chain(&error) },
             SweepsError::Log(_) | SweepsError::Records(_) | SweepsError::Bucket(_) => Self::bucket(error),
         }
+    }
+
+    /// The caller speaks no protocol of ours.
+    pub fn protocol(why: String, here: &Dialect) -> Status {
+        let mut status = Status::from(Self { code: Code::FailedPrecondition, exit: 3, message: why });
+        here.tell(status.metadata_mut());
+        status
     }
 
     /// A bug.

@@ -1,6 +1,7 @@
 //! An address and a user's files → a channel that connects when it is used, and what it shows.
 
 use super::address::{Address, AddressError};
+use super::dialect::Dialect;
 use super::pin::Pinned;
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
@@ -211,7 +212,7 @@ fn file(path: &Path, why: impl std::fmt::Display) -> ReachError {
     ReachError::File { path: path.to_owned(), why: why.to_string() }
 }
 
-/// What a call shows.
+/// What a call shows, beside the protocols that it speaks.
 #[derive(Clone)]
 pub enum Credential {
     /// Nothing.
@@ -235,6 +236,7 @@ impl std::fmt::Debug for Credential {
 
 impl Interceptor for Credential {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        Dialect::ours().tell(request.metadata_mut());
         let value = match self {
             Self::None => return Ok(request),
             Self::Token(value) => value.clone(),

@@ -5,11 +5,13 @@
 
 mod address;
 mod channel;
+mod dialect;
 mod hide;
 mod pin;
 
 pub use address::{Address, AddressError};
 pub use channel::{Credential, Reach, ReachError, channel, connected};
+pub use dialect::{Dialect, PROTOCOL_KEY};
 pub use hide::hide_token;
 
 /// Where an address stands that no argument should hold.

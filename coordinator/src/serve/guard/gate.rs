@@ -1,7 +1,10 @@
-//! Stands before a service: lets calls of one role through, by the token that they carry or the certificate of their connection.
+//! Stands before a service: lets calls of one role through, by the token that they carry or the certificate of their connection, and
+//! refuses those that speak no protocol of this coordinator's.
 
 use super::incoming::Peer;
 use super::tokens::{Role, Tokens};
+use crate::serve::refuse::Refusal;
+use espalier_proto::remote::Dialect;
 use std::sync::Arc;
 use tonic::service::Interceptor;
 use tonic::{Request, Status};
@@ -31,6 +34,18 @@ pub struct Gate {
 
 impl Interceptor for Gate {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        let request = self.believed(request)?;
+        let (here, caller) = (Dialect::ours(), Dialect::of(request.metadata()));
+        match here.refuses(&caller) {
+            None => Ok(request),
+            Some(why) => Err(Refusal::protocol(why, &here)),
+        }
+    }
+}
+
+impl Gate {
+    /// The call, if its caller is of this gate's role.
+    fn believed(&self, request: Request<()>) -> Result<Request<()>, Status> {
         let Guard::Closed(tokens) = &self.guard else { return Ok(request) };
         let proven = request.extensions().get::<Peer>().and_then(|peer| peer.role);
         let shown = request.metadata().get("authorization");
