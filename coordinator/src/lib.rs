@@ -1,7 +1,7 @@
 //! The user's command line and the coordinator of Espalier. Never links torch.
 //!
-//! Data goes one way: spec → hub → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports only modules
-//! to its left.
+//! Data goes one way: spec → hub → objects → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports
+//! only modules to its left.
 
 pub mod causes;
 pub mod cli;
@@ -10,9 +10,11 @@ pub mod exit;
 pub mod hub;
 pub mod inputs;
 pub mod merge;
+pub mod objects;
 pub mod plan;
 pub mod records;
 pub mod report;
+pub mod room;
 pub mod schedule;
 pub mod serve;
 pub mod spec;

@@ -59,6 +59,8 @@ pub struct Happened {
     pub cut: u32,
     /// Writers of records that were killed.
     pub killed: u32,
+    /// Bytes of bodies that were to be sent.
+    pub sent: u64,
 }
 
 /// A plan that is being carried out.
@@ -73,6 +75,11 @@ impl Faults {
     /// Changes what is to come.
     pub fn plan(&self, plan: FaultPlan) {
         self.locked().0 = plan;
+    }
+
+    /// A body of so many bytes is to be sent.
+    pub(crate) fn sends(&self, bytes: u64) {
+        self.locked().1.sent += bytes;
     }
 
     /// What happened so far.

@@ -228,9 +228,14 @@ impl Server {
             }
             _ => None,
         };
+        let is_get = head.method == Method::GET;
         let request = Request::from_parts(head, s3s::Body::from(body));
         let response = self.service.call(request).await.map_err(|_| NoAnswer)?;
         drop(locked);
+        let length = response.headers().get(hyper::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
+        if let Some(bytes) = length.and_then(|text| text.parse().ok()).filter(|_| is_get) {
+            self.faults.sends(bytes);
+        }
         match fate {
             Fate::Unanswered => Err(NoAnswer),
             Fate::KilledAfter => {

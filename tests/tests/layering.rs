@@ -4,8 +4,10 @@ use espalier_tests::{files, root};
 use std::path::Path;
 
 /// Modules of the coordinator, left to right: a module imports only modules to its left.
-const COORDINATOR: &[&str] =
-    &["spec", "hub", "inputs", "records", "plan", "schedule", "serve", "store", "merge", "report", "cli"];
+const COORDINATOR: &[&str] = &[
+    "spec", "hub", "objects", "inputs", "records", "plan", "schedule", "serve", "store", "merge", "report",
+    "cli",
+];
 /// Modules of the worker, left to right.
 const WORKER: &[&str] = &[
     "device",

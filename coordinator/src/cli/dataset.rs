@@ -1,27 +1,31 @@
 //! `eval --dataset DIR|org/name`: which of the reasoning sets a folder or a hub's dataset holds, told by what its records look like.
 
 use crate::exit::Failure;
+use crate::inputs::catalog;
 use crate::inputs::items::is_of;
+use crate::inputs::obtain::Wanting;
 use crate::inputs::sources::HubCache;
-use crate::inputs::{InputsError, catalog};
+use crate::inputs::stored::{Holds, Stored};
 use crate::spec::paths;
 use espalier_proto::sweep::TaskKind;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Why what `--dataset` names has to be fetched first.
-pub fn lack(said: &str, hub: &HubCache) -> Option<InputsError> {
+/// What of `--dataset` has to be fetched first.
+pub fn wanting(said: &str, hub: &HubCache) -> Wanting {
     let data = paths::data(&std::env::current_dir().unwrap_or_default(), said);
+    if let Some(stored) = Stored::of(&data, Holds::Data) {
+        return Wanting { stored: vec![stored], ..Wanting::default() };
+    }
     let error = if data.starts_with('/') { None } else { hub.named_dataset(&data, None).err() };
-    error.filter(|error| error.lack().is_some())
+    error.filter(|error| error.lack().is_some()).map(Wanting::from).unwrap_or_default()
 }
 
 /// What `--dataset` names as a `--task` would say it: `NAME=DATA`. None or several sets: an error that lists what was found.
 pub fn recognise(said: &str, hub: &HubCache) -> Result<String, Failure> {
     let here = std::env::current_dir().unwrap_or_default();
     let data = paths::data(&here, said);
-    let (folder, files) = if data.starts_with('/') {
-        let folder = PathBuf::from(&data);
+    let (folder, files) = if let Some(folder) = hub.data(&data)? {
         let mut files = Vec::new();
         if folder.is_file() {
             return one_set(said, &folder, vec![folder.clone()]).map(|name| format!("{name}={data}"));

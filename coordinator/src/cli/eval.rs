@@ -116,7 +116,7 @@ async fn tasks(command: &Eval) -> Result<Vec<TaskDecl>, Failure> {
     let mut tasks = match &command.dataset {
         Some(said) => {
             let hub = command.work.hub();
-            fetch(dataset::lack(said, &hub).into_iter().collect(), &command.work).await?;
+            fetch(dataset::wanting(said, &hub), &command.work).await?;
             vec![one::task(&recognise(said, &hub)?)?]
         }
         None => command.task.iter().map(|t| one::task(t)).collect::<Result<_, _>>()?,

@@ -5,7 +5,7 @@ use super::run::{WorkArgs, first_backend, resolve_options};
 use crate::exit::Failure;
 use crate::hub::Environment;
 use crate::inputs::InputsError;
-use crate::inputs::obtain::obtain;
+use crate::inputs::obtain::{Wanting, obtain};
 use crate::inputs::resolve::{Prepared, prepare as resolve};
 use crate::inputs::wanted::wanted;
 use crate::serve::LocalError;
@@ -29,14 +29,14 @@ pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Resu
     Ok(resolve(file, &options, &mut tell)?)
 }
 
-/// Fetches what these complaints say is not on this machine; refuses what cannot be had, naming all of it.
-pub async fn fetch(lacks: Vec<InputsError>, work: &WorkArgs) -> Result<(), Failure> {
-    if lacks.is_empty() {
+/// Fetches what is wanted; refuses what cannot be had, naming all of it.
+pub async fn fetch(wanting: Wanting, work: &WorkArgs) -> Result<(), Failure> {
+    if wanting.is_empty() {
         return Ok(());
     }
     let environment = environment()?;
     let mut bars = Bars::new();
-    let wanted = obtain(lacks, &work.hub(), environment.as_ref(), &mut |p| bars.fetching(p)).await;
+    let wanted = obtain(wanting, &work.hub(), environment.as_ref(), &mut |p| bars.fetching(p)).await;
     if wanted.is_empty() { Ok(()) } else { Err(Failure::Wanted { wanted }) }
 }
 

@@ -96,7 +96,7 @@ pub async fn run(command: &Prune, output: Output) -> Result<Exit, Failure> {
     let hub = command.work.hub();
     for lack in prune_tasks::lacks(&command.task, command.eval_zero_shot, &hub) {
         // What cannot be had is left out, below; here is why.
-        let Err(Failure::Wanted { wanted }) = fetch(vec![lack], &command.work).await else {
+        let Err(Failure::Wanted { wanted }) = fetch(lack.into(), &command.work).await else {
             continue;
         };
         wanted.iter().filter(|error| error.lack().is_none()).for_each(|error| say(&chain(error)));

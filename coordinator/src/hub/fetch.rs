@@ -45,9 +45,10 @@ impl<'t> Fetching<'t> {
     ) -> Result<(), HubError> {
         let hex = facts.checksum.hex();
         let blob = layout.blob(hex);
-        self.meter.begin(format!("{}: {}", listing.repository.name(), facts.file));
+        self.begin(format!("{}: {}", listing.repository.name(), facts.file));
         if !is_there(&blob, facts) {
-            let held = lock::hold(&layout.lock(hex)).await?;
+            let lock = layout.lock(hex);
+            let held = lock::hold(&lock).await.map_err(|e| cache_error(&lock, e))?;
             // Whoever held the lock may have fetched it.
             if !is_there(&blob, facts) {
                 let part = layout.incomplete(hex);
@@ -57,9 +58,30 @@ impl<'t> Fetching<'t> {
             }
             drop(held);
         }
-        self.meter.end(facts.size);
-        (self.tell)(&self.meter.progress());
+        self.end(facts.size);
         Ok(())
+    }
+
+    /// The next file.
+    pub fn begin(&mut self, what: String) {
+        self.meter.begin(what);
+    }
+
+    /// `at` bytes of the present file were here before.
+    pub fn resumed(&mut self, at: u64) {
+        self.meter.resumed(at);
+    }
+
+    /// `at` bytes of the present file are here now.
+    pub fn came(&mut self, at: u64) {
+        self.meter.at(at);
+        (self.tell)(&self.meter.progress());
+    }
+
+    /// The present file, of `size` bytes, is here.
+    pub fn end(&mut self, size: u64) {
+        self.meter.end(size);
+        (self.tell)(&self.meter.progress());
     }
 
     /// Fetches into `part` until its content is what it should be; twice wrong is wrong.
@@ -101,7 +123,7 @@ impl<'t> Fetching<'t> {
         let hashing = facts.checksum.start(facts.size);
         let mut taken = Taken { file, hashing, at: 0, path: part };
         taken.read_on(facts)?;
-        self.meter.resumed(taken.at);
+        self.resumed(taken.at);
         let (mut tries, mut wait) = (0, FIRST_WAIT);
         while taken.at < facts.size {
             let before = taken.at;
@@ -154,8 +176,7 @@ impl<'t> Fetching<'t> {
             let chunk = chunk.map_err(|e| cut(Some(e.without_url())))?.ok_or_else(|| cut(None))?;
             // What goes beyond the size cannot be right, and the hash tells it.
             taken.append(&chunk)?;
-            self.meter.at(taken.at);
-            (self.tell)(&self.meter.progress());
+            self.came(taken.at);
         }
         Ok(())
     }
@@ -207,6 +228,16 @@ impl Taken<'_> {
 fn starts_at(response: &reqwest::Response, at: u64) -> bool {
     let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
     range.is_some_and(|range| range.starts_with(&format!("bytes {at}-")))
+}
+
+/// Bytes of the file that the cache does not have yet.
+pub fn to_come(layout: &Layout, facts: &Facts) -> u64 {
+    let hex = facts.checksum.hex();
+    if is_there(&layout.blob(hex), facts) {
+        return 0;
+    }
+    let part = std::fs::metadata(layout.incomplete(hex)).map_or(0, |meta| meta.len());
+    facts.size.saturating_sub(part)
 }
 
 /// The blob is there. It was verified when it was written.

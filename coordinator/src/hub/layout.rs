@@ -66,7 +66,7 @@ impl Layout {
 }
 
 /// A name beside a file that nobody else uses: no other process, and no other sweep that this one resolves.
-fn beside(path: &Path) -> PathBuf {
+pub fn beside(path: &Path) -> PathBuf {
     static MADE: AtomicU64 = AtomicU64::new(0);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let n = MADE.fetch_add(1, Ordering::Relaxed);

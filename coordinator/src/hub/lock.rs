@@ -1,7 +1,5 @@
 //! One fetch of a blob at a time, among all processes of the machine: `flock`, which Hugging Face's tools use on the same files.
 
-use super::error::HubError;
-use super::layout::{cache_error, make_folder};
 use crate::clock;
 use std::fs::{File, TryLockError};
 use std::path::Path;
@@ -11,10 +9,10 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Waits for the lock; it is free again when the file is dropped.
-pub(super) async fn hold(path: &Path) -> Result<File, HubError> {
-    make_folder(path)?;
+pub async fn hold(path: &Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(path.parent().unwrap_or(path))?;
     let mut open = File::options();
-    let file = open.create(true).append(true).open(path).map_err(|source| cache_error(path, source))?;
+    let file = open.create(true).append(true).open(path)?;
     let mut told = false;
     loop {
         match file.try_lock() {
@@ -26,7 +24,7 @@ pub(super) async fn hold(path: &Path) -> Result<File, HubError> {
                 }
                 clock::sleep(LOOK).await;
             }
-            Err(TryLockError::Error(source)) => return Err(cache_error(path, source)),
+            Err(TryLockError::Error(source)) => return Err(source),
         }
     }
 }

@@ -13,7 +13,7 @@ pub mod fetch;
 pub mod http;
 pub mod layout;
 pub mod listing;
-mod lock;
+pub mod lock;
 pub mod progress;
 pub mod repository;
 

@@ -147,11 +147,11 @@ pub(super) fn files(
     hub: &HubCache,
     declared: &dyn Fn(&str, String, String) -> InputsError,
 ) -> Result<Vec<PathBuf>, InputsError> {
-    let data = if decl.data.starts_with('/') {
-        if let Some(only) = lone_file(&decl.data)? {
+    let data = if let Some(path) = hub.data(&decl.data)? {
+        if let Some(only) = lone_file(&path)? {
             return Ok(only.files);
         }
-        data_files(Path::new(&decl.data), None)?
+        data_files(&path, None)?
     } else if decl.data.contains('/') {
         hub.named_dataset(&decl.data, None)?.1
     } else {
@@ -161,7 +161,10 @@ pub(super) fn files(
             return Err(declared(
                 "data",
                 decl.data.clone(),
-                format!("{}, a file written ./file, or org/name on the hub", texts.join(", ")),
+                format!(
+                    "{}, a file written ./file, s3://bucket/path, or org/name on the hub",
+                    texts.join(", ")
+                ),
             ));
         };
         hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?.1

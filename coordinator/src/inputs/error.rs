@@ -2,6 +2,8 @@
 
 use super::lack::Lack;
 use crate::hub::HubError;
+use crate::objects::ObjectError;
+use crate::room::NoRoom;
 use crate::spec::complaint::SpecError;
 use espalier_proto::bucket::BucketError;
 use std::path::Path;
@@ -95,6 +97,12 @@ pub enum InputsError {
     /// The hub.
     #[error(transparent)]
     Hub(#[from] HubError),
+    /// An object store.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// The disk.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
     /// A task file is no YAML of data only.
     #[error("{at}: {why}")]
     TaskYaml {

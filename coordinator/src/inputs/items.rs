@@ -32,13 +32,18 @@ pub struct SplitFiles {
 /// alone that file.
 pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec<SplitFiles>, InputsError> {
     let (folder, files) = match data {
-        Some(data) if !data.starts_with('/') => {
-            let (located, files) = hub.named_dataset(data, task.config.as_deref())?;
-            (located.folder, files)
-        }
-        Some(data) => match lone_file(data)? {
-            Some(only) => return Ok(vec![only]),
-            None => (PathBuf::from(data), data_files(Path::new(data), task.config.as_deref())?),
+        Some(data) => match hub.data(data)? {
+            None => {
+                let (located, files) = hub.named_dataset(data, task.config.as_deref())?;
+                (located.folder, files)
+            }
+            Some(path) => match lone_file(&path)? {
+                Some(only) => return Ok(vec![only]),
+                None => {
+                    let files = data_files(&path, task.config.as_deref())?;
+                    (path, files)
+                }
+            },
         },
         None if task.datasets.is_empty() => {
             return Err(InputsError::Task {
@@ -70,15 +75,17 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
     }
 }
 
-/// The one file that `data` names; `None` if it is a folder.
-pub fn lone_file(data: &str) -> Result<Option<SplitFiles>, InputsError> {
-    let path = PathBuf::from(data);
-    let meta = std::fs::metadata(&path).map_err(|e| InputsError::io(&path, e))?;
+/// The one file that this path is; `None` if it is a folder.
+pub fn lone_file(path: &Path) -> Result<Option<SplitFiles>, InputsError> {
+    let meta = std::fs::metadata(path).map_err(|e| InputsError::io(path, e))?;
     if meta.is_dir() {
         return Ok(None);
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    Ok(Some(SplitFiles { split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(), files: vec![path] }))
+    Ok(Some(SplitFiles {
+        split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(),
+        files: vec![path.to_owned()],
+    }))
 }
 
 /// The files of one split.

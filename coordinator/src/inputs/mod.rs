@@ -25,6 +25,7 @@ pub mod resolve;
 #[cfg(test)]
 mod resolve_tests;
 pub mod sources;
+pub mod stored;
 pub mod task;
 pub mod task_file;
 mod task_style;

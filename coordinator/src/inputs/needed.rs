@@ -36,29 +36,40 @@ pub enum Weights {
     Sharded,
 }
 
-/// The small files of a model, and where its weights are. One model.safetensors wins over an index, as where it is read.
-pub fn model(listing: &Listing) -> Result<(Vec<String>, Weights), InputsError> {
-    let name = listing.repository.name();
-    let small = || SMALL.iter().filter(|file| listing.has(file)).map(|file| (*file).to_owned());
-    if !listing.has("config.json") {
-        let expected = "a repository of transformers' form, with config.json and safetensors";
-        return Err(InputsError::data(Path::new(&listing.pinned()), "no config.json", expected));
+/// The small files of a model among `files`, and where its weights are; `None` if none are safetensors. One model.safetensors
+/// wins over an index, as where it is read. `at`: where they are, for messages.
+pub fn weights(files: &[String], at: &str) -> Result<Option<(Vec<String>, Weights)>, InputsError> {
+    let has = |name: &str| files.iter().any(|file| file == name);
+    let small = || SMALL.iter().filter(|file| has(file)).map(|file| (*file).to_owned());
+    if !has("config.json") {
+        let expected = "a model of transformers' form, with config.json and safetensors";
+        return Err(InputsError::data(Path::new(at), "no config.json", expected));
     }
     // Told before gigabytes have come.
-    if (listing.has(SINGLE) || listing.has(INDEX)) && !listing.has(TOKENIZER) {
+    if (has(SINGLE) || has(INDEX)) && !has(TOKENIZER) {
         let expected =
             "a fast tokenizer, as AutoTokenizer.from_pretrained(…).save_pretrained(FOLDER) writes it";
-        return Err(InputsError::data(Path::new(&listing.pinned()), format!("no {TOKENIZER}"), expected));
+        return Err(InputsError::data(Path::new(at), format!("no {TOKENIZER}"), expected));
     }
-    if listing.has(SINGLE) {
+    if has(SINGLE) {
         let small = small().filter(|file| file != INDEX);
-        return Ok((small.chain([SINGLE.to_owned()]).collect(), Weights::Single));
+        return Ok(Some((small.chain([SINGLE.to_owned()]).collect(), Weights::Single)));
     }
-    if listing.has(INDEX) {
-        return Ok((small().collect(), Weights::Sharded));
+    Ok(has(INDEX).then(|| (small().collect(), Weights::Sharded)))
+}
+
+/// A file with weights of another form than safetensors.
+pub fn other_weights(files: &[String]) -> Option<&String> {
+    files.iter().find(|file| [".bin", ".pt", ".pth"].iter().any(|ending| file.ends_with(ending)))
+}
+
+/// The same of a repository of the hub; of weights in another form the error says how to convert them.
+pub fn model(listing: &Listing) -> Result<(Vec<String>, Weights), InputsError> {
+    let name = listing.repository.name();
+    if let Some(found) = weights(&listing.files, &listing.pinned())? {
+        return Ok(found);
     }
-    let other = |file: &&String| [".bin", ".pt", ".pth"].iter().any(|ending| file.ends_with(ending));
-    let Some(found) = listing.files.iter().find(other) else {
+    let Some(found) = other_weights(&listing.files) else {
         let expected = "model.safetensors, or shards with model.safetensors.index.json";
         return Err(InputsError::data(Path::new(&listing.pinned()), "no weights", expected));
     };
@@ -77,20 +88,20 @@ pub fn model(listing: &Listing) -> Result<(Vec<String>, Weights), InputsError> {
     })
 }
 
-/// The shards that an index names.
-pub fn shards(listing: &Listing, index: &[u8]) -> Result<BTreeSet<String>, InputsError> {
+/// The shards that an index names; each must be among `files`. `at`: where they are, for messages.
+pub fn shards(files: &[String], at: &str, index: &[u8]) -> Result<BTreeSet<String>, InputsError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: std::collections::BTreeMap<String, String>,
     }
-    let at = || format!("{}/{INDEX}", listing.pinned());
+    let at = || format!("{at}/{INDEX}");
     let parsed: Index = serde_json::from_slice(index)
         .map_err(|e| InputsError::data(Path::new(&at()), e.to_string(), "a weight_map"))?;
     let shards: BTreeSet<String> = parsed.weight_map.into_values().collect();
-    match shards.iter().find(|shard| !listing.has(shard)) {
+    match shards.iter().find(|shard| !files.contains(shard)) {
         Some(shard) => {
-            let found = format!("a shard {shard:?} that the repository does not have");
-            Err(InputsError::data(Path::new(&at()), found, "names of its files"))
+            let found = format!("a shard {shard:?} that is not there");
+            Err(InputsError::data(Path::new(&at()), found, "names of files beside it"))
         }
         None => Ok(shards),
     }
@@ -184,9 +195,12 @@ mod tests {
             listing(&[&["config.json", TOKENIZER, INDEX, "x-1.safetensors"], &clutter[..]].concat());
         assert_eq!(model(&sharded).unwrap().1, Weights::Sharded);
         let map = br#"{"weight_map": {"a": "x-1.safetensors", "b": "x-1.safetensors"}}"#;
-        assert_eq!(shards(&sharded, map).unwrap().into_iter().collect::<Vec<_>>(), ["x-1.safetensors"]);
+        assert_eq!(
+            shards(&sharded.files, "", map).unwrap().into_iter().collect::<Vec<_>>(),
+            ["x-1.safetensors"]
+        );
         let absent = br#"{"weight_map": {"a": "../y"}}"#;
-        assert!(shards(&sharded, absent).unwrap_err().to_string().contains("\"../y\""));
+        assert!(shards(&sharded.files, "", absent).unwrap_err().to_string().contains("\"../y\""));
     }
 
     #[test]

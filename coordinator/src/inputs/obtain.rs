@@ -1,14 +1,38 @@
-//! What the cache lacks → fetched from the hub. First all of it is looked up, so that what cannot be had is told at once, before
+//! What this machine lacks → fetched from the hub and from object stores. First all of it is looked up, so that what cannot be had is told at once, before
 //! gigabytes of the rest have come.
 
 use super::error::InputsError;
 use super::lack::{Configuration, Lack};
 use super::needed::{self, Data, Weights};
 use super::sources::HubCache;
-use crate::hub::fetch::{Fetching, Tell};
+use super::stored::{self, Stored};
+use crate::hub::fetch::{Fetching, Tell, to_come};
 use crate::hub::layout::Layout;
 use crate::hub::{Environment, Facts, Hub, HubError, Kind, Listing, Repository};
+use crate::room::{self, Load};
 use std::path::Path;
+
+/// What a sweep reads that may not be on this machine.
+#[derive(Debug, Default)]
+pub struct Wanting {
+    /// Complaints of what the Hugging Face cache lacks.
+    pub lacks: Vec<InputsError>,
+    /// Addresses in object stores: what is there is looked up every time.
+    pub stored: Vec<Stored>,
+}
+
+impl From<InputsError> for Wanting {
+    fn from(lack: InputsError) -> Self {
+        Self { lacks: vec![lack], stored: Vec::new() }
+    }
+}
+
+impl Wanting {
+    /// True if all is here, as far as is known.
+    pub fn is_empty(&self) -> bool {
+        self.lacks.is_empty() && self.stored.is_empty()
+    }
+}
 
 /// Files of one repository that are to be fetched.
 struct Order {
@@ -17,23 +41,54 @@ struct Order {
     files: Vec<Facts>,
 }
 
-/// Fetches what these complaints say is not in the cache. Gives what is still to be complained of; nothing if all is there.
+/// Fetches what is wanted. Gives what there is to complain of; nothing if all is there.
 pub async fn obtain(
-    lacks: Vec<InputsError>,
+    wanting: Wanting,
     cache: &HubCache,
     hub: Option<&Environment>,
     tell: Tell<'_>,
 ) -> Vec<InputsError> {
-    let Some(environment) = hub.filter(|_| !lacks.is_empty()) else {
-        return lacks;
+    let Wanting { lacks, stored } = wanting;
+    let (mut places, mut troubles) = (Vec::new(), Vec::new());
+    for address in &stored {
+        match address.order(cache).await {
+            Ok(order) => places.push(order),
+            Err(error) => troubles.push(error),
+        }
+    }
+    let mut orders = Vec::new();
+    let hub = match hub.filter(|_| !lacks.is_empty()).map(|environment| Hub::new(environment.clone())) {
+        None => {
+            troubles.extend(lacks);
+            None
+        }
+        Some(Err(error)) => {
+            troubles.extend(lacks.into_iter().chain([error.into()]));
+            None
+        }
+        Some(Ok(hub)) => {
+            troubles.extend(look_up(&hub, lacks, cache.root(), &mut orders).await);
+            Some(hub)
+        }
     };
-    let hub = match Hub::new(environment.clone()) {
-        Ok(hub) => hub,
-        Err(error) => return lacks.into_iter().chain([error.into()]).collect(),
-    };
-    let (mut orders, mut troubles) = (Vec::new(), Vec::new());
+    if troubles.is_empty()
+        && let Err(error) = fetch(hub.as_ref(), &orders, &places, cache, tell).await
+    {
+        troubles.push(error);
+    }
+    troubles
+}
+
+/// Looks up at the hub what lacks; gives what there is to complain of.
+async fn look_up(
+    hub: &Hub,
+    lacks: Vec<InputsError>,
+    root: &Path,
+    orders: &mut Vec<Order>,
+) -> Vec<InputsError> {
+    let mut troubles = Vec::new();
     for lack in lacks.iter().filter_map(InputsError::lack) {
-        match order(&hub, lack, cache.root()).await {
+        match order(hub, lack, root).await {
             Ok(order) => orders.push(order),
             // The others would wait as long for nothing; how to get them by other means is what helps.
             Err(error @ InputsError::Hub(HubError::Unreachable { .. })) => {
@@ -43,18 +98,33 @@ pub async fn obtain(
         }
     }
     troubles.extend(lacks.into_iter().filter(|error| error.lack().is_none()));
-    if troubles.is_empty()
-        && let Err(error) = fetch(&hub, &orders, tell).await
-    {
-        troubles.push(error.into());
-    }
     troubles
 }
 
-async fn fetch(hub: &Hub, orders: &[Order], tell: Tell<'_>) -> Result<(), HubError> {
-    let total = orders.iter().flat_map(|order| &order.files).map(|facts| facts.size).sum();
-    let mut fetching = Fetching::new(total, tell);
+async fn fetch(
+    hub: Option<&Hub>,
+    orders: &[Order],
+    places: &[stored::Order],
+    cache: &HubCache,
+    tell: Tell<'_>,
+) -> Result<(), InputsError> {
+    let of_hub = || orders.iter().flat_map(|order| order.files.iter().map(move |facts| (order, facts)));
+    room::check(&[
+        Load {
+            folder: cache.root(),
+            bytes: of_hub().map(|(order, facts)| to_come(&order.layout, facts)).sum(),
+            elsewhere: "HF_HOME or --cache-dir",
+        },
+        Load {
+            folder: cache.objects().root(),
+            bytes: places.iter().map(|place| place.to_come(cache)).sum(),
+            elsewhere: "XDG_CACHE_HOME or --cache-dir",
+        },
+    ])?;
+    let total = of_hub().map(|(_, facts)| facts.size).sum::<u64>();
+    let mut fetching = Fetching::new(total + places.iter().map(stored::Order::size).sum::<u64>(), tell);
     for Order { listing, layout, files } in orders {
+        let hub = hub.expect("orders come from a hub");
         for facts in files {
             fetching.file(hub, layout, listing, facts).await?;
         }
@@ -63,6 +133,9 @@ async fn fetch(hub: &Hub, orders: &[Order], tell: Tell<'_>) -> Result<(), HubErr
             layout.link(&listing.commit, &facts.file, facts.checksum.hex())?;
         }
         layout.refer(&listing.revision, &listing.commit)?;
+    }
+    for place in places {
+        place.fetch(cache, &mut fetching).await?;
     }
     Ok(())
 }
@@ -85,7 +158,7 @@ async fn model(hub: &Hub, lack: &Lack, root: &Path) -> Result<Order, InputsError
         Fetching::new(index.size, &mut |_| ()).file(hub, &layout, &listing, &index).await?;
         let blob = layout.blob(index.checksum.hex());
         let text = std::fs::read(&blob).map_err(|e| InputsError::io(&blob, e))?;
-        names.extend(needed::shards(&listing, &text)?);
+        names.extend(needed::shards(&listing.files, &listing.pinned(), &text)?);
     }
     ordered(hub, listing, layout, names).await
 }

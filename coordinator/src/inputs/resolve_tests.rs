@@ -272,7 +272,7 @@ fn all_that_a_sweep_lacks_is_told_at_once_with_how_to_get_it() {
     let case = Case::new();
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/dissertation.yaml");
     let file = crate::spec::parse::load(&root, &Default::default()).unwrap();
-    let lacks: Vec<String> = wanted(&file, &case.options().hub).iter().map(|e| e.to_string()).collect();
+    let lacks: Vec<String> = wanted(&file, &case.options().hub).lacks.iter().map(|e| e.to_string()).collect();
     let commands: Vec<&str> = lacks.iter().filter_map(|l| l.split_once("with: ")).map(|(_, c)| c).collect();
     assert_eq!(
         commands,

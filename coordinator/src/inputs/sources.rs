@@ -1,17 +1,24 @@
-//! Where models and datasets are on this machine: a folder, or the local Hugging Face cache. Never fetches anything: see `obtain`.
+//! Where models and datasets are on this machine: a folder, the local Hugging Face cache, or the copies of objects. Never fetches
+//! anything: see `obtain`.
 
 use super::error::InputsError;
 use super::lack::{CONVERTED, Configuration, Lack};
 use super::needed::lacks;
 use super::read::files::{DataFiles, data_files};
+use super::stored::is_stored;
+use crate::objects::{Address, ObjectCache};
 use espalier_proto::model_folder::{ModelFilesError, model_files};
 use std::path::{Path, PathBuf};
 
-/// The Hugging Face cache of this machine: folders that are looked into in order.
+/// The Hugging Face cache of this machine, folders that are looked into in order; and the copies of objects beside it.
 #[derive(Clone, Debug)]
 pub struct HubCache {
     roots: Vec<PathBuf>,
+    objects: ObjectCache,
 }
+
+/// The copies' folder.
+const OBJECTS: &str = "s3";
 
 /// A source found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,18 +39,26 @@ impl HubCache {
             .or_else(|| set("XDG_CACHE_HOME").map(|cache| cache.join("huggingface/hub")))
             .or_else(|| set("HOME").map(|home| home.join(".cache/huggingface/hub")))
             .unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"));
-        Self { roots: vec![root] }
+        let own = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
+        let own = own.unwrap_or_else(|| PathBuf::from(".cache")).join("espalier");
+        Self { roots: vec![root], objects: ObjectCache::at(own.join(OBJECTS)) }
     }
 
     /// A cache in a known place.
     pub fn at(root: &Path) -> Self {
-        Self { roots: vec![root.to_owned()] }
+        Self { roots: vec![root.to_owned()], objects: ObjectCache::at(root.join(OBJECTS)) }
     }
 
-    /// The same, with another folder that is looked into first.
+    /// The same, with another folder that is looked into first and fetched into.
     pub fn with_first(mut self, root: &Path) -> Self {
         self.roots.insert(0, root.to_owned());
+        self.objects = ObjectCache::at(root.join(OBJECTS));
         self
+    }
+
+    /// The copies of objects.
+    pub fn objects(&self) -> &ObjectCache {
+        &self.objects
     }
 
     /// The folder that fetched files go to.
@@ -62,7 +77,24 @@ impl HubCache {
         self.roots.iter().map(|root| root.display().to_string()).collect::<Vec<_>>().join(" or ")
     }
 
-    /// A model's source: a folder (an absolute path), `hf://org/name[@revision]` or `org/name[@revision]`.
+    /// Where data is that a path or an address of an object store names; `None` if it is a dataset of the hub.
+    pub fn data(&self, source: &str) -> Result<Option<PathBuf>, InputsError> {
+        match source.starts_with('/') {
+            true => Ok(Some(PathBuf::from(source))),
+            false => is_stored(source).then(|| self.copy(source)).transpose(),
+        }
+    }
+
+    /// The copy of what lies at an address.
+    fn copy(&self, source: &str) -> Result<PathBuf, InputsError> {
+        let address = Address::parse(source)?;
+        self.objects.find(&address).ok_or_else(|| {
+            let found = format!("no copy of it in {}", self.objects.root().display());
+            InputsError::data(Path::new(source), found, "one that was fetched before it is read")
+        })
+    }
+
+    /// A model's source: a folder (an absolute path), `s3://bucket/prefix`, `hf://org/name[@revision]` or `org/name[@revision]`.
     pub fn model(&self, source: &str) -> Result<Located, InputsError> {
         if source.starts_with('/') {
             let folder = PathBuf::from(source);
@@ -75,13 +107,9 @@ impl HubCache {
             }
             return Ok(Located { folder, pinned: source.to_owned() });
         }
-        if source.starts_with("s3://") {
-            let path = Path::new(source);
-            return Err(InputsError::data(
-                path,
-                "a model in an object store",
-                "a local folder: copy it to this machine first",
-            ));
+        if is_stored(source) {
+            let pinned = source.trim_end_matches('/').to_owned();
+            return Ok(Located { folder: self.copy(source)?, pinned });
         }
         let name = source.strip_prefix("hf://").unwrap_or(source);
         let (name, revision) = name.split_once('@').map_or((name, None), |(n, r)| (n, Some(r)));
@@ -142,8 +170,7 @@ impl HubCache {
             [org, name] if known => (format!("{org}/{name}"), None),
             [org, name, own] if known => (format!("{org}/{name}"), Some(own)),
             _ => {
-                let expected =
-                    "a file, a folder, or a dataset: org/name or hf://org/name[/configuration][@revision]";
+                let expected = "a file, a folder, s3://bucket/path, or a dataset: org/name or hf://org/name[/configuration][@revision]";
                 return Err(InputsError::data(Path::new(source), "no such source", expected));
             }
         };

@@ -3,7 +3,9 @@
 use super::calibration;
 use super::error::InputsError;
 use super::items::candidates;
+use super::obtain::Wanting;
 use super::sources::HubCache;
+use super::stored::{Holds, Stored};
 use super::{catalog, task_file};
 use crate::spec::expand::applies;
 use crate::spec::file::SweepFile;
@@ -11,8 +13,9 @@ use espalier_proto::methods::{Statistics, method};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// What the Hugging Face cache lacks, in the file's order. What is wrong otherwise is said when it is read.
-pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
+/// What the Hugging Face cache lacks, in the file's order, and what is in object stores. What is wrong otherwise is said when it is
+/// read.
+pub fn wanted(file: &SweepFile, hub: &HubCache) -> Wanting {
     let models = file.models.iter().filter_map(|model| hub.model(&model.source).err());
     let tasks = file.tasks.iter().filter_map(|decl| {
         let known = match catalog::task(&decl.task) {
@@ -30,8 +33,8 @@ pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
         })
         .flat_map(|recipe| &recipe.calibrations)
         .collect();
-    let calibrations = file.calibrations.iter().filter(|(name, _)| read.contains(name));
-    let calibrations = calibrations.filter_map(|(_, decl)| {
+    let named = || file.calibrations.iter().filter(|(name, _)| read.contains(name));
+    let calibrations = named().filter_map(|(_, decl)| {
         let split = decl.split.as_deref().unwrap_or(calibration::DEFAULT_SPLIT);
         let declared = |field: &str, found, expected| InputsError::Declared {
             at: file.path.display().to_string(),
@@ -42,10 +45,20 @@ pub fn wanted(file: &SweepFile, hub: &HubCache) -> Vec<InputsError> {
         calibration::files(decl, split, hub, &declared).err()
     });
     let mut said = BTreeSet::new();
-    models
+    let lacks = models
         .chain(tasks)
         .chain(calibrations)
         .filter(|error| error.lack().is_some())
         .filter(|error| said.insert(error.to_string()))
-        .collect()
+        .collect();
+    let data = file.tasks.iter().filter_map(|task| task.data.as_ref());
+    let data = data.chain(named().map(|(_, decl)| &decl.data));
+    let models = file.models.iter().filter_map(|model| Stored::of(&model.source, Holds::Model));
+    let mut stored: Vec<Stored> = Vec::new();
+    for one in models.chain(data.filter_map(|data| Stored::of(data, Holds::Data))) {
+        if !stored.contains(&one) {
+            stored.push(one);
+        }
+    }
+    Wanting { lacks, stored }
 }

@@ -91,8 +91,12 @@ fn id_of(source: &str) -> String {
 }
 
 fn pin_source(text: &str, folder: &Path) -> Result<String, String> {
-    if text.starts_with("s3://") {
-        return Ok(text.to_owned());
+    if let Some(place) = text.strip_prefix("s3://") {
+        return if place.starts_with('/') || place.is_empty() {
+            Err(SOURCES.to_owned())
+        } else {
+            Ok(text.to_owned())
+        };
     }
     if paths::is_path(text) {
         return Ok(paths::absolute(folder, text));
