@@ -1,6 +1,6 @@
 //! The built binaries, as a user would start them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A binary of this workspace, beside the running test.
@@ -17,7 +17,12 @@ pub fn binary(name: &str) -> PathBuf {
 
 /// `espalier` with these arguments, no bucket or coordinator from the environment; it asks nothing of the hub.
 pub fn espalier(args: &[&str]) -> Command {
-    let mut command = Command::new(binary("espalier"));
+    called(&binary("espalier"), args)
+}
+
+/// The same of another version's `espalier`.
+pub fn called(program: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(args).env_remove("ESPALIER_BUCKET").env_remove("ESPALIER_COORDINATOR");
     command.env("HF_HUB_OFFLINE", "1");
     command

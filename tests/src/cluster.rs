@@ -1,6 +1,6 @@
 //! A coordinator and workers as processes of their own, as on a cluster: they share nothing but the network and the bucket.
 
-use crate::binaries::{binary, ended, text};
+use crate::binaries::{ended, text};
 use crate::sweeps::Place;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -158,7 +158,7 @@ pub fn listening(place: &Place, mut command: Command) -> (Process, Value) {
 
 /// A worker of the coordinator at `url`, with a home of its own.
 pub fn worker_command(place: &Place, name: &str, url: &str) -> Command {
-    let mut command = Command::new(binary("espalier-worker"));
+    let mut command = Command::new(place.program("espalier-worker"));
     command.args(["--coordinator", url, "--device", "cpu"]);
     command.env("HOME", place.at(name)).env_remove("XDG_CACHE_HOME").env_remove("ESPALIER_CACHE");
     command.envs(place.environment().iter().map(|(name, value)| (name, value)));

@@ -3,17 +3,20 @@
 //! In: a golden model's name. Out: a private copy of it, tiny data and a sweep file of two variants and two tasks. Never touches
 //! the goldens, nor any cache of the user's.
 
-use crate::binaries::{ended, espalier};
+use crate::binaries::{binary, called, ended};
 use crate::{files, root};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Mutex;
 
 /// Everything that one test's sweep is made of.
 #[derive(Debug)]
 pub struct Place {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    /// Where its programs lie, if not beside the running test.
+    programs: Mutex<Option<PathBuf>>,
 }
 
 impl Place {
@@ -23,7 +26,7 @@ impl Place {
     /// If the goldens cannot be copied.
     pub fn new(golden: &str) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let place = Self { folder, environment: Vec::new() };
+        let place = Self { folder, environment: Vec::new(), programs: Mutex::default() };
         let scoring = root().join("tests/goldens/scoring");
         copy_folder(&scoring.join(golden), &place.at("model"));
         for (from, to) in [("data/rows.txt", "rows.txt"), ("data/native/commonsense_qa.jsonl", "cs.jsonl")] {
@@ -41,6 +44,23 @@ impl Place {
     /// From now on every process of this place has these variables too.
     pub fn add_environment(&mut self, variables: Vec<(String, String)>) {
         self.environment.extend(variables);
+    }
+
+    /// From now on programs of this place are those of this folder: another version's.
+    ///
+    /// # Panics
+    /// If a test panicked meanwhile.
+    pub fn programs(&self, folder: Option<&Path>) {
+        *self.programs.lock().expect("nothing panics while it holds this") = folder.map(Path::to_owned);
+    }
+
+    /// A program of the version that is used now.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn program(&self, name: &str) -> PathBuf {
+        let folder = self.programs.lock().expect("nothing panics while it holds this").clone();
+        folder.map_or_else(|| binary(name), |folder| folder.join(name))
     }
 
     /// What [`Self::add_environment`] added.
@@ -133,7 +153,7 @@ impl Place {
 
     /// `espalier` in the folder, with a home and caches of its own, its bucket `out`.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = espalier(args);
+        let mut command = called(&self.program("espalier"), args);
         command.current_dir(self.folder.path()).env("ESPALIER_BUCKET", "out").env("HOME", self.at("home"));
         for name in [
             "XDG_CACHE_HOME",
