@@ -1,6 +1,7 @@
 //! The command line: what may be said to a worker, and the only place that prints or reads the environment.
 
 mod doctor;
+mod manual;
 
 use crate::compute::child::ChildOptions;
 use crate::compute::serve;
@@ -45,6 +46,10 @@ Exit codes: 0 drained by the coordinator, or idle for --idle-exit
 enum Command {
     /// Says what this device is and whether a worker can run here.
     Doctor(doctor::Doctor),
+    /// Prints what a shell needs to complete this command line.
+    Completions(manual::Completions),
+    /// Writes manual pages, one a command.
+    Man(manual::Man),
     /// Owns tensors for a supervisor; speaks JSON on stdin and stdout.
     #[command(hide = true)]
     Compute(serve::Options),
@@ -63,18 +68,8 @@ struct Work {
         required = true
     )]
     coordinator: Option<String>,
-    /// A file with the token that is shown to the coordinator; it may be replaced while this runs.
-    #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
-    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's].
-    #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
-    ca_file: Option<PathBuf>,
-    /// This worker's certificate, PEM, where the coordinator takes certificates for tokens.
-    #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
-    cert_file: Option<PathBuf>,
-    /// Its key, PEM.
-    #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
-    key_file: Option<PathBuf>,
+    #[command(flatten)]
+    reach: Reach,
     #[command(flatten)]
     device: DeviceArgs,
     /// Memory that shards may use, GiB; default: four fifths of the device's.
@@ -142,6 +137,12 @@ enum CliError {
         #[source]
         source: std::io::Error,
     },
+    #[error("{path} cannot be written")]
+    Write {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("OMP_THREAD_LIMIT is {value:?}: it would change results silently; unset it and use --threads")]
     ThreadLimit { value: String },
 }
@@ -156,6 +157,7 @@ impl CliError {
                 | SessionError::Protocol { .. }
                 | SessionError::Answer { .. },
             ) => 3,
+            Self::Write { .. } => 3,
             Self::Session(SessionError::Bucket(_)) => 5,
             Self::Session(SessionError::ForeignBucket { .. }) => 7,
             Self::Device(_) | Self::Process { .. } | Self::ThreadLimit { .. } => 7,
@@ -174,6 +176,8 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(doctor)) => {
             on_main_thread(&Logs::plain("warn"), doctor::examine(&doctor)).map(|()| Ended::Drained)
         }
+        Some(Command::Completions(command)) => manual::completions(&command).map(|()| Ended::Drained),
+        Some(Command::Man(command)) => manual::man(&command).map(|()| Ended::Drained),
         None => on_main_thread(&cli.work.logs, work(&cli.work)),
     };
     match result {
@@ -265,12 +269,7 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
     );
     let address = Address::parse(work.coordinator.as_deref().expect("clap requires it"));
     let address = address.map_err(|e| SessionError::Reach(e.into()))?;
-    let reach = Reach {
-        token_file: work.token_file.clone(),
-        ca_file: work.ca_file.clone(),
-        certificate: work.cert_file.clone().zip(work.key_file.clone()),
-    };
-    let calls = remote::channel(&address, &reach).map_err(SessionError::Reach)?;
+    let calls = remote::channel(&address, &work.reach).map_err(SessionError::Reach)?;
     let listening = |source| CliError::Process { action: "listening on --http", source };
     let http = match work.http {
         Some(at) => {

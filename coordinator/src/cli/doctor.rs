@@ -1,7 +1,7 @@
 //! `espalier doctor`: can this machine run a sweep? The worker binary, its devices, the bucket and its clock, the Hugging Face cache, the
 //! cache of models; with `--coordinator`, whether one answers and has workers.
 
-use super::remote::{CoordinatorArg, ReachArgs};
+use super::remote::CoordinatorArg;
 use super::run::cache;
 use super::{BucketArg, print};
 use crate::causes::chain;
@@ -11,6 +11,7 @@ use crate::inputs::sources::HubCache;
 use crate::serve::workers::find_binary;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::messages::StateRequest;
+use espalier_proto::remote::Reach;
 use object_store::path::Path as ObjectPath;
 use serde::Serialize;
 use serde_json::Value;
@@ -35,7 +36,7 @@ pub struct Doctor {
     pub coordinator: Option<String>,
     /// How it is believed.
     #[command(flatten)]
-    pub reach: ReachArgs,
+    pub reach: Reach,
 }
 
 /// One thing that was looked at.
@@ -177,7 +178,7 @@ fn free(folder: &Path) -> String {
 }
 
 /// Asks a coordinator for its state.
-async fn coordinator(url: &str, reach: &ReachArgs) -> Finding {
+async fn coordinator(url: &str, reach: &Reach) -> Finding {
     let finding = |ok, about, exit| Finding { what: "coordinator", ok, about, exit };
     let argument = CoordinatorArg { coordinator: url.to_owned(), reach: reach.clone() };
     let asked = async {

@@ -4,7 +4,6 @@ use crate::exit::{Exit, Failure};
 use crate::serve::refuse::EXIT_KEY;
 use espalier_proto::messages::sweep_api_client::SweepApiClient;
 use espalier_proto::remote::{Address, Credential, Reach, connected};
-use std::path::PathBuf;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -27,25 +26,7 @@ pub struct CoordinatorArg {
     pub coordinator: String,
     /// How it is believed.
     #[command(flatten)]
-    pub reach: ReachArgs,
-}
-
-/// What stands in files.
-#[derive(Clone, Debug, Default, clap::Args)]
-#[command(next_help_heading = "Connection")]
-pub struct ReachArgs {
-    /// A file with the token that is shown to the coordinator
-    #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's]
-    #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
-    pub ca_file: Option<PathBuf>,
-    /// This client's certificate, PEM, where the coordinator takes certificates for tokens
-    #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
-    pub cert_file: Option<PathBuf>,
-    /// Its key, PEM
-    #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
-    pub key_file: Option<PathBuf>,
+    pub reach: Reach,
 }
 
 /// A connection to a coordinator.
@@ -55,9 +36,7 @@ impl CoordinatorArg {
     /// Connects.
     pub async fn connect(&self) -> Result<Remote, Failure> {
         let address = Address::parse(&self.coordinator).map_err(|e| Failure::Reach(e.into()))?;
-        let ReachArgs { token_file, ca_file, cert_file, key_file } = self.reach.clone();
-        let reach = Reach { token_file, ca_file, certificate: cert_file.zip(key_file) };
-        let (channel, credential) = connected(&address, &reach).await?;
+        let (channel, credential) = connected(&address, &self.reach).await?;
         Ok(SweepApiClient::with_interceptor(channel, credential).max_decoding_message_size(LARGEST))
     }
 }

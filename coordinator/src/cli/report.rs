@@ -1,7 +1,7 @@
 //! `espalier report`: what a bucket holds of a sweep, finished or not, as tables and figures.
 
 use super::prepare::prepare;
-use super::remote::{CoordinatorArg, ReachArgs};
+use super::remote::CoordinatorArg;
 use super::run::{WorkArgs, not_empty};
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
@@ -14,6 +14,7 @@ use crate::spec::parse::{Changes, load};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use espalier_proto::messages::ReportRequest;
+use espalier_proto::remote::Reach;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -46,7 +47,7 @@ pub struct Report {
     pub coordinator: Option<String>,
     /// How it is believed.
     #[command(flatten)]
-    pub reach: ReachArgs,
+    pub reach: Reach,
     /// What an hour of a device costs, in whatever currency: costs then speak money
     #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = super::plan::price)]
     pub gpu_hour_price: Option<f64>,

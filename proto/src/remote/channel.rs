@@ -2,6 +2,7 @@
 
 use super::address::{Address, AddressError};
 use super::dialect::Dialect;
+use super::pem;
 use super::pin::Pinned;
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
@@ -10,8 +11,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -22,15 +22,22 @@ use tower::service_fn;
 /// How long a connection may take, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// What a user says of how a coordinator is reached.
-#[derive(Clone, Debug, Default)]
+/// How a coordinator is believed, and what is shown to it: what stands in files.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
 pub struct Reach {
-    /// A file with the token, read at every call, so that it can be replaced.
+    /// A file with the token that is shown to the coordinator, read at every call, so that it can be replaced
+    #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Certificates of CAs that are trusted instead of the system's.
+    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's]
+    #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// This client's certificate and key, where the coordinator wants one.
-    pub certificate: Option<(PathBuf, PathBuf)>,
+    /// The certificate of this end, PEM, where the coordinator takes certificates for tokens
+    #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
+    pub cert_file: Option<PathBuf>,
+    /// Its key, PEM
+    #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
+    pub key_file: Option<PathBuf>,
 }
 
 /// Why a coordinator cannot be called at all.
@@ -159,11 +166,12 @@ fn config(address: &Address, reach: &Reach) -> Result<ClientConfig, ReachError> 
         }
         (None, ca_file) => builder.with_root_certificates(roots(ca_file.as_deref(), broken)?),
     };
-    let mut config = match &reach.certificate {
+    let mut config = match reach.cert_file.as_ref().zip(reach.key_file.as_ref()) {
         None => builder.with_no_client_auth(),
         Some((certificate, key)) => {
-            let pair = (certificates(certificate)?, private_key(key)?);
-            builder.with_client_auth_cert(pair.0, pair.1).map_err(|e| broken(e.to_string()))?
+            let chain = pem::certificates(certificate).map_err(|why| file(certificate, why))?;
+            let key = pem::private_key(key).map_err(|why| file(key, why))?;
+            builder.with_client_auth_cert(chain, key).map_err(|e| broken(e.to_string()))?
         }
     };
     config.alpn_protocols = vec![b"h2".to_vec()];
@@ -174,7 +182,7 @@ fn roots(ca_file: Option<&Path>, broken: impl Fn(String) -> ReachError) -> Resul
     let mut roots = RootCertStore::empty();
     match ca_file {
         Some(path) => {
-            for certificate in certificates(path)? {
+            for certificate in pem::certificates(path).map_err(|why| file(path, why))? {
                 roots.add(certificate).map_err(|e| file(path, e))?;
             }
         }
@@ -187,20 +195,6 @@ fn roots(ca_file: Option<&Path>, broken: impl Fn(String) -> ReachError) -> Resul
         }
     }
     Ok(roots)
-}
-
-/// Certificates of a PEM file, one at least.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, ReachError> {
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|e| file(path, e))?;
-    match found.is_empty() {
-        true => Err(file(path, "found no certificate, expected PEM")),
-        false => Ok(found),
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, ReachError> {
-    PrivateKeyDer::from_pem_file(path).map_err(|e| file(path, e))
 }
 
 fn server_name(address: &Address) -> Result<ServerName<'static>, ReachError> {

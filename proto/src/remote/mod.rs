@@ -7,6 +7,7 @@ mod address;
 mod channel;
 mod dialect;
 mod hide;
+pub mod pem;
 mod pin;
 
 pub use address::{Address, AddressError};

@@ -2,6 +2,7 @@
 
 use super::ShardError;
 use super::cache::{Held, ModelCache};
+use super::scratch::Scratch;
 use super::shard::Shard;
 use crate::board::{Board, Failed, Order, Shared};
 use crate::clock;
@@ -32,7 +33,7 @@ pub(super) struct Warm {
 pub struct Executor {
     pub(super) options: Options,
     held: Option<Held>,
-    scratch: tempfile::TempDir,
+    scratch: Scratch,
     pub(super) warm: Option<Warm>,
     /// How many micro-batches of these inputs may go through this model's blocks together, where more did not fit.
     pub(super) waves: BTreeMap<(ModelDigest, InputsDigest), u32>,
@@ -54,11 +55,11 @@ pub struct Options {
 }
 
 impl Executor {
-    /// Makes a private scratch folder, removed when this is dropped.
+    /// Makes a private scratch folder, removed when this is dropped, or after this process's death by the next one.
     pub fn new(options: Options) -> Result<Self, ShardError> {
-        let scratch = tempfile::Builder::new().prefix("espalier-worker-").tempdir().map_err(|source| {
-            ShardError::Scratch { path: std::env::temp_dir().display().to_string(), source }
-        })?;
+        let temporary = std::env::temp_dir();
+        let scratch = Scratch::new(&temporary)
+            .map_err(|source| ShardError::Scratch { path: temporary.display().to_string(), source })?;
         Ok(Self { options, held: None, scratch, warm: None, waves: BTreeMap::new(), models: BTreeSet::new() })
     }
 

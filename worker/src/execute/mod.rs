@@ -12,6 +12,7 @@ mod error;
 mod executor;
 mod partials;
 mod score;
+mod scratch;
 mod shard;
 mod variant;
 
