@@ -27,6 +27,66 @@ pub(crate) fn localhost() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), ca.pem())
 }
 
+/// Certificates that one CA signs, one after another.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    /// The CA's certificate, PEM.
+    pub certificate: String,
+}
+
+impl Authority {
+    /// A new CA.
+    ///
+    /// # Panics
+    /// Never: the parameters are fixed.
+    pub fn new() -> Self {
+        let mut authority = CertificateParams::new(Vec::new()).expect("no names are valid names");
+        authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = authority.self_signed(&key).expect("the CA signs itself").pem();
+        Self { issuer: Issuer::new(authority, key), certificate }
+    }
+
+    /// A certificate for 127.0.0.1 with its chain, as PEM; its key, as PEM; and itself, DER.
+    ///
+    /// # Panics
+    /// Never: the parameters are fixed.
+    pub fn here(&self) -> (String, String, Vec<u8>) {
+        let key = KeyPair::generate().expect("a key can be made");
+        let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");
+        let certificate = names.signed_by(&key, &self.issuer).expect("the CA signs");
+        let chain = format!("{}{}", certificate.pem(), self.certificate);
+        (chain, key.serialize_pem(), certificate.der().to_vec())
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The certificate that a server at `address` shows to who trusts this CA (PEM) alone; `None` where that ends the handshake. The
+/// connection is closed again.
+///
+/// # Panics
+/// If nobody listens.
+pub fn shown(address: &str, ca: &str) -> Option<Vec<u8>> {
+    use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+    use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(ca.as_bytes()).expect("it is PEM")).expect("it is a CA");
+    let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let name = ServerName::try_from("127.0.0.1").expect("an address is a name");
+    let mut connection = ClientConnection::new(Arc::new(config), name).expect("the configuration is whole");
+    let mut socket = std::net::TcpStream::connect(address).expect("somebody listens");
+    while connection.is_handshaking() {
+        connection.complete_io(&mut socket).ok()?;
+    }
+    connection.peer_certificates()?.first().map(|certificate| certificate.to_vec())
+}
+
 /// A client's certificate and key, and the certificate of its CA, as PEM.
 #[derive(Debug)]
 #[expect(missing_docs, reason = "the names say it")]

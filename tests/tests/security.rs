@@ -2,7 +2,7 @@
 
 use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
 use espalier_tests::sweeps::Place;
-use espalier_tests::tls::{ClientCertificate, client};
+use espalier_tests::tls::{Authority, ClientCertificate, client, shown};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
@@ -172,4 +172,57 @@ fn off_this_machine_a_coordinator_has_an_identity_unless_it_is_told_not_to() {
     std::fs::create_dir(place.at("broken")).unwrap();
     place.write("broken/worker-tokens", "short\n");
     place.ends(&["coordinator", "--identity", "broken"], 3, &["broken/ca.crt"]);
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() {
+    let place = Place::new("phi-nobos");
+    let authority = Authority::new();
+    // A made identity gives the tokens.
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let put = |(chain, key, der): (String, String, Vec<u8>)| {
+        // As Kubernetes and cert-manager do: never half a pair for longer than a moment.
+        place.write("identity/tls.key", &key);
+        place.write("identity/tls.crt", &chain);
+        der
+    };
+    let first = put(authority.here());
+    for name in ["ca.crt", "ca.key"] {
+        std::fs::remove_file(place.at("identity").join(name)).unwrap();
+    }
+    let guarded = guarded(&place, &[]);
+    let at = guarded.url.trim_start_matches("https://");
+    assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
+    // Its calls are held open through one connection for as long as it lives.
+    let worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
+    let connected = || std::fs::read_to_string(place.at("w.log")).unwrap().contains("bucket is shared");
+    until("the worker has joined", connected);
+    let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+
+    // Half of a pair: what was shown is shown on, and it is told.
+    let (chain, key, renewed) = authority.here();
+    place.write("identity/tls.crt", &chain);
+    until("the coordinator looks", || {
+        assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
+        log().contains("the certificate could not be read again")
+    });
+    place.write("identity/tls.key", &key);
+    until("the renewed certificate is shown", || {
+        shown(at, &authority.certificate).as_ref() == Some(&renewed)
+    });
+    assert!(log().contains("the certificate was read again"));
+    // Same CA, same address; the worker that was there is still there by its first connection.
+    ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &["4 of them to do"]);
+    ends(&place, &guarded.user, &["watch", "s"], 0, &["4 of 4 cells done"]);
+    let said = std::fs::read_to_string(place.at("w.log")).unwrap();
+    assert!(!said.contains("coordinator is silent"), "{said}");
+
+    // Another CA: addresses with the old fingerprint are void, which is told with the new one.
+    let other = Authority::new();
+    let last = put(other.here());
+    until("the other CA's certificate is shown", || shown(at, &other.certificate).as_ref() == Some(&last));
+    assert!(log().contains("the last certificate of the chain is another"));
+    assert_eq!(shown(at, &authority.certificate), None);
+    ends(&place, &guarded.user, &["list"], 6, &["no coordinator answers"]);
+    drop(worker);
 }

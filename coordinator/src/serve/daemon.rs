@@ -8,7 +8,7 @@ use super::calls::{Calls, Elsewhere};
 use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
-use super::guard::{Guard, Incoming, Role};
+use super::guard::{Guard, Incoming, Role, Tls};
 use super::submit::Defaults;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
@@ -25,7 +25,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 use tonic::service::interceptor::InterceptedService;
 
 /// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
@@ -40,7 +39,7 @@ pub struct Door {
     /// Workers' and users' port.
     pub listener: TcpListener,
     /// Encrypts it.
-    pub tls: Option<TlsAcceptor>,
+    pub tls: Option<Tls>,
     /// Who is let in.
     pub guard: Guard,
     /// The port of probes and scrapers.

@@ -3,12 +3,14 @@
 //! | file | |
 //! |---|---|
 //! | `ca.crt`, `ca.key` | a CA of this coordinator alone; at every start it signs a certificate anew |
-//! | `tls.crt`, `tls.key` | instead of that: a certificate with its chain, as cert-manager writes it |
+//! | `tls.crt`, `tls.key` | instead of that: a certificate with its chain, as cert-manager writes it; read again when it changes |
 //! | `worker-tokens`, `user-tokens` | a token a line |
 //! | `client-ca.crt` | optional: clients may show a certificate signed by it instead of a token |
 
+use super::tls::{Chain, Tls};
 use super::tokens::{Role, Tokens, lines};
 use espalier_proto::ids::Digest;
+use espalier_proto::remote::pem;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -17,12 +19,8 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 
 /// Why an identity cannot be used. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +49,10 @@ pub struct Identity {
     /// The certificate that clients look for in its chain.
     fingerprint: Digest,
     /// Accepts connections.
-    pub tls: TlsAcceptor,
+    pub tls: Tls,
     /// Who may call.
     pub tokens: Arc<Tokens>,
 }
-
-/// Certificates, leaf first, and the leaf's key.
-type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
 
 impl Identity {
     /// Takes the folder's identity; one that is not there, or empty, is made. `names` are hosts that its certificate is to name.
@@ -67,14 +62,11 @@ impl Identity {
             make(folder)?;
         }
         let own = folder.join("tls.crt");
-        let (chain, key) = match own.exists() {
-            true => (certificates(&own)?, private_key(&folder.join("tls.key"))?),
-            false => signed(folder, names)?,
+        let tls = match own.exists() {
+            true => Tls::mounted(folder)?,
+            false => Tls::made(folder, signed(folder, names)?)?,
         };
-        // Of a chain the last: it outlives the leaf.
-        let anchor = chain.last().expect("a chain has a certificate");
-        let fingerprint = Digest::of(anchor);
-        let tls = acceptor(folder, chain.clone(), key)?;
+        let fingerprint = tls.anchor();
         let tokens = Arc::new(Tokens::open(folder)?);
         Ok(Self { folder: folder.to_owned(), fingerprint, tls, tokens })
     }
@@ -139,54 +131,7 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = parameters.signed_by(&own, &issuer).map_err(|e| bad(&certificate, &e))?;
     let mut chain = vec![leaf.der().clone()];
-    chain.extend(certificates(&certificate)?);
+    chain.extend(pem::certificates(&certificate).map_err(|why| bad(&certificate, &why))?);
     let key = PrivateKeyDer::try_from(own.serialize_der()).map_err(|e| bad(folder, &e))?;
     Ok((chain, key))
-}
-
-fn acceptor(
-    folder: &Path,
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-) -> Result<TlsAcceptor, IdentityError> {
-    let broken = |why: String| IdentityError::Tls { folder: folder.to_owned(), why };
-    let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| broken(e.to_string()))?;
-    let clients = folder.join("client-ca.crt");
-    let builder = match clients.exists() {
-        false => builder.with_no_client_auth(),
-        true => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(&clients)? {
-                roots.add(certificate).map_err(|e| broken(e.to_string()))?;
-            }
-            // Who shows none needs a token.
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-                .allow_unauthenticated()
-                .build()
-                .map_err(|e| broken(e.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let mut config = builder.with_single_cert(chain, key).map_err(|e| broken(e.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-/// Certificates of a PEM file, one at least.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
-    let bad = |why: String| IdentityError::File { path: path.to_owned(), why };
-    let found = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
-    let found = found.map_err(|e| bad(e.to_string()))?;
-    match found.is_empty() {
-        true => Err(bad("found no certificate, expected PEM".to_owned())),
-        false => Ok(found),
-    }
-}
-
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
-    let found = PrivateKeyDer::from_pem_file(path);
-    found.map_err(|e| IdentityError::File { path: path.to_owned(), why: e.to_string() })
 }

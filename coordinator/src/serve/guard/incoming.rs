@@ -4,6 +4,7 @@
 //! message of up to a kilobyte in one buffer with its headers and trailers only where a stream does not write vectors, and the
 //! kernel is to send what it is given at once.
 
+use super::tls::Tls;
 use super::tokens::Role;
 use futures::Stream;
 use std::io;
@@ -43,18 +44,14 @@ pub struct Incoming(mpsc::Receiver<io::Result<Connection>>);
 
 impl Incoming {
     /// Accepts on `listener` until this is dropped.
-    pub fn new(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+    pub fn new(listener: TcpListener, tls: Option<Tls>) -> Self {
         let (sender, receiver) = mpsc::channel(WAITING);
         tokio::spawn(accept(listener, tls, sender));
         Self(receiver)
     }
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
-    sender: mpsc::Sender<io::Result<Connection>>,
-) {
+async fn accept(listener: TcpListener, tls: Option<Tls>, sender: mpsc::Sender<io::Result<Connection>>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -74,7 +71,7 @@ async fn accept(
             stream.set_nodelay(true)?;
             match tls {
                 None => Ok(Connection { stream: Box::pin(stream), peer: Peer::default() }),
-                Some(tls) => shake(tls, stream).await,
+                Some(tls) => shake(tls.acceptor(), stream).await,
             }
         };
         tokio::spawn(async move {

@@ -7,9 +7,11 @@
 mod gate;
 mod identity;
 mod incoming;
+mod tls;
 mod tokens;
 
 pub use gate::{Gate, Guard};
 pub use identity::{Identity, IdentityError};
 pub use incoming::{Incoming, Peer};
+pub use tls::Tls;
 pub use tokens::{Role, Tokens};
