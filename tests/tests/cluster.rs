@@ -59,6 +59,16 @@ fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
     let lines = String::from_utf8(lines).unwrap();
     let line: serde_json::Value = serde_json::from_str(lines.lines().next().unwrap()).unwrap();
     assert_eq!((line["variant"].as_str(), line["attempt"].as_str()), (Some("wanda-0.5-s0"), Some(attempt)));
+    // The same without a coordinator, as after a local run.
+    let bucket = ["logs", "s", "--bucket", "out"];
+    place.ends(&bucket, 0, &["main epoch 1: submitted"]);
+    let there = place.ends(
+        &[&bucket[..], &["--variant", "wanda-0.5-s0"]].concat(),
+        0,
+        &["== model wanda-0.5-s0 main-1-"],
+    );
+    assert_eq!(there, cluster.ends(&["logs", "s", "--variant", "wanda-0.5-s0"], 0, &[]));
+    place.ends(&["logs", "t", "--bucket", "out"], 3, &["has no sweep t"]);
     cluster.ends(&["logs", "s", "--variant", "wanda-0.6"], 2, &["wanda-0.6", "dense, wanda-0.5-s0"]);
     let usage = place.ends(&["du", "--bucket", "out", "--output", "json"], 0, &[]);
     let usage: serde_json::Value = serde_json::from_str(&usage).unwrap();

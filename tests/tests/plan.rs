@@ -47,3 +47,18 @@ fn without_a_worker_that_measures_the_plan_is_whole_and_says_why_there_is_no_tim
         assert!(time(&said).contains("--gflops"), "{said}");
     }
 }
+
+#[test]
+fn a_choice_of_what_the_file_does_not_have_is_told_before_anything_is_looked_for() {
+    let place = Place::new("phi-nobos");
+    // A model that is nowhere: looking for it would end with 3.
+    place.replace("s.yaml", "[./model]", "[phi=org/nowhere]");
+    for command in ["plan", "run", "submit"] {
+        let found = |only: &'static str, needles: &[&str]| {
+            place.ends(&[command, "s.yaml", "--only", only], 2, needles)
+        };
+        found("model=phy", &["--only: found model=phy, expected phi (did you mean phi?)"]);
+        found("method=magnitude", &["--only: found method=magnitude, expected dense or wanda"]);
+    }
+    place.ends(&["plan", "s.yaml", "--only", "model=phi,method=dense"], 3, &["org/nowhere"]);
+}

@@ -3,14 +3,20 @@
 use super::sweeps::Named;
 use super::{Output, print};
 use crate::exit::{Exit, Failure};
+use crate::serve::{shard_logs, sweep_logs};
+use espalier_proto::bucket::Bucket;
+use espalier_proto::ids::{AttemptId, Name};
 use espalier_proto::messages as m;
+use espalier_proto::sweep::ResolvedSweep;
 use serde_json::json;
+use tonic::Status;
 
 /// Show what happened to a sweep: who asked for what, and why attempts failed; or what workers logged at its shards
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier logs phi-demo\n  espalier logs phi-demo --variant wanda-2:4-s0\n  \
-                  espalier logs phi-demo --shard main-1-17\n  espalier logs phi-demo --follow"
+                  espalier logs phi-demo --shard main-1-17\n  espalier logs phi-demo --follow\n  espalier logs phi-demo \
+                  --bucket ./espalier-out --variant wanda-2:4-s0   (also of a local run)"
 )]
 pub struct Logs {
     /// The sweep.
@@ -25,22 +31,73 @@ pub struct Logs {
     /// What workers log, also from now on, until the sweep is over
     #[arg(long)]
     pub follow: bool,
+    /// Read them in this bucket, without a coordinator: those of local runs too. ESPALIER_BUCKET alone does not mean it
+    #[arg(long, value_name = "URL", conflicts_with = "follow")]
+    pub bucket: Option<String>,
 }
 
 /// Shows it.
 pub async fn run(command: &Logs, output: Output) -> Result<Exit, Failure> {
-    if command.variant.is_some() || command.shard.is_some() || command.follow {
-        return shards(command, output).await;
-    }
-    let request = m::LogsRequest { sweep: command.named.sweep.clone() };
-    let logs = command.named.coordinator.connect().await?.logs(request).await?.into_inner();
+    let of_shards = command.variant.is_some() || command.shard.is_some() || command.follow;
+    let lines = match (&command.bucket, of_shards) {
+        (Some(url), _) => {
+            let bucket = Bucket::open(url)?;
+            let sweep = submitted(&bucket, &command.named.sweep).await?;
+            if of_shards {
+                let attempt = command.shard.as_ref().map(|text| text.parse::<AttemptId>()).transpose();
+                let attempt = attempt.map_err(|e| Failure::Usage { message: format!("--shard: {e}") })?;
+                let variant = command.variant.as_deref().unwrap_or_default();
+                let pieces = shard_logs::read(&bucket, &sweep, variant, attempt.as_ref()).await;
+                let mut printed = Printed { output, last: None };
+                pieces.map_err(Status::from)?.iter().for_each(|piece| printed.add(piece));
+                return Ok(Exit::Whole);
+            }
+            sweep_logs::lines(&bucket, &sweep).await.map_err(Status::from)?
+        }
+        (None, true) => return shards(command, output).await,
+        (None, false) => {
+            let request = m::LogsRequest { sweep: command.named.sweep.clone() };
+            command.named.coordinator.connect().await?.logs(request).await?.into_inner().lines
+        }
+    };
     match output {
         Output::Json => {
-            print::json(&logs.lines.iter().map(|l| json!({"at": l.at, "text": l.text})).collect::<Vec<_>>())
+            print::json(&lines.iter().map(|l| json!({"at": l.at, "text": l.text})).collect::<Vec<_>>())
         }
-        Output::Text => logs.lines.iter().for_each(|l| print::text(&format!("{} {}\n", l.at, l.text))),
+        Output::Text => lines.iter().for_each(|l| print::text(&format!("{} {}\n", l.at, l.text))),
     }
     Ok(Exit::Whole)
+}
+
+async fn submitted(bucket: &Bucket, sweep: &str) -> Result<ResolvedSweep, Failure> {
+    let missing = || Failure::NotFound { message: format!("bucket {} has no sweep {sweep}", bucket.url()) };
+    let name: Name = sweep.parse().map_err(|_| missing())?;
+    sweep_logs::submitted(bucket, &name).await.map_err(Status::from)?.ok_or_else(missing)
+}
+
+/// Prints pieces of shards' logs.
+struct Printed {
+    output: Output,
+    /// The attempt whose head was printed last.
+    last: Option<String>,
+}
+
+impl Printed {
+    fn add(&mut self, piece: &m::ShardLogPiece) {
+        if self.output == Output::Text && self.last.as_ref() != Some(&piece.attempt) {
+            print::text(&format!("== {} {} {}\n", piece.model, piece.variant, piece.attempt));
+            self.last = Some(piece.attempt.clone());
+        }
+        for line in piece.text.lines() {
+            match self.output {
+                Output::Text => print::text(&format!("{line}\n")),
+                Output::Json => {
+                    let of = json!({"model": piece.model, "variant": piece.variant, "attempt": piece.attempt, "line": line});
+                    print::text(&format!("{of}\n"));
+                }
+            }
+        }
+    }
 }
 
 /// JSON: an object a line, since there may be no end.
@@ -52,21 +109,9 @@ async fn shards(command: &Logs, output: Output) -> Result<Exit, Failure> {
         follow: command.follow,
     };
     let mut pieces = command.named.coordinator.connect().await?.shard_logs(request).await?.into_inner();
-    let mut last = None;
+    let mut printed = Printed { output, last: None };
     while let Some(piece) = pieces.message().await? {
-        if output == Output::Text && last.as_ref() != Some(&piece.attempt) {
-            print::text(&format!("== {} {} {}\n", piece.model, piece.variant, piece.attempt));
-            last = Some(piece.attempt.clone());
-        }
-        for line in piece.text.lines() {
-            match output {
-                Output::Text => print::text(&format!("{line}\n")),
-                Output::Json => {
-                    let of = json!({"model": piece.model, "variant": piece.variant, "attempt": piece.attempt, "line": line});
-                    print::text(&format!("{of}\n"));
-                }
-            }
-        }
+        printed.add(&piece);
     }
     Ok(Exit::Whole)
 }

@@ -24,10 +24,12 @@ pub struct SweepArgs {
 }
 
 impl SweepArgs {
-    /// Reads and checks the file.
+    /// Reads and checks the file, and what of `--only` it tells.
     pub fn load(&self) -> Result<SweepFile, Failure> {
         let changes = Changes { set: self.set.clone(), limit: self.limit };
-        Ok(load(&self.file, &changes)?)
+        let file = load(&self.file, &changes)?;
+        self.only().check(&file).map_err(|error| Failure::Usage { message: error.to_string() })?;
+        Ok(file)
     }
 
     /// All `--only` together.

@@ -134,7 +134,9 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
             "bucket": state.bucket_url,
             "sweeps": state.sweeps.iter().map(as_json).collect::<Vec<_>>(),
             "workers": state.workers.iter().map(|w| {
-                json!({"id": w.id, "device": w.device, "host": w.host, "doing": w.doing})
+                json!({
+                    "id": w.id, "device": w.device, "host": w.host, "state": w.state, "silent_s": w.silent_s, "doing": w.doing
+                })
             }).collect::<Vec<_>>(),
             "trouble": state.trouble,
         })),

@@ -244,6 +244,8 @@ pub(super) struct Worker {
     pub(super) facts: WorkerFacts,
     /// When it last called.
     pub(super) heard: Millis,
+    /// When its last call was answered, or was let go by itself.
+    pub(super) answered: Millis,
     pub(super) draining: bool,
     /// Its open call: number and time.
     pub(super) call: Option<(u64, Millis)>,

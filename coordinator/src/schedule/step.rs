@@ -72,6 +72,7 @@ impl Schedule {
         let worker = self.workers.get_or_insert_with(&id, || Worker {
             facts: sync.facts.clone(),
             heard: now,
+            answered: now,
             draining: false,
             call: None,
             newest: 0,
@@ -202,10 +203,12 @@ impl Schedule {
     }
 
     fn on_call_closed(&mut self, id: &WorkerId, call: u64) {
+        let now = self.now;
         if let Some(worker) = self.workers.get_mut(id)
             && worker.call.is_some_and(|(open, _)| open == call)
         {
             worker.call = None;
+            worker.answered = now;
             self.note_worker(id);
         }
     }
@@ -239,6 +242,7 @@ impl Schedule {
             }
             if held.is_none() {
                 worker.call = None;
+                worker.answered = now;
                 let command = self.answer_to(&id, call);
                 self.note_worker(&id);
                 commands.push(command);

@@ -1,7 +1,7 @@
 //! What people are shown of a schedule. Read-only.
 
-use super::event::{Phase, WorkerId};
-use super::state::{Schedule, Sweep};
+use super::event::{Millis, Phase, WorkerId};
+use super::state::{Schedule, Sweep, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeMap;
@@ -15,6 +15,9 @@ pub struct View {
     pub attempts: Vec<AttemptView>,
     /// Workers that have called and are not forgotten.
     pub workers: Vec<WorkerId>,
+    /// How long each of them, in the same order, has been silent, and whether it takes nothing new. A call that is held open is no
+    /// silence.
+    pub silent: Vec<(Millis, bool)>,
 }
 
 /// A sweep at one moment.
@@ -66,7 +69,14 @@ impl Schedule {
             sweeps: self.sweeps.keys().map(|name| (name.clone(), self.sweep_view(name))).collect(),
             attempts: self.attempts.keys().map(|id| self.attempt_view(id)).collect(),
             workers: self.workers.keys().cloned().collect(),
+            silent: self.workers.values().map(|worker| (self.silence(worker), worker.draining)).collect(),
         }
+    }
+
+    fn silence(&self, worker: &Worker) -> Millis {
+        // An open call is answered when it is due.
+        let alive = if worker.call.is_some() { self.now } else { worker.heard.max(worker.answered) };
+        Millis(self.now.0.saturating_sub(alive.0))
     }
 
     fn sweep_view(&self, name: &Name) -> SweepView {
@@ -122,5 +132,28 @@ impl Schedule {
             work_done,
             begun,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use super::super::*;
+
+    #[test]
+    fn a_worker_is_silent_from_its_last_call_on_or_from_the_answer_to_it_where_that_was_held_open() {
+        let mut story = Story::of(grid(&[1]));
+        let order = story.given(1);
+        story.sync(1, vec![pruning(&order)]);
+        assert_eq!(story.sync(2, vec![]), None);
+        story.later(9_000);
+        let silent = |story: &Story| story.schedule.view().silent.clone();
+        assert_eq!(silent(&story), [(Millis(9_000), false), (Millis(0), false)]);
+        story.sync(1, vec![pruning(&order)]);
+        assert_eq!(silent(&story)[0], (Millis(0), false));
+        // Its call was answered after 25 s, and it has not called again.
+        story.later(16_000);
+        story.later(4_000);
+        assert_eq!(silent(&story)[1].0, Millis(4_000));
     }
 }

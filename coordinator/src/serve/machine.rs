@@ -82,13 +82,20 @@ pub fn backend(worker: &Path) -> Backend {
     if gpus(worker) > 0 { Backend::Cuda } else { Backend::Cpu }
 }
 
-/// GPUs that the worker binary sees; it is the one that has to use them. Asked once: starting it takes a second.
+/// GPUs that the worker binary sees; it is the one that has to use them. Asked once, and only where there may be one: starting it takes
+/// a second.
 fn gpus(worker: &Path) -> usize {
     static SEEN: OnceLock<usize> = OnceLock::new();
     *SEEN.get_or_init(|| seen_by(worker))
 }
 
+/// What a driver of NVIDIA's makes on Linux, and what leads to one under Windows. Without it there is no GPU to ask for.
+const DRIVER: [&str; 2] = ["/dev/nvidiactl", "/dev/dxg"];
+
 fn seen_by(worker: &Path) -> usize {
+    if !DRIVER.iter().any(|path| Path::new(path).exists()) {
+        return 0;
+    }
     let asked = Command::new(worker).args(["doctor", "--device", "cpu", "--output", "json"]).output();
     let Ok(output) = asked else { return 0 };
     let about: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();

@@ -63,6 +63,17 @@ async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> 
     }
 }
 
+/// The same of a sweep in a bucket, as they are now.
+pub async fn read(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    variant: &str,
+    attempt: Option<&AttemptId>,
+) -> Result<Vec<m::ShardLogPiece>, Refusal> {
+    let variants = chosen(sweep, variant)?;
+    new_pieces(bucket, &variants, attempt, &mut BTreeMap::new()).await.map_err(Refusal::bucket)
+}
+
 fn is_over(sweeps: &Sweeps, name: &Name) -> bool {
     let status = sweeps.driver().status().borrow().clone();
     status.superseded || status.view.sweeps.get(name).is_none_or(|view| view.over)

@@ -48,6 +48,8 @@ pub async fn submit(
     request: m::SubmitRequest,
     tell: Arc<dyn Fn(&str) + Send + Sync>,
 ) -> Result<ResolvedSweep, Refusal> {
+    // What costs nothing to find wrong is told first.
+    let only = only(&request.only)?;
     let files: BTreeMap<String, Digest> = request
         .files
         .iter()
@@ -65,7 +67,6 @@ pub async fn submit(
     };
     fetch(&file, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
-    let only = only(&request.only)?;
     let only = chosen(&prepared.sweep, &only);
     if only.as_ref().is_some_and(BTreeSet::is_empty) {
         return Err(Refusal::usage(

@@ -3,21 +3,21 @@
 use super::canary::{Canary, canaries};
 use super::daemon;
 use super::explain::explained;
-use super::log;
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
 use super::status::Status as Now;
 use super::submit::{self, Defaults, only};
-use super::sweeps::{Shown, Sweeps, SweepsError};
+use super::sweep_logs;
+use super::sweeps::{Shown, Sweeps};
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;
-use crate::records::list::failures;
 use crate::schedule::Event;
 use crate::spec::only::Only;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::messages as m;
 use espalier_proto::messages::sweep_api_server::{SweepApi, SweepApiServer};
+use espalier_proto::protocol::RECONCILE;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
 use futures::future::BoxFuture;
 use std::collections::BTreeSet;
@@ -210,30 +210,7 @@ impl SweepApi for Service {
 
     async fn logs(&self, request: Request<m::LogsRequest>) -> Result<Response<m::LogsResponse>, Status> {
         let sweep = self.sweeps.sweep(&request.into_inner().sweep).map_err(Refusal::sweeps)?;
-        let bucket = self.sweeps.bucket();
-        let entries =
-            log::entries(bucket, &sweep.name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
-        let mut lines: Vec<m::LogLine> = entries
-            .iter()
-            .map(|e| m::LogLine {
-                at: e.at.clone(),
-                text: format!("{} epoch {}: {}", e.instance, e.epoch, said(&e.event)),
-            })
-            .collect();
-        let keys: BTreeSet<Digest> =
-            sweep.variants.iter().map(|v| v.key.0).chain(sweep.cells.iter().map(|c| c.key.0)).collect();
-        let failed = failures(bucket, keys).await.map_err(|e| Refusal::sweeps(SweepsError::Records(e)))?;
-        for record in failed.into_values().flatten() {
-            let text = format!(
-                "{} {}: {}: {}",
-                label(&sweep, record.key),
-                record.attempt,
-                record.code.as_str(),
-                record.message
-            );
-            lines.push(m::LogLine { at: record.at, text });
-        }
-        lines.sort_by(|a, b| a.at.cmp(&b.at));
+        let lines = sweep_logs::lines(self.sweeps.bucket(), &sweep).await?;
         Ok(Response::new(m::LogsResponse { lines }))
     }
 
@@ -315,41 +292,27 @@ fn workers(sweeps: &Sweeps, now: &Now) -> Vec<m::WorkerState> {
         let held = now.view.attempts.iter().filter(move |a| a.worker == worker);
         held.map(|a| sweeps.line(a)).collect()
     };
-    let known = now.view.workers.iter().filter_map(|id| Some((id, now.workers.get(id)?)));
+    let silent = now.view.workers.iter().zip(&now.view.silent);
+    let known = silent.filter_map(|(id, silent)| Some((id, silent, now.workers.get(id)?)));
     known
-        .map(|(id, facts)| m::WorkerState {
-            id: id.to_string(),
-            device: facts.device.clone(),
-            host: facts.host.clone(),
-            doing: doing(id.clone()),
+        .map(|(id, (silent, draining), facts)| {
+            let doing: Vec<String> = doing(id.clone());
+            let silent = Duration::from_millis(silent.0);
+            let state = match () {
+                // Every worker that lives has called by then, however the last call ended.
+                () if silent > RECONCILE => "silent",
+                () if *draining => "draining",
+                () if doing.is_empty() => "idle",
+                () => "working",
+            };
+            m::WorkerState {
+                id: id.to_string(),
+                device: facts.device.clone(),
+                host: facts.host.clone(),
+                doing,
+                state: state.to_owned(),
+                silent_s: silent.as_secs_f64(),
+            }
         })
         .collect()
-}
-
-fn said(event: &LogEvent) -> String {
-    match event {
-        LogEvent::Submit { spec, take_over: false } => format!("submitted (spec {})", spec.short()),
-        LogEvent::Submit { spec, take_over: true } => {
-            format!("submitted, taken over (spec {})", spec.short())
-        }
-        LogEvent::Cancel => "cancelled".to_owned(),
-        LogEvent::Pause => "paused".to_owned(),
-        LogEvent::Resume => "resumed".to_owned(),
-        LogEvent::Priority { priority } => format!("priority {priority}"),
-        LogEvent::Quarantine { key, code } => format!("given up: {}: {}", key.short(), code.as_str()),
-        LogEvent::Canary { model, code: None, .. } => format!("canary of model {} passed", model.0.short()),
-        LogEvent::Canary { model, code: Some(code), .. } => {
-            format!("canary of model {} failed, nothing of it is run: {}", model.0.short(), code.as_str())
-        }
-        LogEvent::Retry { keys } if keys.is_empty() => "to be tried again: all that was given up".to_owned(),
-        LogEvent::Retry { keys } => format!("to be tried again: {} keys", keys.len()),
-    }
-}
-
-/// What a key is called in tables.
-fn label(sweep: &ResolvedSweep, key: Digest) -> String {
-    let cell = sweep.cells.iter().find(|c| c.key.0 == key);
-    let variant = sweep.variants.iter().find(|v| v.key.0 == key || cell.is_some_and(|c| c.variant == v.key));
-    let name = variant.map_or_else(|| key.short(), |v| format!("{} {}", v.model, v.name));
-    cell.map_or(name.clone(), |c| format!("{name} {}", c.task))
 }

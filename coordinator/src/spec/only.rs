@@ -1,8 +1,9 @@
 //! `--only model=…,sparsity=…`: which part of a grid a command is about. What the sweep is does not change.
 
 use super::complaint::{did_you_mean, one_of};
+use super::file::SweepFile;
 use espalier_proto::sweep::VariantEntry;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const KEYS: [&str; 6] = ["model", "method", "sparsity", "variant", "seed", "task"];
 
@@ -55,6 +56,22 @@ impl Only {
             self.0.entry(key).or_default().extend(values.iter().cloned());
         }
         self
+    }
+
+    /// Refuses models and methods that the file does not have: what can be told before anything is fetched.
+    pub fn check(&self, file: &SweepFile) -> Result<(), OnlyError> {
+        let models = file.models.iter().map(|model| model.id.as_str()).collect();
+        let methods = file.recipes.iter().flat_map(|recipe| &recipe.methods).map(String::as_str);
+        let methods = methods.chain(["dense"]).collect::<BTreeSet<_>>().into_iter().collect();
+        let known: [(&str, Vec<&str>); 2] = [("model", models), ("method", methods)];
+        for (key, known) in known {
+            let said = self.0.get(key).into_iter().flatten();
+            if let Some(value) = said.into_iter().find(|value| !known.contains(&value.as_str())) {
+                let expected = format!("{}{}", one_of(&known), did_you_mean(value, &known));
+                return Err(OnlyError { found: format!("{key}={value}"), expected });
+            }
+        }
+        Ok(())
     }
 
     /// True if nothing is left out.
