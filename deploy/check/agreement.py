@@ -105,7 +105,7 @@ def probes(where, container, program, base):
         at = probe["httpGet"]
         if at["port"] not in ("http", opened.get("http")):
             yield f"{where}: {kind}: port: found {at['port']}, expected http"
-        if at["path"] not in program.paths and (status := get(base + at["path"])[0]) != 200:
+        if (status := get(base + at["path"])[0]) != 200:
             yield f"{where}: {kind}: path: {program.title} answers {at['path']} with {status}"
 
 
@@ -151,15 +151,13 @@ def monitors(objects, programs, running):
                     yield f"{name(object)}: url: {url.netloc} is no Service's port http"
                 if host[1:] != [object["metadata"]["namespace"], "svc"]:
                     yield f"{name(object)}: url: KEDA lives in another namespace: expected NAME.{object['metadata']['namespace']}.svc"
-                yield from figure(object, trigger["metadata"]["valueLocation"], url.path, programs, running)
+                yield from figure(object, trigger["metadata"]["valueLocation"], url.path, running)
 
 
-def figure(object, location, path, programs, running):
+def figure(object, location, path, running):
     """What a scaler reads is a number, and of the workers that it makes."""
     from binaries import get
 
-    if path in programs["espalier-coordinator"].paths:
-        return
     status, text = get(running["espalier-coordinator"] + path)
     value = json.loads(text) if status == 200 else None
     for part in location.split("."):

@@ -23,15 +23,14 @@ tasks: [{{task: wikitext2, data: {SCORING}/data/rows.txt, seqlen: 32}}]
 limits: {{attempts: 1}}
 """
 FAULT = {"ESPALIER_TEST_FAULTS": "die=magnitude"}
-PENDING = Path(__file__).with_name("pending.txt")
 # Seconds for anything that takes fewer on a busy machine.
 PATIENCE = 120
 
 
 class Program:
-    """One command line: its flags, whether each takes a value, its environment variables. Names of pending.txt count as its own."""
+    """One command line: its flags, whether each takes a value, its environment variables."""
 
-    def __init__(self, command, pending):
+    def __init__(self, command):
         done = subprocess.run([*command, "--help"], capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"})
         if done.returncode != 0:
             raise SystemExit(f"{' '.join(map(str, command))} --help: exit {done.returncode}\n{done.stderr}")
@@ -39,43 +38,21 @@ class Program:
         self.title = " ".join([Path(command[0]).name, *command[1:]])
         self.flags = {flag: bool(value) for flag, value in re.findall(r"^ +(?:-\w, )?(--[a-z0-9-]+)(?:[ =](<))?", done.stdout, re.M)}
         self.variables = set(re.findall(r"\[env:\s*([A-Z0-9_]+)", done.stdout))
-        self.paths = set()
         # Its own table of exit codes, where its help has one.
         table = done.stdout.partition("Exit codes:")[2]
         self.exits = {int(code): what for code, what in re.findall(r"^ *(\d+) +(.*)$", "\n" + table, re.M)}
-        self.pending = [entry for program, entry in pending if program == self.title]
-        self.arrived = [entry for entry in self.pending if entry in self.flags or entry in self.variables]
 
     def on_signal(self):
         """The code with which it ends when it is told to leave: work may be left, if its help says so, else all is well."""
         return next((code for code, what in self.exits.items() if what.startswith("left on a signal")), 0)
 
-    def admit_pending(self):
-        for entry in self.pending:
-            if entry.startswith("--"):
-                self.flags.setdefault(entry, True)
-            elif entry.startswith("/"):
-                self.paths.add(entry)
-            else:
-                self.variables.add(entry)
-
-
-def pending():
-    lines = (line.strip() for line in PENDING.read_text().splitlines())
-    return [tuple(line.rsplit(" ", 1)) for line in lines if line and not line.startswith("#")]
-
 
 def programs(folder):
     """By the name of its image."""
-    names = pending()
-    found = {
-        "espalier-coordinator": Program([folder / "espalier", "coordinator"], names),
-        "espalier-worker": Program([folder / "espalier-worker"], names),
+    return {
+        "espalier-coordinator": Program([folder / "espalier", "coordinator"]),
+        "espalier-worker": Program([folder / "espalier-worker"]),
     }
-    strangers = [name for name, _ in names if name not in {p.title for p in found.values()}]
-    if strangers:
-        raise SystemExit(f"{PENDING}: no such program: {strangers}")
-    return found
 
 
 def get(url):

@@ -51,8 +51,6 @@ def main(folder):
     rendered = {title: render.render(kubectl, path) for title, path in render.overlays().items()}
     running = started(programs, rendered["overlays/local"])
     try:
-        for image, program in programs.items():
-            program.arrived += [p for p in program.pending if p.startswith("/") and binaries.get(running.http[image] + p)[0] == 200]
         everything(programs, rendered, running, exits.seen(programs["espalier-worker"]))
     finally:
         took = running.end()
@@ -60,19 +58,12 @@ def main(folder):
     late = [f"{image}: exit {code} after {s:.1f} s of {grace[image]}" for image, (code, s) in took.items()
             if code != programs[image].on_signal() or s > grace[image] / 2]
     report("on SIGTERM both end as they say, in half of their grace period", late)
-    for program in programs.values():
-        if lacking := [entry for entry in program.pending if entry not in program.arrived]:
-            print(f"PENDING {program.title} does not have yet: {' '.join(lacking)}")
-        if program.arrived:
-            print(f"ARRIVED {program.title} has by now, so deploy/check/pending.txt need not say otherwise: {' '.join(program.arrived)}")
     print(f"{complaints} complaints", flush=True)
     return 1 if complaints else 0
 
 
 def everything(programs, rendered, running, ends):
     report("a worker joins by TLS and token", identity.wrong(programs, rendered["base"]))
-    for program in programs.values():
-        program.admit_pending()
     for title, objects in rendered.items():
         report(f"{title}: schemas", schemas.wrong(objects))
         report(f"{title}: what is named is there, and closed", references.wrong(objects))

@@ -2,7 +2,7 @@
 #   docker build --file deploy/docker/coordinator.Dockerfile --tag espalier-coordinator:0.1.0 .
 # Or around a binary that is built already, from the folder that holds it (--target prebuilt).
 
-# A dated tag of Debian's is not moved. bookworm: its glibc, 2.36, is the oldest that the binaries are built against.
+# A dated tag of Debian's is not moved. bookworm has glibc 2.36; what is built on it needs 2.35.
 ARG BASE=docker.io/library/debian:bookworm-20260918-slim
 ARG RUST=docker.io/library/rust:1.95.0-slim-bookworm@sha256:d7482085ff5b415f84dba5647ae71606650bdef00db7aeb69f4b3d170c3e4082
 
