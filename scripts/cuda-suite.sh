@@ -5,9 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 out=target/cuda-suite
 rm -rf $out && mkdir -p $out/bin
-cargo build --quiet --workspace --bins
+cargo build --locked --quiet --workspace --bins
 # Times are measured by hand and are not packed.
-cargo test --quiet --workspace --no-run --message-format=json |
+cargo test --locked --quiet --workspace --no-run --message-format=json |
     grep '"kind":\["test"\]' | grep 'worker/Cargo.toml' | grep -v '"name":"figures"' | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' |
     while read -r test; do
         name=$(basename "$test")
