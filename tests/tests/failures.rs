@@ -212,3 +212,28 @@ fn two_kinds_of_device_at_one_variant_leave_one_checkpoint_and_every_cell_is_mea
     }
     assert_eq!(failures(&place), Vec::<String>::new());
 }
+
+#[test]
+fn what_a_killed_worker_left_in_the_temporary_folder_goes_at_the_next_start_and_a_living_ones_stays() {
+    let place = place();
+    std::fs::create_dir(place.at("tmp")).unwrap();
+    let cluster = Cluster::start(&place, &[]);
+    let temporary = place.at("tmp").display().to_string();
+    let start = |name| cluster.worker_with(name, &[("TMPDIR", &temporary)]);
+    let folders = || {
+        let names = place.names("tmp").into_iter();
+        names.filter(|name| place.at("tmp").join(name).is_dir()).collect::<Vec<_>>()
+    };
+    let mut killed = start("killed");
+    connected(&cluster, 1);
+    let left = folders();
+    let _living = start("living");
+    connected(&cluster, 2);
+    assert_eq!((left.len(), folders().len()), (1, 2));
+    killed.kill();
+    assert_eq!(folders().len(), 2, "nobody could remove it");
+    let _next = start("next");
+    connected(&cluster, 3);
+    let now = folders();
+    assert!(now.len() == 2 && !now.contains(&left[0]), "{now:?}, of the killed one {left:?}");
+}
