@@ -72,12 +72,15 @@ fn rendered(
     let got = match renderer.render(&item.document) {
         Ok(got) => got,
         // A template that looks an answer up fails where it is none of the labels.
-        Err(error) if error.field == "doc_to_target" && answer.is_some() => return Err(outside()),
+        Err(error) if error.field == "doc_to_target" && answer.is_some() && !error.limit => {
+            return Err(outside());
+        }
         Err(error) => {
             return Err(InputsError::Render {
                 file: record.file.display().to_string(),
                 place: record.place.to_string(),
                 field: error.field,
+                task: asked.task.file.clone(),
                 why: error.why,
             });
         }

@@ -124,7 +124,7 @@ pub enum InputsError {
         expected: String,
     },
     /// A template cannot be rendered on an item.
-    #[error("{file}: {place}: {field}: {why}")]
+    #[error("{file}: {place}: {field} of {task}: {why}")]
     Render {
         /// The data file.
         file: String,
@@ -132,6 +132,8 @@ pub enum InputsError {
         place: String,
         /// `doc_to_text`, `doc_to_choice` or `doc_to_target`.
         field: &'static str,
+        /// The task's file.
+        task: String,
         /// The template engine's message.
         why: String,
     },
