@@ -287,14 +287,16 @@ impl Arch {
         specs
     }
 
-    /// All parameters.
+    /// All parameters; the largest number if there are more.
     pub fn parameters(&self) -> u64 {
-        self.tensors().iter().map(|t| t.shape.iter().product::<usize>() as u64).sum()
+        let of = |t: &TensorSpec| t.shape.iter().fold(1u64, |n, size| n.saturating_mul(*size as u64));
+        self.tensors().iter().map(of).fold(0, u64::saturating_add)
     }
 
-    /// Weights in prunable linears.
+    /// Weights in prunable linears; the largest number if there are more.
     pub fn prunable(&self) -> u64 {
-        self.linears(0).iter().map(|l| (l.out * l.inp) as u64).sum::<u64>() * self.blocks as u64
+        let block: u64 = self.linears(0).iter().map(|l| (l.out * l.inp) as u64).sum();
+        block.saturating_mul(self.blocks as u64)
     }
 
     /// The position from which rope's frequencies depend on the sequence's length.

@@ -170,7 +170,86 @@ impl Choices {
     }
 }
 
+/// Bytes that are no resolved inputs.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsFileError {
+    /// Not JSON of that form.
+    #[error("no resolved inputs: {source}")]
+    Json {
+        /// Why.
+        #[from]
+        source: serde_json::Error,
+    },
+    /// A field does not fit the others.
+    #[error("resolved inputs: {field}: found {found}, expected {expected}")]
+    Field {
+        /// Dotted path.
+        field: String,
+        /// What was found.
+        found: u64,
+        /// What was expected.
+        expected: String,
+    },
+}
+
+/// Refuses what is not `expected`.
+fn must(holds: bool, field: &str, found: usize, expected: impl Into<String>) -> Result<(), InputsFileError> {
+    if holds {
+        return Ok(());
+    }
+    Err(InputsFileError::Field { field: field.to_owned(), found: found as u64, expected: expected.into() })
+}
+
+/// Micro-batches hold every row once.
+fn check_batches(batches: &[u32], rows: usize) -> Result<(), InputsFileError> {
+    let sum: u64 = batches.iter().map(|n| u64::from(*n)).sum();
+    must(sum == rows as u64, "batches", sum as usize, format!("a sum of {rows}"))?;
+    must(!batches.contains(&0), "batches", 0, "at least one row in each")
+}
+
+impl Windows {
+    fn check(&self) -> Result<(), InputsFileError> {
+        must(self.seqlen > 0, "seqlen", 0, "at least 1")?;
+        for (i, window) in self.windows.iter().enumerate() {
+            let seqlen = self.seqlen as usize;
+            must(window.len() == seqlen, &format!("windows.{i}"), window.len(), format!("{seqlen} ids"))?;
+        }
+        check_batches(&self.batches, self.windows.len())
+    }
+}
+
+impl Choices {
+    fn check(&self) -> Result<(), InputsFileError> {
+        for (i, item) in self.items.iter().enumerate() {
+            let (gold, options) = (item.gold as usize, item.options.len());
+            must(gold < options, &format!("items.{i}.gold"), gold, format!("below {options}"))?;
+        }
+        for (i, row) in self.rows.iter().enumerate() {
+            let (item, items) = (row.item as usize, self.items.len());
+            must(item < items, &format!("rows.{i}.item"), item, format!("below {items}"))?;
+            must(!row.context.is_empty(), &format!("rows.{i}.context"), 0, "at least one id")?;
+            must(!row.options.is_empty(), &format!("rows.{i}.options"), 0, "at least one")?;
+            for option in &row.options {
+                let (index, options) = (option.index as usize, self.items[item].options.len());
+                must(index < options, &format!("rows.{i}.options.index"), index, format!("below {options}"))?;
+                must(!option.ids.is_empty(), &format!("rows.{i}.options.ids"), 0, "at least one id")?;
+            }
+        }
+        check_batches(&self.batches, self.rows.len())
+    }
+}
+
 impl Inputs {
+    /// Reads a file's bytes: everything in it fits together.
+    pub fn parse(bytes: &[u8]) -> Result<Self, InputsFileError> {
+        let this: Self = serde_json::from_slice(bytes)?;
+        match &this {
+            Self::Calibration(w) | Self::Perplexity(w) => w.check()?,
+            Self::Choices(choices) => choices.check()?,
+        }
+        Ok(this)
+    }
+
     /// The digest that names these inputs.
     pub fn digest(&self) -> InputsDigest {
         let kind = match self {
@@ -232,6 +311,37 @@ mod tests {
             assert!(now.len() <= MICRO_BATCH_ROWS);
             assert!(now.len() == 1 || now.len() * now.iter().max().unwrap() <= MICRO_BATCH_TOKENS);
             rest = later;
+        }
+    }
+
+    #[test]
+    fn inputs_whose_parts_do_not_fit_are_refused_by_field() {
+        let windows = r#"{"kind": "perplexity", "seqlen": 2, "windows": [[1, 2], [3, 4]], "batches": [2]}"#;
+        assert!(Inputs::parse(windows.as_bytes()).is_ok());
+        let row = r#"{"item": 0, "context": [1], "options": [{"index": 0, "ids": [2]}]}"#;
+        let item = format!(
+            r#"{{"id": "a", "doc_sha256": "{}", "gold": 0, "options": [{{"chars": 1, "tokens": 1, "truncated": false}}]}}"#,
+            "0".repeat(64)
+        );
+        let choices = format!(
+            r#"{{"kind": "choices", "items": [{item}], "rows": [{row}], "batches": [1], "max_len": 9}}"#
+        );
+        assert!(Inputs::parse(choices.as_bytes()).is_ok());
+        for (text, from, to, expected) in [
+            (windows, "[3, 4]", "[3]", "windows.1: found 1, expected 2 ids"),
+            (windows, "[2]}", "[3]}", "batches: found 3, expected a sum of 2"),
+            (windows, "[2]}", "[2, 0]}", "batches: found 0, expected at least one row in each"),
+            (&choices, "\"gold\": 0", "\"gold\": 1", "items.0.gold: found 1, expected below 1"),
+            (&choices, "\"item\": 0", "\"item\": 7", "rows.0.item: found 7, expected below 1"),
+            (
+                &choices,
+                "\"ids\": [2]",
+                "\"ids\": []",
+                "rows.0.options.ids: found 0, expected at least one id",
+            ),
+        ] {
+            let error = Inputs::parse(text.replace(from, to).as_bytes()).unwrap_err().to_string();
+            assert_eq!(error, format!("resolved inputs: {expected}"));
         }
     }
 

@@ -28,6 +28,7 @@ pub mod protocol;
 pub mod recipe;
 pub mod records;
 pub mod remote;
+pub mod small_file;
 pub mod sweep;
 
 /// The gRPC messages, generated from `espalier/v1/*.proto`.

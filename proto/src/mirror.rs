@@ -4,7 +4,7 @@
 //! of files is written last; what it does not name does not exist. Only what makes the model is mirrored: config.json, the
 //! safetensors and their index.
 
-use crate::bucket::{Bucket, BucketError};
+use crate::bucket::{Bucket, BucketError, MOST_JSON, object};
 use crate::formatted;
 use crate::ids::{Digest, ModelDigest};
 use crate::layout;
@@ -104,14 +104,18 @@ pub async fn put(
 /// The list of a mirrored model's files; `None` if the bucket does not have the model.
 pub async fn list(bucket: &Bucket, digest: ModelDigest) -> Result<Option<ModelList>, BucketError> {
     let path = layout::model_list(digest);
-    let Some(list) = bucket.read_object::<ModelList>(&path).await? else {
-        return Ok(None);
-    };
+    let bytes = bucket.read_at_most(&path, MOST_JSON).await?;
+    bytes.map(|bytes| parse_list(path.as_ref(), &bytes)).transpose()
+}
+
+/// The list that these bytes of `path` are.
+pub fn parse_list(path: &str, bytes: &[u8]) -> Result<ModelList, BucketError> {
+    let list: ModelList = object(path, bytes)?;
     match list.files.iter().find(|file| !is_file_name(&file.name)) {
-        None => Ok(Some(list)),
+        None => Ok(list),
         Some(file) => {
             let why = format!("it names {:?}, which is no file name", file.name);
-            Err(BucketError::Corrupt { path: path.to_string(), why })
+            Err(BucketError::Corrupt { path: path.to_owned(), why })
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::ids::{Digest, ModelDigest};
 use crate::keys;
+use crate::small_file::{self, MOST_INDEX};
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
@@ -77,26 +78,34 @@ pub fn model_files(folder: &Path) -> Result<ModelFiles, ModelFilesError> {
     if !index.is_file() {
         return Err(missing("model.safetensors or model.safetensors.index.json"));
     }
-    let bad = |why: String| ModelFilesError::Index { path: index.display().to_string(), why };
-    let text = std::fs::read(&index).map_err(|source| read_error(&index, source))?;
-    let parsed: Index = serde_json::from_slice(&text).map_err(|e| bad(e.to_string()))?;
-    let names: BTreeSet<&String> = parsed.weight_map.values().collect();
-    if names.is_empty() {
-        return Err(bad("weight_map is empty, expected tensor names with their files".to_owned()));
-    }
-    let mut weights = Vec::with_capacity(names.len());
-    for name in names {
-        // An index names files of its own folder; anything else would read, or an export write, elsewhere.
-        if Path::new(name).components().count() != 1 || name.starts_with('.') || name.contains('/') {
-            return Err(bad(format!("weight_map names {name:?}, expected a file name")));
-        }
-        let path = folder.join(name);
+    let text = small_file::read(&index, MOST_INDEX).map_err(|source| read_error(&index, source))?;
+    let mut weights = Vec::new();
+    for name in shards(&text, &index)? {
+        let path = folder.join(&name);
         if !path.is_file() {
-            return Err(missing(name));
+            return Err(missing(&name));
         }
         weights.push(path);
     }
     Ok(ModelFiles { config, index: Some(index), weights })
+}
+
+/// The files that an index of these bytes names: at least one, each a file name and nothing more.
+pub fn shards(text: &[u8], index: &Path) -> Result<BTreeSet<String>, ModelFilesError> {
+    let bad = |why: String| ModelFilesError::Index { path: index.display().to_string(), why };
+    let parsed: Index = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+    let names: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    if names.is_empty() {
+        return Err(bad("weight_map is empty, expected tensor names with their files".to_owned()));
+    }
+    // An index names files of its own folder; anything else would read, or an export write, elsewhere.
+    let leaves = |name: &&String| {
+        Path::new(name).components().count() != 1 || name.starts_with('.') || name.contains(['/', '\0'])
+    };
+    match names.iter().find(leaves) {
+        Some(name) => Err(bad(format!("weight_map names {name:?}, expected a file name"))),
+        None => Ok(names),
+    }
 }
 
 /// The digest of the model in `folder`. With `cache` (a folder, made if absent) a file that has not changed by path, size,

@@ -82,16 +82,9 @@ impl Hub {
         let host = self.host();
         let bad = |why: String| HubError::Answer { host: host.clone(), what: what.clone(), why };
         let body = body(&mut answer).await?.ok_or_else(|| bad(format!("more than {MOST} bytes")))?;
-        let info: Info = serde_json::from_slice(&body).map_err(|e| bad(e.to_string()))?;
-        if !Checksum::from_etag(&info.sha).is_some_and(|sha| sha.hex() == info.sha && sha.hex().len() == 40) {
-            return Err(bad(format!("sha: found {:?}, expected a commit", info.sha)));
-        }
-        let files: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
-        if let Some(file) = files.iter().find(|file| !stays_inside(file)) {
-            return Err(bad(format!("found a file {file:?}, expected names inside the repository")));
-        }
+        let (commit, files) = parse(&body).map_err(bad)?;
         let (repository, revision) = (repository.clone(), revision.to_owned());
-        Ok(Listing { repository, revision, commit: info.sha, files })
+        Ok(Listing { repository, revision, commit, files })
     }
 
     /// What the hub says of a file of a listing.
@@ -116,6 +109,19 @@ impl Hub {
     pub(super) fn resolve(&self, listing: &Listing, file: &str) -> url::Url {
         let parts = listing.repository.path().into_iter().chain(["resolve", &listing.commit]);
         self.url(parts.chain(file.split('/')))
+    }
+}
+
+/// The commit and the files that a listing of these bytes names, or why it is none.
+pub fn parse(body: &[u8]) -> Result<(String, Vec<String>), String> {
+    let info: Info = serde_json::from_slice(body).map_err(|e| e.to_string())?;
+    if !Checksum::from_etag(&info.sha).is_some_and(|sha| sha.hex() == info.sha && sha.hex().len() == 40) {
+        return Err(format!("sha: found {:?}, expected a commit", info.sha));
+    }
+    let files: Vec<String> = info.siblings.into_iter().map(|s| s.rfilename).collect();
+    match files.iter().find(|file| !stays_inside(file)) {
+        Some(file) => Err(format!("found a file {file:?}, expected names inside the repository")),
+        None => Ok((info.sha, files)),
     }
 }
 

@@ -2,7 +2,7 @@
 //! `fields`, `readers`, `styles`. The catalog's files are read by the same code.
 
 use super::error::InputsError;
-use super::read::records::read_text_file;
+use super::read::records::read_written;
 use super::read::schema::{Field, Kind, Reader};
 use super::task::Task;
 use crate::spec::yaml;
@@ -53,7 +53,7 @@ const KNOWN: &[&str] = &[
 ];
 /// A user's task file.
 pub fn read_task(file: &Path) -> Result<Task, InputsError> {
-    let text = read_text_file(file)?;
+    let text = read_written(file)?;
     let stem = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     parse_task(&text, &file.display().to_string(), &stem)
 }

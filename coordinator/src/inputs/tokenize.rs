@@ -1,7 +1,8 @@
 //! Texts → token ids, as Hugging Face's fast tokenizers give them, with the BOS rule that the sweep asks for.
 
 use super::error::InputsError;
-use super::read::records::read_text_file;
+use super::read::records::read_written;
+use espalier_proto::small_file::{self, MOST_TOKENIZER};
 use serde_json::Value;
 use std::path::Path;
 
@@ -42,8 +43,21 @@ impl TextTokenizer {
                     .to_owned(),
             ));
         }
-        let mut inner = tokenizers::Tokenizer::from_file(&file).map_err(|e| {
-            let kind = kind_of(&file).map_or(String::new(), |kind| format!(" of type {kind}"));
+        let bytes = small_file::read(&file, MOST_TOKENIZER).map_err(|e| InputsError::io(&file, e))?;
+        Self::parse(&file, &bytes, &config(folder)?, add_bos)
+    }
+
+    /// The tokenizer that these bytes of `file` are, with tokenizer_config.json beside it.
+    pub fn parse(
+        file: &Path,
+        bytes: &[u8],
+        config: &Value,
+        add_bos: Option<bool>,
+    ) -> Result<Self, InputsError> {
+        let bad = |why: String| InputsError::Tokenizer { file: file.display().to_string(), why };
+        let read = caught(|| tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string()));
+        let mut inner = read.map_err(|e| {
+            let kind = kind_of(bytes).map_or(String::new(), |kind| format!(" of type {kind}"));
             bad(format!(
                 "found no tokenizer{kind} that can be read ({e}), expected a model of type {}",
                 KINDS.join(", ")
@@ -52,7 +66,6 @@ impl TextTokenizer {
         // Both stand in files of tokenizers that were saved in the middle of training; transformers ignores them too.
         inner.with_truncation(None).map_err(|e| bad(e.to_string()))?;
         inner.with_padding(None);
-        let config = config(folder)?;
         let special = |key: &str| {
             let text = match config.get(key)? {
                 Value::String(text) => text.clone(),
@@ -117,7 +130,8 @@ impl TextTokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, InputsError> {
-        let encoding = self.inner.encode_fast(text, special).map_err(|e| InputsError::Tokenizer {
+        let encoded = caught(|| self.inner.encode_fast(text, special).map_err(|e| e.to_string()));
+        let encoding = encoded.map_err(|e| InputsError::Tokenizer {
             file: self.file.clone(),
             why: format!("cannot tokenise: {e}"),
         })?;
@@ -125,12 +139,23 @@ impl TextTokenizer {
     }
 }
 
+/// What `work` gives. The tokenizers crate panics at some files that are not what they should be, where it might refuse
+/// them; it holds nothing that a panic leaves half done.
+fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+    ran.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
+        Err(text.chars().take(300).collect())
+    })
+}
+
 /// What kinds of tokenizer the tokenizers crate reads.
 const KINDS: [&str; 4] = ["BPE", "Unigram", "WordPiece", "WordLevel"];
 
 /// The kind that the file says of itself, if it is another one.
-fn kind_of(file: &Path) -> Option<String> {
-    let whole: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+fn kind_of(bytes: &[u8]) -> Option<String> {
+    let whole: Value = serde_json::from_slice(bytes).ok()?;
     let kind = whole["model"]["type"].as_str()?;
     (!KINDS.contains(&kind)).then(|| kind.to_owned())
 }
@@ -141,7 +166,7 @@ fn config(folder: &Path) -> Result<Value, InputsError> {
     if !file.is_file() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
-    serde_json::from_str(&read_text_file(&file)?)
+    serde_json::from_str(&read_written(&file)?)
         .map_err(|e| InputsError::data(&file, format!("no JSON ({e})"), "a JSON object"))
 }
 
@@ -168,6 +193,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let error = TextTokenizer::open(folder.path(), None).err().unwrap().to_string();
         assert!(error.contains("tokenizer.json: found no such file, expected a fast tokenizer"), "{error}");
+    }
+
+    #[test]
+    fn a_file_at_which_the_tokenizers_crate_panics_is_refused() {
+        let golden = std::fs::read_to_string(golden("phi-nobos").join("tokenizer.json")).unwrap();
+        let start = golden.find("\"decoder\": {").expect("a decoder") + "\"decoder\": {".len();
+        // Text inside the decoder that ends in the middle.
+        let cut = format!("{}\"type\": \"Byte", &golden[..start]);
+        let parsed = TextTokenizer::parse(Path::new("t/tokenizer.json"), cut.as_bytes(), &Value::Null, None);
+        let error = parsed.err().unwrap().to_string();
+        assert!(error.starts_with("t/tokenizer.json: found no tokenizer that can be read"), "{error}");
     }
 
     #[test]

@@ -58,13 +58,18 @@ pub fn device_bytes(arch: &Arch, dtype: Dtype, backend: Backend, load: &Load) ->
     };
     // The residual stream, its norm, and the widest linear's output live at once; attention scores are f32.
     let widest = heads.max(inner);
-    let activations = load.batch_tokens * (3 * arch.hidden + widest) as u64 * bytes;
-    let scores = load.batch_tokens * load.longest * arch.heads as u64 * 4;
+    let activations = product([load.batch_tokens, (3 * arch.hidden + widest) as u64, bytes]);
+    let scores = product([load.batch_tokens, load.longest, 4 * arch.heads as u64]);
     // The head sees so many positions at once: logits in the model's format, in f32, and their log-softmax.
     let positions = load.scored.min(HEAD_POSITIONS);
     let logits = positions * arch.vocab as u64 * (bytes + 8);
     let process = if backend == Backend::Cpu { PROCESS } else { 0 };
-    process + (head + block) * bytes + (activations + scores).max(logits)
+    (process + (head + block) * bytes).saturating_add(activations.saturating_add(scores).max(logits))
+}
+
+/// At most the largest number: inputs may be of any size.
+fn product(factors: [u64; 3]) -> u64 {
+    factors.iter().fold(1, |product, factor| factor.saturating_mul(product))
 }
 
 /// Bytes on the device where all weights stay there, as they do where they fit into half of its memory: nothing is loaded twice.
@@ -73,10 +78,10 @@ pub fn resident_bytes(arch: &Arch, dtype: Dtype, backend: Backend, load: &Load) 
     let weights = arch.parameters() * dtype.bytes();
     let least = device_bytes(arch, dtype, backend, load);
     // Hidden states in f32, rope's tables, and a byte a pair for the mask of options.
-    let wave = WAVE.min(load.tokens * (4 * arch.hidden as u64 + 1024 + load.longest));
+    let wave = WAVE.min(load.tokens.saturating_mul(4 * arch.hidden as u64 + 1024 + load.longest));
     match backend {
-        Backend::Cuda => least + weights + wave,
-        Backend::Cpu => (least + 2 * weights + wave) / 2 * 3,
+        Backend::Cuda => least.saturating_add(weights + wave),
+        Backend::Cpu => (least.saturating_add(2 * weights + wave) / 2).saturating_mul(3),
     }
 }
 

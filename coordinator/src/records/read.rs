@@ -11,6 +11,9 @@ use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use std::collections::BTreeSet;
 
+/// Most bytes of a record: one number a window and one line a linear take far less.
+const MOST: u64 = 64 << 20;
+
 /// Reads in flight.
 pub(super) const AT_ONCE: usize = 64;
 
@@ -62,7 +65,7 @@ pub(super) async fn read_bytes<R: Formatted>(
     bucket: &Bucket,
     path: Path,
 ) -> Result<Option<(R, Bytes)>, RecordsError> {
-    let Some(bytes) = bucket.read(&path).await? else {
+    let Some(bytes) = bucket.read_at_most(&path, MOST).await? else {
         return Ok(None);
     };
     Ok(Some((object(path.as_ref(), &bytes)?, bytes)))

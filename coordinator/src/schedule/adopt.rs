@@ -14,7 +14,8 @@ impl Report {
             variant_done: self.variant_done,
             cells_done: self.cells_done.len(),
             phase: 1 + self.phase as u8,
-            thousandths: (done.min(total) * 1000).checked_div(total).unwrap_or(0),
+            // A worker may say any numbers.
+            thousandths: (u128::from(done.min(total)) * 1000).checked_div(total.into()).unwrap_or(0) as u64,
         }
     }
 }
@@ -129,5 +130,28 @@ impl Schedule {
             self.end_if_finished(&id);
         }
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::ids::Digest;
+
+    #[test]
+    fn a_report_of_any_numbers_has_a_reach() {
+        let report = |done, total| Report {
+            variant: espalier_proto::ids::VariantKey(Digest::of(b"v")),
+            attempt: "demo-1-1".parse().unwrap(),
+            phase: Phase::Pruning,
+            progress: (done, total),
+            variant_done: false,
+            cells_done: BTreeSet::new(),
+            cells_begun: BTreeSet::new(),
+            faults: Vec::new(),
+        };
+        for (done, total, expected) in [(u64::MAX, u64::MAX, 1000), (3, 4, 750), (9, 4, 1000), (1, 0, 0)] {
+            assert_eq!(report(done, total).reach().thousandths, expected);
+        }
     }
 }

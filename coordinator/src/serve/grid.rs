@@ -9,19 +9,22 @@ use crate::plan::load::{Load, load};
 use crate::records::Present;
 use crate::schedule::{CellPlan, Needs, Submission, VariantPlan};
 use espalier_proto::arch::Arch;
-use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::bucket::{Bucket, BucketError, MOST_JSON};
 use espalier_proto::families;
 use espalier_proto::ids::{CellKey, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
 use espalier_proto::methods;
 use espalier_proto::recipe::Backend;
+use espalier_proto::small_file::{self, MOST_WRITTEN};
 use espalier_proto::sweep::{CellEntry, ModelEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// Floating-point operations that are one unit of cost.
 const UNIT: f64 = 1e6;
+/// A million of them together are still a number.
+const MOST_UNITS: u64 = 1 << 40;
 
 /// What workers are told about the keys that they are given.
 #[derive(Clone, Debug, Default)]
@@ -84,21 +87,25 @@ impl Costs {
         let mut costs = Self::default();
         for digest in digests {
             let path = layout::inputs(digest);
-            let inputs: Inputs = bucket.read_json(&path).await?.ok_or_else(|| BucketError::Corrupt {
-                path: path.to_string(),
-                why: "resolved inputs that the sweep names are not there".to_owned(),
-            })?;
+            let corrupt = |why: String| BucketError::Corrupt { path: path.to_string(), why };
+            let bytes = bucket.read_at_most(&path, MOST_JSON).await?;
+            let bytes = bytes
+                .ok_or_else(|| corrupt("resolved inputs that the sweep names are not there".to_owned()))?;
+            let inputs = Inputs::parse(&bytes).map_err(|e| corrupt(e.to_string()))?;
             costs.loads.insert(digest, load(&inputs));
         }
         for model in &sweep.models {
-            let config = match std::fs::read_to_string(Path::new(&model.folder).join("config.json")) {
-                Ok(config) => config,
-                // Submitted from elsewhere: the bucket has it.
-                Err(_) => {
-                    let mirrored = bucket.read(&layout::model_file(model.digest, "config.json")).await?;
-                    mirrored.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
-                }
-            };
+            let config =
+                match small_file::read_text(&Path::new(&model.folder).join("config.json"), MOST_WRITTEN) {
+                    Ok(config) => config,
+                    // Submitted from elsewhere: the bucket has it.
+                    Err(_) => {
+                        let mirrored = bucket
+                            .read_at_most(&layout::model_file(model.digest, "config.json"), MOST_WRITTEN)
+                            .await?;
+                        mirrored.map(|b| String::from_utf8_lossy(&b).into_owned()).unwrap_or_default()
+                    }
+                };
             if let Ok(arch) = families::arch(&config) {
                 costs.archs.insert(model.digest, arch);
             }
@@ -155,8 +162,9 @@ impl Costs {
     }
 }
 
+/// At most [`MOST_UNITS`]: what a config.json claims may be any size, and the schedule adds costs up.
 fn units(flops: f64) -> u64 {
-    (flops / UNIT) as u64 + 1
+    ((flops / UNIT) as u64).min(MOST_UNITS - 1) + 1
 }
 
 /// What the schedule is told. `only` limits what is run, not what the sweep is.

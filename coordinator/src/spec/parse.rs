@@ -3,6 +3,7 @@
 use super::complaint::{Complaint, SpecError};
 use super::file::{Pos, SweepFile};
 use super::{set, validate, yaml};
+use espalier_proto::small_file::{self, MOST_WRITTEN};
 use std::path::Path;
 
 /// What the command line changes in a sweep file.
@@ -16,7 +17,7 @@ pub struct Changes {
 
 /// Reads and checks the file `path`.
 pub fn load(path: &Path, changes: &Changes) -> Result<SweepFile, SpecError> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
+    let text = small_file::read_text(path, MOST_WRITTEN).map_err(|error| {
         let message = format!("the sweep file cannot be read: {error}");
         SpecError::new(
             path,

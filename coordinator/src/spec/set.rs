@@ -2,7 +2,7 @@
 
 use super::complaint::Complaint;
 use super::file::Pos;
-use super::yaml::{self, Key, Node, Value};
+use super::yaml::{self, Key, MOST_DEPTH, Node, Value};
 
 /// Applies one `PATH=VALUE`: a dotted path with indices (`recipes.0.sparsity`, `calibration.nsamples`), a YAML value.
 pub fn apply(root: &mut Node, change: &str) -> Result<(), Complaint> {
@@ -16,6 +16,10 @@ pub fn apply(root: &mut Node, change: &str) -> Result<(), Complaint> {
     })?;
     forget_places(&mut value);
     let steps: Vec<&str> = path.split(['.', '[', ']']).filter(|s| !s.is_empty()).collect();
+    if steps.len() > MOST_DEPTH {
+        let found = format!("a path of {} steps", steps.len());
+        return Err(nowhere(&found, format!("at most {MOST_DEPTH}")));
+    }
     let mut node = root;
     for (i, step) in steps.iter().enumerate() {
         let so_far = || steps[..i].join(".");
@@ -67,6 +71,13 @@ fn forget_places(node: &mut Node) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_of_a_million_steps_is_refused_before_it_is_a_tree() {
+        let mut root = yaml::parse("a: 1").unwrap();
+        let error = apply(&mut root, &format!("{}=1", "b.".repeat(1_000_000))).unwrap_err();
+        assert!(error.message.contains("found a path of 1000000 steps, expected at most 64"), "{error:?}");
+    }
 
     #[test]
     fn a_value_is_replaced_or_added_and_a_wrong_path_says_what_is_there() {

@@ -10,8 +10,10 @@ use std::collections::BTreeMap;
 
 /// Nodes that a file may have once aliases are followed: far above any sweep, far below trouble.
 const MOST_NODES: usize = 200_000;
-/// Lists and mappings inside each other.
-const MOST_DEPTH: usize = 64;
+/// Bytes of their texts, likewise.
+const MOST_BYTES: usize = 64 << 20;
+/// Lists and mappings inside each other, likewise.
+pub(super) const MOST_DEPTH: usize = 64;
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,12 +63,18 @@ impl Node {
         }
     }
 
-    fn count(&self) -> usize {
-        1 + match &self.value {
-            Value::List(items) => items.iter().map(Node::count).sum(),
-            Value::Map(entries) => entries.iter().map(|(_, node)| node.count()).sum(),
-            _ => 0,
+    fn size(&self) -> Size {
+        let mut size = Size { nodes: 1, bytes: 0, levels: 0 };
+        match &self.value {
+            Value::List(items) => items.iter().for_each(|node| size.hold(node.size())),
+            Value::Map(entries) => entries.iter().for_each(|(key, node)| {
+                size.bytes += key.word.len();
+                size.hold(node.size());
+            }),
+            Value::Text(text) | Value::Number(_, text) => size.bytes = text.len(),
+            Value::Null | Value::Bool(_) | Value::Integer(_) => {}
         }
+        size
     }
 }
 
@@ -76,7 +84,7 @@ pub fn parse(text: &str) -> Result<Node, Vec<Complaint>> {
         parser: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
         complaints: Vec::new(),
-        nodes: 0,
+        size: Size::default(),
     };
     let root = tree.document().map_err(|complaint| vec![complaint])?;
     if tree.complaints.is_empty() { Ok(root) } else { Err(tree.complaints) }
@@ -95,11 +103,29 @@ pub fn plain(node: &Node) -> serde_json::Value {
     }
 }
 
+/// How much a node and all below it are.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    nodes: usize,
+    bytes: usize,
+    /// Below the node itself.
+    levels: usize,
+}
+
+impl Size {
+    fn hold(&mut self, inner: Self) {
+        self.nodes += inner.nodes;
+        self.bytes += inner.bytes;
+        self.levels = self.levels.max(1 + inner.levels);
+    }
+}
+
 struct Tree<'t> {
     parser: Parser<'t, saphyr_parser::StrInput<'t>>,
-    anchors: BTreeMap<usize, Node>,
+    anchors: BTreeMap<usize, (Node, Size)>,
     complaints: Vec<Complaint>,
-    nodes: usize,
+    /// Of all nodes so far, those too that only an anchor keeps.
+    size: Size,
 }
 
 impl<'t> Tree<'t> {
@@ -145,17 +171,16 @@ impl<'t> Tree<'t> {
         if tagged {
             self.complaints.push(Complaint::new(at, "", "a tag", "a plain value: tags are not used here"));
         }
-        if depth > MOST_DEPTH || self.nodes > MOST_NODES {
-            let most = format!("at most {MOST_DEPTH} levels and {MOST_NODES} values, aliases followed");
-            return Err(Complaint::new(at, "", "a file that unfolds without end", most));
-        }
-        self.nodes += 1;
+        self.take(at, depth, Size { nodes: 1, ..Size::default() })?;
         let value = match event {
-            Event::Scalar(text, style, _, _) => scalar(&text, style),
+            Event::Scalar(text, style, _, _) => {
+                self.take(at, depth, Size { bytes: text.len(), ..Size::default() })?;
+                scalar(&text, style)
+            }
             Event::SequenceStart(..) => self.list(depth)?,
             Event::MappingStart(..) => self.map(depth)?,
             Event::Alias(id) => {
-                let Some(target) = self.anchors.get(&id) else {
+                let Some((target, size)) = self.anchors.get(&id).map(|(node, size)| (node, *size)) else {
                     return Err(Complaint::new(
                         at,
                         "",
@@ -163,16 +188,34 @@ impl<'t> Tree<'t> {
                         "an anchor that ends before",
                     ));
                 };
-                self.nodes += target.count();
-                target.value.clone()
+                let value = target.value.clone();
+                self.take(at, depth, size)?;
+                value
             }
             _ => return Err(Complaint::new(at, "", "an unfinished document", "a value")),
         };
         let node = Node { at, value };
         if anchor > 0 {
-            self.anchors.insert(anchor, node.clone());
+            let size = node.size();
+            self.take(at, depth, size)?;
+            self.anchors.insert(anchor, (node.clone(), size));
         }
         Ok(node)
+    }
+
+    /// Refuses a file that is small and unfolds to something large.
+    fn take(&mut self, at: Pos, depth: usize, more: Size) -> Result<(), Complaint> {
+        self.size.nodes += more.nodes;
+        self.size.bytes += more.bytes;
+        let Size { nodes, bytes, .. } = self.size;
+        if depth + more.levels <= MOST_DEPTH && nodes <= MOST_NODES && bytes <= MOST_BYTES {
+            return Ok(());
+        }
+        let most = format!(
+            "at most {MOST_DEPTH} levels, {MOST_NODES} values and {} MiB of text, aliases followed",
+            MOST_BYTES >> 20
+        );
+        Err(Complaint::new(at, "", "a file that unfolds without end", most))
     }
 
     fn list(&mut self, depth: usize) -> Result<Value, Complaint> {
@@ -187,6 +230,7 @@ impl<'t> Tree<'t> {
 
     fn map(&mut self, depth: usize) -> Result<Value, Complaint> {
         let mut entries: Vec<(Key, Node)> = Vec::new();
+        let mut lines: BTreeMap<String, usize> = BTreeMap::new();
         loop {
             let (event, at) = self.next()?;
             let word = match event {
@@ -194,16 +238,17 @@ impl<'t> Tree<'t> {
                 Event::Scalar(word, ..) => word.into_owned(),
                 _ => return Err(Complaint::new(at, "", "a key that is not a word", "a word")),
             };
+            self.take(at, depth, Size { bytes: word.len(), ..Size::default() })?;
             let (event, value_at) = self.next()?;
             let node = self.node(event, value_at, depth + 1)?;
-            let first = entries.iter().find(|(key, _)| key.word == word).map(|(key, _)| key.at);
             if word == "<<" {
                 let how = "the keys written out: merges are not YAML 1.2";
                 self.complaints.push(Complaint::new(at, "", "a merge key <<", how));
-            } else if let Some(first) = first {
-                let message = format!("found twice, first at line {}, expected once", first.line);
+            } else if let Some(first) = lines.get(&word) {
+                let message = format!("found twice, first at line {first}, expected once");
                 self.complaints.push(Complaint { at, field: word, message });
             } else {
+                lines.insert(word.clone(), at.line);
                 entries.push((Key { at, word }, node));
             }
         }
@@ -307,5 +352,24 @@ mod tests {
         assert!(message("a: [1, 2\nb: 3").contains("not YAML"));
         let bomb: String = (1..40).map(|i| format!("a{i}: &a{i} [*a{0}, *a{0}]\n", i - 1)).collect();
         assert!(message(&format!("a0: &a0 [1, 1]\n{bomb}")).contains("unfolds without end"));
+    }
+
+    #[test]
+    fn a_long_text_or_a_deep_list_is_not_unfolded_by_aliases_without_end() {
+        let message = |text: &str| parse(text).unwrap_err().remove(0).message;
+        // A megabyte, a thousand times.
+        let text = format!("a: &a {}\nb: [{}]\n", "x".repeat(1 << 20), "*a, ".repeat(1000));
+        assert!(message(&text).contains("64 MiB of text"), "{}", message(&text));
+        // Each list holds the one before, fifty levels down.
+        let (open, close) = ("[".repeat(50), "]".repeat(50));
+        let deep: String = (1..80).map(|i| format!("a{i}: &a{i} {open}*a{}{close}\n", i - 1)).collect();
+        assert!(message(&format!("a0: &a0 1\n{deep}")).contains("64 levels"));
+    }
+
+    #[test]
+    fn a_mapping_of_many_keys_is_read_in_time_that_grows_with_them() {
+        let text: String = (0..100_000).map(|i| format!("k{i}: 1\n")).collect();
+        let Value::Map(entries) = value(&text) else { panic!() };
+        assert_eq!(entries.len(), 100_000);
     }
 }

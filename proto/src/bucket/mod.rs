@@ -183,9 +183,15 @@ impl Bucket {
 
     /// Reads an object, `None` if it is absent.
     pub async fn read(&self, path: &Path) -> Result<Option<Bytes>, BucketError> {
+        self.read_at_most(path, u64::MAX).await
+    }
+
+    /// Reads an object of at most `most` bytes, `None` if it is absent.
+    pub async fn read_at_most(&self, path: &Path, most: u64) -> Result<Option<Bytes>, BucketError> {
         let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
         let found = async {
             match self.store.get(path).await {
+                Ok(got) if got.meta.size > most => Err(too_large(path, got.meta.size, most)),
                 Ok(got) => got.bytes().await.map(Some),
                 Err(object_store::Error::NotFound { .. }) => Ok(None),
                 Err(source) => Err(source),
@@ -198,13 +204,13 @@ impl Bucket {
 
     /// Reads an object with a format number, `None` if it is absent.
     pub async fn read_object<T: Formatted>(&self, path: &Path) -> Result<Option<T>, BucketError> {
-        let bytes = self.read(path).await?;
+        let bytes = self.read_at_most(path, MOST_JSON).await?;
         bytes.map(|bytes| object(path.as_ref(), &bytes)).transpose()
     }
 
     /// Reads JSON without a format number, or of any format, `None` if it is absent.
     pub async fn read_json<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<T>, BucketError> {
-        let Some(bytes) = self.read(path).await? else {
+        let Some(bytes) = self.read_at_most(path, MOST_JSON).await? else {
             return Ok(None);
         };
         serde_json::from_slice(&bytes)
@@ -331,6 +337,14 @@ enum Patience {
 fn environment() -> BTreeMap<String, String> {
     // What is not text is nothing that we read.
     std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
+}
+
+/// Most bytes of an object of JSON: a resolved sweep of a million cells takes less.
+pub const MOST_JSON: u64 = 1 << 30;
+
+fn too_large(path: &Path, found: u64, most: u64) -> object_store::Error {
+    let why = format!("{path}: found {found} bytes, expected at most {most}");
+    object_store::Error::Generic { store: "bucket", source: why.into() }
 }
 
 /// Pretty JSON with a final line end: what every JSON object in the bucket looks like.

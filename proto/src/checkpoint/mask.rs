@@ -38,10 +38,11 @@ impl Mask {
         Self { rows, columns, bits }
     }
 
-    /// From packed bits as [`Mask::bits`] gives them; `None` if their number or an unused bit is wrong.
+    /// From packed bits as [`Mask::bits`] gives them; `None` if their number or an unused bit is wrong, or if rows of nothing
+    /// are claimed, of which there could be any number.
     pub fn from_bits(rows: usize, columns: usize, bits: Vec<u8>) -> Option<Self> {
         let stride = columns.div_ceil(8);
-        if rows.checked_mul(stride) != Some(bits.len()) {
+        if rows.checked_mul(stride) != Some(bits.len()) || (stride == 0 && rows > 0) {
             return None;
         }
         let unused = if columns.is_multiple_of(8) { 0 } else { 0xffu8 << (columns % 8) };

@@ -18,6 +18,9 @@ use crate::recipe::Dtype;
 use fields::Fields;
 use serde_json::{Map, Value};
 
+/// Most parameters of a model: a thousand times the largest there is.
+const MOST_PARAMETERS: u64 = 1 << 50;
+
 type Read = fn(Fields<'_>) -> Result<Arch, ConfigError>;
 
 /// Every family by its `model_type`, in the order in which messages list them.
@@ -44,7 +47,19 @@ pub fn arch(config_json: &str) -> Result<Arch, ConfigError> {
     if config.get("quantization_config").is_some() {
         return Err(config.bad("quantization_config", "none: only float32, float16 and bfloat16 are read"));
     }
-    read(config)
+    let arch = read(config)?;
+    // Each number may be large, all of them together may not: sizes in bytes must stay numbers.
+    let claimed = arch.prunable().saturating_add(2 * (arch.vocab * arch.hidden) as u64);
+    if claimed > MOST_PARAMETERS {
+        let field = "hidden_size".to_owned();
+        let found = format!("{} and with it {claimed} parameters", arch.hidden);
+        return Err(ConfigError::Field {
+            field,
+            found,
+            expected: format!("at most {MOST_PARAMETERS} parameters"),
+        });
+    }
+    Ok(arch)
 }
 
 /// The number format that a config.json states for its checkpoint, spelled `torch_dtype` or `dtype`.

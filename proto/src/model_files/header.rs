@@ -61,6 +61,15 @@ pub(super) fn read(path: &Path, number: usize) -> Result<BTreeMap<String, Tensor
     // SAFETY: the map is read only here and dropped before returning; a file changed meanwhile gives wrong bytes, which
     // the checks below or the digest refuse.
     let bytes = unsafe { Mmap::map(&file) }.map_err(io)?;
+    parse(&bytes, path, number)
+}
+
+/// The tensors of a file with these bytes, as [`read`] gives them.
+pub fn parse(bytes: &[u8], path: &Path, number: usize) -> Result<BTreeMap<String, TensorPlace>, ModelError> {
+    let size = bytes.len() as u64;
+    if size < PREFIX {
+        return Err(ModelError::Length { path: path.to_owned(), found: size, expected: PREFIX });
+    }
     let length = u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes are eight bytes"));
     let corrupt = |why: String| ModelError::Header { path: path.to_owned(), why };
     if length > LONGEST {
@@ -69,10 +78,10 @@ pub(super) fn read(path: &Path, number: usize) -> Result<BTreeMap<String, Tensor
     if PREFIX + length > size {
         return Err(ModelError::Length { path: path.to_owned(), found: size, expected: PREFIX + length });
     }
-    let metadata = match SafeTensors::read_metadata(&bytes) {
+    let metadata = match SafeTensors::read_metadata(bytes) {
         Ok((_, metadata)) => metadata,
         Err(SafeTensorError::MetadataIncompleteBuffer) => {
-            return Err(wrong_length(path, &bytes, length, size));
+            return Err(wrong_length(path, bytes, length, size));
         }
         Err(error) => return Err(corrupt(error.to_string())),
     };
@@ -98,6 +107,6 @@ fn wrong_length(path: &Path, bytes: &[u8], length: u64, size: u64) -> ModelError
         .as_ref()
         .and_then(|h| h.as_object())
         .and_then(|map| map.values().filter_map(|t| t.get("data_offsets")?.get(1)?.as_u64()).max());
-    let expected = PREFIX + length + last.unwrap_or(0);
+    let expected = (PREFIX + length).saturating_add(last.unwrap_or(0));
     ModelError::Length { path: path.to_owned(), found: size, expected }
 }

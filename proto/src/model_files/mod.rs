@@ -7,12 +7,13 @@ mod header;
 #[cfg(test)]
 mod tests;
 
-pub use header::{StoredDtype, TensorPlace};
+pub use header::{StoredDtype, TensorPlace, parse as parse_header};
 
 use crate::arch::{Arch, ConfigError};
 use crate::families;
 use crate::model_folder::{self, ModelFilesError};
 use crate::recipe::Dtype;
+use crate::small_file::{self, MOST_INDEX, MOST_WRITTEN};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -117,7 +118,7 @@ impl ModelFiles {
     /// that the architecture does not know are left alone, as transformers does.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
         let files = model_folder::model_files(folder)?;
-        let config = read(&files.config)?;
+        let config = read(&files.config, MOST_WRITTEN)?;
         let at = |source| ModelError::Config { folder: folder.to_owned(), source };
         let arch = families::arch(&config).map_err(at)?;
         let stated = families::stated_dtype(&config).map_err(at)?;
@@ -168,7 +169,7 @@ impl Shards {
         let map = match files.index {
             None => None,
             Some(path) => {
-                let text = read(&path)?;
+                let text = read(&path, MOST_INDEX)?;
                 let index: Index = serde_json::from_str(&text)
                     .map_err(|e| ModelError::Index { path: path.clone(), why: e.to_string() })?;
                 Some((path, index.weight_map))
@@ -201,6 +202,6 @@ struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-fn read(path: &Path) -> Result<String, ModelError> {
-    std::fs::read_to_string(path).map_err(|source| ModelError::Io { path: path.to_owned(), source })
+fn read(path: &Path, most: u64) -> Result<String, ModelError> {
+    small_file::read_text(path, most).map_err(|source| ModelError::Io { path: path.to_owned(), source })
 }

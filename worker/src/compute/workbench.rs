@@ -260,7 +260,7 @@ fn scratch(path: &Path) -> impl FnOnce(std::io::Error) -> WorkError {
 
 pub(super) fn read_inputs(path: &Path) -> Result<Inputs, WorkError> {
     let bytes = std::fs::read(path).map_err(scratch(path))?;
-    serde_json::from_slice(&bytes)
+    Inputs::parse(&bytes)
         .map_err(|e| WorkError::Inputs { path: path.display().to_string(), why: e.to_string() })
 }
 

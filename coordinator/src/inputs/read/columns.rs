@@ -10,13 +10,12 @@ use arrow_array::types::{
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
-use std::fs::File;
 use std::path::Path;
 
-/// Every row of a Parquet file.
-pub(super) fn read_parquet(file: &Path) -> Result<Vec<Record>, InputsError> {
-    let opened = File::open(file).map_err(|e| InputsError::io(file, e))?;
+/// Every row of a Parquet file that is called `file`.
+pub fn read_parquet(file: &Path, opened: impl ChunkReader + 'static) -> Result<Vec<Record>, InputsError> {
     let broken =
         |why: String| InputsError::data(file, format!("no readable Parquet ({why})"), "a Parquet table");
     let reader = ParquetRecordBatchReaderBuilder::try_new(opened)

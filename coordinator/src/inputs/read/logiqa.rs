@@ -13,7 +13,11 @@ const LINES: usize = 7;
 
 /// Every item of a file, with the fields of the exported table: `label`, `context`, `question`, `options`.
 pub fn read_blocks(file: &Path) -> Result<Vec<Record>, InputsError> {
-    let text = read_text_file(file)?;
+    parse_blocks(file, &read_text_file(file)?)
+}
+
+/// The same of a text that is called `file`.
+pub fn parse_blocks(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
     let mut records = Vec::new();
     let mut block: Vec<(usize, &str)> = Vec::new();
     for (i, line) in text.lines().map(str::trim_end).chain(std::iter::once("")).enumerate() {

@@ -1,6 +1,6 @@
 //! Native formats → items and texts. Nothing is rendered or tokenised here.
 
-mod columns;
+pub mod columns;
 pub mod files;
 pub mod logiqa;
 pub mod records;

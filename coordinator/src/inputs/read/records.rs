@@ -3,6 +3,7 @@
 
 use super::columns;
 use crate::inputs::error::InputsError;
+use espalier_proto::small_file::{self, MOST_WRITTEN};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -67,13 +68,11 @@ pub fn extension(file: &Path) -> String {
 /// Every record of a file, in order.
 pub fn read_records(file: &Path) -> Result<Vec<Record>, InputsError> {
     match extension(file).as_str() {
-        "jsonl" | "ndjson" => json_lines(file, &read_text_file(file)?),
-        "json" => {
-            let text = read_text_file(file)?;
-            if text.trim_start().starts_with('[') { json_array(file, &text) } else { json_lines(file, &text) }
+        "parquet" => {
+            let opened = std::fs::File::open(file).map_err(|e| InputsError::io(file, e))?;
+            columns::read_parquet(file, opened)
         }
-        "csv" => csv_rows(file),
-        "parquet" => columns::read_parquet(file),
+        known if EXTENSIONS.contains(&known) => parse_records(file, &read_text_file(file)?),
         other => Err(InputsError::data(
             file,
             format!("a file ending in {other:?}"),
@@ -82,9 +81,27 @@ pub fn read_records(file: &Path) -> Result<Vec<Record>, InputsError> {
     }
 }
 
+/// Every record of a text that is called `file`: comma-separated values by its ending, else JSON.
+pub fn parse_records(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
+    match extension(file).as_str() {
+        "csv" => csv_rows(file, text),
+        "json" if text.trim_start().starts_with('[') => json_array(file, text),
+        _ => json_lines(file, text),
+    }
+}
+
 /// A whole text file as UTF-8, a byte order mark dropped.
 pub fn read_text_file(file: &Path) -> Result<String, InputsError> {
-    let bytes = std::fs::read(file).map_err(|e| InputsError::io(file, e))?;
+    text_of(file, std::fs::read(file).map_err(|e| InputsError::io(file, e))?)
+}
+
+/// The same of a file that people write, which is small.
+pub fn read_written(file: &Path) -> Result<String, InputsError> {
+    text_of(file, small_file::read(file, MOST_WRITTEN).map_err(|e| InputsError::io(file, e))?)
+}
+
+/// The text that these bytes of `file` are.
+pub fn text_of(file: &Path, bytes: Vec<u8>) -> Result<String, InputsError> {
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         InputsError::data(file, format!("bytes that are not UTF-8 at byte {at}"), "UTF-8 text")
@@ -133,8 +150,7 @@ fn json_array(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
     rows.into_iter().enumerate().map(|(i, value)| record(file, Place::Row(i + 1), value)).collect()
 }
 
-fn csv_rows(file: &Path) -> Result<Vec<Record>, InputsError> {
-    let text = read_text_file(file)?;
+fn csv_rows(file: &Path, text: &str) -> Result<Vec<Record>, InputsError> {
     let mut reader = csv::ReaderBuilder::new().from_reader(text.as_bytes());
     let broken = |e: csv::Error| {
         InputsError::data(file, format!("no CSV ({e})"), "comma-separated values under a row of names")
