@@ -7,7 +7,7 @@ TESTS = $(CARGO) test --locked --quiet --workspace
 RELEASE = $(BINS) --release
 PYTHON = .venv-python/bin/python
 
-.PHONY: check-upgrade check-supply check-advisories sbom check-deploy check-images check-slurm help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
+.PHONY: fuzz fuzz-corpus fuzz-seeds check-upgrade check-supply check-advisories sbom check-deploy check-images check-slurm help libtorch build demo smollm2 test test-python cuda-suite test-cuda chaos bench check goldens sim bench-schedule bench-coordinator
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -94,6 +94,18 @@ WORLDS ?= 1000000
 sim: libtorch ## WORLDS random worlds of the scheduler (default 1000000), on all cores; then the planted faults
 	ESPALIER_WORLDS=$(WORLDS) $(TESTS) --lib -- schedule::simulation::worlds --nocapture
 	$(TESTS) --lib -- schedule::simulation::planted schedule::simulation::coverage --nocapture
+
+RUNS ?= 10000000
+SECONDS ?= 0
+TARGETS ?=
+fuzz: ## every reader of strangers' bytes under random ones, RUNS executions (default 10000000) or SECONDS each; TARGETS="a b" only those
+	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) scripts/fuzz.sh $(TARGETS)
+
+fuzz-corpus: ## what `make fuzz` found into fuzz/corpus: the fewest inputs that reach the same code
+	MINIMIZE=1 scripts/fuzz.sh $(TARGETS)
+
+fuzz-seeds: libtorch ## first inputs into fuzz/corpus, from the project's own writers and goldens
+	$(TESTS) --test seeds -- --ignored
 
 MEASURE = -- --ignored --nocapture --test-threads 1
 bench-schedule: libtorch ## how long a step of the scheduler takes, and simulated makespans beside their bound

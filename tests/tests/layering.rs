@@ -28,7 +28,7 @@ const WORKER: &[&str] = &[
 const MOST_LINES: usize = 400;
 
 fn sources() -> Vec<std::path::PathBuf> {
-    ["proto", "telemetry", "coordinator", "worker", "tests"]
+    ["proto", "telemetry", "coordinator", "worker", "tests", "fuzz"]
         .iter()
         .flat_map(|c| [files(&root().join(c).join("src"), "rs"), files(&root().join(c).join("tests"), "rs")])
         .flatten()
@@ -139,7 +139,7 @@ fn every_task_family_and_chart_file_is_registered() {
 
 #[test]
 fn only_the_worker_links_torch() {
-    for krate in ["proto", "telemetry", "coordinator", "tests"] {
+    for krate in ["proto", "telemetry", "coordinator", "tests", "fuzz"] {
         let manifest = std::fs::read_to_string(root().join(krate).join("Cargo.toml")).unwrap();
         assert!(!manifest.contains("tch") && !manifest.contains("torch-sys"), "{krate} links torch");
     }

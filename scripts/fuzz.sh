@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# Runs fuzz targets (all, or those named) for RUNS executions or SECONDS_EACH seconds each, two at a time.
+# New inputs that reach new code are kept under target/fuzz/found; `MINIMIZE=1` puts the smallest set of them into fuzz/corpus.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+runs=${RUNS:-10000000} seconds=${SECONDS_EACH:-0} jobs=${JOBS:-$(nproc)} triple=$(rustc -vV | sed -n 's/^host: //p')
+# What cargo-fuzz asks of a nightly compiler, a stable one gives as LLVM's own options: counters, their addresses, and compared
+# values. Only what is built for the target is instrumented, not build scripts.
+coverage="-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters
+-C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares"
+RUSTFLAGS=$(tr '\n' ' ' <<<"$coverage") cargo build --locked --quiet --profile fuzz -p espalier-fuzz --features libfuzzer \
+    --target "$triple" --target-dir target/fuzz
+binary=$PWD/target/fuzz/$triple/fuzz/espalier-fuzz
+found=$PWD/target/fuzz/found crashes=$PWD/target/fuzz/crashes logs=$PWD/target/fuzz/logs
+mkdir -p "$crashes" "$logs"
+
+one() {
+    local target=$1 limit=(-runs="$runs")
+    [ "$seconds" = 0 ] || limit=(-max_total_time="$seconds")
+    mkdir -p "$found/$target"
+    # Memory is bounded per input by the targets themselves; this is for what piles up over many.
+    if ESPALIER_FUZZ=$target "$binary" "${limit[@]}" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
+        -print_final_stats=1 -artifact_prefix="$crashes/$target-" "$found/$target" "fuzz/corpus/$target" \
+        >"$logs/$target.log" 2>&1; then
+        echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target.log") executions"
+    else
+        echo "$target FAILED: $logs/$target.log"
+        return 1
+    fi
+}
+minimize() {
+    local target=$1
+    rm -rf "$found/$target.small" && mkdir -p "$found/$target.small"
+    ESPALIER_FUZZ=$target "$binary" -merge=1 -timeout=20 -max_len=4096 "$found/$target.small" "fuzz/corpus/$target" "$found/$target" \
+        >"$logs/$target.merge.log" 2>&1
+    # What was once a finding stays, whatever it reaches.
+    cp "fuzz/corpus/$target"/found-* "$found/$target.small" 2>/dev/null || true
+    rm -rf "fuzz/corpus/$target" && cp -r "$found/$target.small" "fuzz/corpus/$target"
+    echo "$target: $(ls "$found/$target.small" | wc -l) inputs, $(du -sb "$found/$target.small" | cut -f1) bytes"
+}
+export -f one minimize
+export binary found crashes logs runs seconds
+targets=("$@")
+[ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/.*Target { name: "\([a-z_]*\)".*/\1/p' fuzz/src/targets/mod.rs)
+printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c "$(if [ -n "${MINIMIZE:-}" ]; then echo minimize; else echo one; fi) {}"
