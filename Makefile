@@ -80,7 +80,7 @@ check-upgrade: libtorch ## this version with another one's two binaries, of the 
 	$(BINS)
 	OLD=$(abspath $(OLD)) $(TESTS) --test upgrade -- --ignored
 
-# Tools of their own, built once: cargo install --locked cargo-deny@0.20.2 cargo-cyclonedx
+# Tools of their own, built once: cargo install --locked cargo-deny@0.20.2 cargo-cyclonedx@0.5.9
 check-supply: ## licences, sources and bans of every dependency (deny.toml); needs cargo-deny, and no network
 	$(CARGO) deny --locked --offline check licenses sources bans
 
