@@ -3,6 +3,7 @@
 //! Data goes one way: spec → hub → objects → inputs → records → plan → schedule → serve → store → merge → report → cli. A module imports
 //! only modules to its left.
 
+pub mod caught;
 pub mod causes;
 pub mod cli;
 pub mod clock;

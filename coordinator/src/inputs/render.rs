@@ -253,6 +253,14 @@ mod tests {
     }
 
     #[test]
+    fn a_template_at_which_the_engine_panics_is_refused() {
+        // An empty list, backwards.
+        let style = style("{{ [][::-1]|list }}");
+        let error = Renderer::new(&style).render(&document(json!({"options": ["a"]}))).unwrap_err();
+        assert!(error.why.contains("the template engine failed on it"), "{error:?}");
+    }
+
+    #[test]
     fn under_the_meter_operators_and_filters_are_what_they_are_without_it() {
         let doc = json!({"q": "a b\nc", "n": 3, "f": 0.5, "l": ["x", "y"], "m": {"k": [1, 2]}});
         let mut plain = Environment::new();

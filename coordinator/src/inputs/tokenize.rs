@@ -2,6 +2,7 @@
 
 use super::error::InputsError;
 use super::read::records::read_written;
+use crate::caught::caught;
 use espalier_proto::small_file::{self, MOST_TOKENIZER};
 use serde_json::Value;
 use std::path::Path;
@@ -55,7 +56,7 @@ impl TextTokenizer {
         add_bos: Option<bool>,
     ) -> Result<Self, InputsError> {
         let bad = |why: String| InputsError::Tokenizer { file: file.display().to_string(), why };
-        let read = caught(|| tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string()));
+        let read = caught(|| tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| e.to_string())).flatten();
         let mut inner = read.map_err(|e| {
             let kind = kind_of(bytes).map_or(String::new(), |kind| format!(" of type {kind}"));
             bad(format!(
@@ -130,24 +131,13 @@ impl TextTokenizer {
     }
 
     fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, InputsError> {
-        let encoded = caught(|| self.inner.encode_fast(text, special).map_err(|e| e.to_string()));
+        let encoded = caught(|| self.inner.encode_fast(text, special).map_err(|e| e.to_string())).flatten();
         let encoding = encoded.map_err(|e| InputsError::Tokenizer {
             file: self.file.clone(),
             why: format!("cannot tokenise: {e}"),
         })?;
         Ok(encoding.get_ids().to_vec())
     }
-}
-
-/// What `work` gives. The tokenizers crate panics at some files that are not what they should be, where it might refuse
-/// them; it holds nothing that a panic leaves half done.
-fn caught<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-    ran.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked");
-        Err(text.chars().take(300).collect())
-    })
 }
 
 /// What kinds of tokenizer the tokenizers crate reads.

@@ -3,6 +3,7 @@
 //!
 //! Derived: it may be deleted at any time. One that cannot be read, or is of another generation, is as good as absent.
 
+use crate::caught::caught;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
 use bytes::Bytes;
@@ -44,6 +45,12 @@ pub enum SegmentError {
     /// It is of another generation, or of another format.
     #[error("it is of another generation")]
     Generation,
+    /// Its reader gave up.
+    #[error("it cannot be read: {why}")]
+    Panic {
+        /// What the reader said.
+        why: String,
+    },
     /// A column is not what it should be.
     #[error("column {name} is not as expected")]
     Column {
@@ -125,6 +132,10 @@ fn digest(column: &FixedSizeBinaryArray, at: usize) -> Digest {
 
 /// What `keys` says.
 pub fn read_keys(bytes: Bytes, generation: Digest) -> Result<Vec<Row>, SegmentError> {
+    caught(|| keys(bytes, generation)).unwrap_or_else(|why| Err(SegmentError::Panic { why }))
+}
+
+fn keys(bytes: Bytes, generation: Digest) -> Result<Vec<Row>, SegmentError> {
     let mut rows = Vec::new();
     for batch in batches(bytes, generation)? {
         let batch = batch?;
@@ -146,8 +157,12 @@ pub fn read_keys(bytes: Bytes, generation: Digest) -> Result<Vec<Row>, SegmentEr
 pub fn read_bodies(
     bytes: Bytes,
     generation: Digest,
-    mut take: impl FnMut(usize, &[u8]),
+    take: impl FnMut(usize, &[u8]),
 ) -> Result<(), SegmentError> {
+    caught(|| bodies(bytes, generation, take)).unwrap_or_else(|why| Err(SegmentError::Panic { why }))
+}
+
+fn bodies(bytes: Bytes, generation: Digest, mut take: impl FnMut(usize, &[u8])) -> Result<(), SegmentError> {
     let mut row = 0;
     for batch in batches(bytes, generation)? {
         let batch = batch?;
@@ -168,6 +183,16 @@ pub fn read_bodies(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_segment_at_which_its_reader_panics_is_none() {
+        let found = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/segment/found-negative");
+        let bytes = Bytes::from(std::fs::read(found).unwrap());
+        // The generation of the inputs that are kept.
+        let generation = Digest::of(&[0]);
+        assert!(read_keys(bytes.clone(), generation).is_err());
+        assert!(read_bodies(bytes, generation, |_, _| {}).is_err());
+    }
 
     #[test]
     fn what_was_written_is_read_and_another_generations_segment_is_not() {

@@ -57,7 +57,21 @@ fn submission(words: &mut Words<'_>) -> Submission {
     }
 }
 
-fn request(words: &mut Words<'_>) -> m::SyncRequest {
+/// What a worker is stays the same while it has its name.
+fn info(words: &mut Words<'_>) -> m::WorkerInfo {
+    m::WorkerInfo {
+        host: words.of(&["h", "i"]).to_owned(),
+        backend: words.below(3) as i32,
+        memory_bytes: words.number(),
+        threads: words.below(3) as u32,
+        fingerprint: words.of(&["f", "g"]).to_owned(),
+        ..Default::default()
+    }
+}
+
+const WORKERS: &[&str] = &["w", "x", "y", ""];
+
+fn request(words: &mut Words<'_>, infos: &[m::WorkerInfo]) -> m::SyncRequest {
     let key = |words: &mut Words<'_>| digest(words.below(5) as u8).to_string();
     let of_cell = |words: &mut Words<'_>| cell(words.below(5) as u8, words.below(4) as u8).to_string();
     let shard = |words: &mut Words<'_>| m::ShardReport {
@@ -82,17 +96,10 @@ fn request(words: &mut Words<'_>) -> m::SyncRequest {
             })
             .collect(),
     };
-    let info = m::WorkerInfo {
-        host: words.of(&["h", "i"]).to_owned(),
-        backend: words.below(3) as i32,
-        memory_bytes: words.number(),
-        threads: words.below(3) as u32,
-        fingerprint: words.of(&["f", "g"]).to_owned(),
-        ..Default::default()
-    };
+    let worker = words.below(WORKERS.len());
     m::SyncRequest {
-        worker_id: words.of(&["w", "x", "y", ""]).to_owned(),
-        info: Some(info),
+        worker_id: WORKERS[worker].to_owned(),
+        info: Some(infos[worker].clone()),
         draining: words.one_in(8),
         epoch_seen: if words.one_in(16) { words.number() } else { 1 },
         shards: (0..words.below(3)).map(|_| shard(words)).collect(),
@@ -104,6 +111,7 @@ pub(super) fn schedule(bytes: &[u8]) {
     let mut words = Words::new(bytes);
     let mut schedule = Schedule::new(sweep(), 1, TIMING);
     let (mut now, mut calls) = (0u64, 0);
+    let infos: Vec<m::WorkerInfo> = WORKERS.iter().map(|_| info(&mut words)).collect();
     schedule.step(Millis(0), Event::Submit(Box::new(submission(&mut words))));
     for _ in 0..200 {
         if !words.go_on() {
@@ -129,7 +137,7 @@ pub(super) fn schedule(bytes: &[u8]) {
             9 if words.one_in(4) => Event::Forget(sweep()),
             _ => {
                 calls += 1;
-                let sent = request(&mut words).encode_to_vec();
+                let sent = request(&mut words, &infos).encode_to_vec();
                 let heard = m::SyncRequest::decode(&sent[..]).expect("what was written is read");
                 let Ok(sync) = convert::sync(heard, calls) else { continue };
                 Event::Sync(Box::new(sync))

@@ -1,6 +1,7 @@
 //! Parquet → records, through arrow. Only kinds that datasets hold: text, numbers, true and false, lists and structs of them.
 
 use super::records::{Place, Record};
+use crate::caught::caught;
 use crate::inputs::error::InputsError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -16,8 +17,15 @@ use std::path::Path;
 
 /// Every row of a Parquet file that is called `file`.
 pub fn read_parquet(file: &Path, opened: impl ChunkReader + 'static) -> Result<Vec<Record>, InputsError> {
-    let broken =
-        |why: String| InputsError::data(file, format!("no readable Parquet ({why})"), "a Parquet table");
+    caught(|| rows(file, opened)).unwrap_or_else(|why| Err(unreadable(file, why)))
+}
+
+fn unreadable(file: &Path, why: String) -> InputsError {
+    InputsError::data(file, format!("no readable Parquet ({why})"), "a Parquet table")
+}
+
+fn rows(file: &Path, opened: impl ChunkReader + 'static) -> Result<Vec<Record>, InputsError> {
+    let broken = |why| unreadable(file, why);
     let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
         .and_then(|b| b.build())
         .map_err(|e| broken(e.to_string()))?;

@@ -1,6 +1,7 @@
 //! A template, parsed and compiled once under the meter.
 
 use super::rewrite;
+use crate::caught::caught;
 use minijinja::machinery::{
     CodeGenerator, Instructions, Vm, WhitespaceConfig, make_string_output, parse, parse_expr,
 };
@@ -52,7 +53,8 @@ impl<'a> Program<'a> {
             let why = format!("found a template of {} bytes, expected at most {LONGEST}", source.len());
             return Self::Wrong(ErrorKind::SyntaxError, None, why);
         }
-        compile(source).unwrap_or_else(|e| {
+        let compiled = caught(|| compile(source)).unwrap_or_else(|why| Err(panicked(&why)));
+        compiled.unwrap_or_else(|e| {
             Self::Wrong(e.kind(), e.line(), e.detail().unwrap_or("cannot be parsed").to_owned())
         })
     }
@@ -62,8 +64,8 @@ impl<'a> Program<'a> {
         let mut text = String::new();
         let evaluate = |code| {
             let (blocks, mut out) = (BTreeMap::new(), make_string_output(&mut text));
-            let (value, _) = Vm::new(env).eval(code, root, &blocks, &mut out, AutoEscape::None)?;
-            Ok::<_, Error>(value)
+            let run = || Ok(Vm::new(env).eval(code, root, &blocks, &mut out, AutoEscape::None)?.0);
+            caught(run).unwrap_or_else(|why| Err(panicked(&why)))
         };
         match self {
             Self::Value(code) => Ok(evaluate(code)?.unwrap_or_default()),
@@ -77,4 +79,9 @@ impl<'a> Program<'a> {
             }
         }
     }
+}
+
+/// The engine's own fault; the template is refused all the same.
+fn panicked(why: &str) -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("the template engine failed on it: {why}"))
 }
