@@ -57,8 +57,10 @@ pub struct Happened {
     pub unanswered: u32,
     /// Answered by half.
     pub cut: u32,
-    /// Writers of records that were killed.
-    pub killed: u32,
+    /// Writers of records that were killed before it was carried out.
+    pub killed_before: u32,
+    /// Writers of records that were killed after it was carried out.
+    pub killed_after: u32,
     /// Bytes of bodies that were to be sent.
     pub sent: u64,
 }
@@ -75,6 +77,12 @@ impl Faults {
     /// Changes what is to come.
     pub fn plan(&self, plan: FaultPlan) {
         self.locked().0 = plan;
+    }
+
+    /// One more writer of a record is to be killed, before or after it is carried out.
+    pub fn kill_writer(&self, after: bool) {
+        let plan = &mut self.locked().0;
+        *(if after { &mut plan.kill_after_record } else { &mut plan.kill_before_record }) += 1;
     }
 
     /// A body of so many bytes is to be sent.
@@ -100,12 +108,12 @@ impl Faults {
         let write = *method == Method::PUT;
         happened.writes += u32::from(write);
         if write && path.ends_with("/record.json") {
-            for (left, fate) in [
-                (&mut plan.kill_before_record, Fate::KilledBefore),
-                (&mut plan.kill_after_record, Fate::KilledAfter),
+            for (left, killed, fate) in [
+                (&mut plan.kill_before_record, &mut happened.killed_before, Fate::KilledBefore),
+                (&mut plan.kill_after_record, &mut happened.killed_after, Fate::KilledAfter),
             ] {
                 if spend(left) {
-                    happened.killed += 1;
+                    *killed += 1;
                     return (fate, Duration::ZERO);
                 }
             }

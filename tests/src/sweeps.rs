@@ -6,6 +6,7 @@
 use crate::binaries::{binary, called, ended};
 use crate::{files, root};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Mutex;
@@ -212,6 +213,14 @@ impl Place {
         std::fs::read_to_string(path).expect("the sweep has a report")
     }
 
+    /// The bytes of every `results.*` of a sweep's last report.
+    ///
+    /// # Panics
+    /// If there is no report.
+    pub fn all_results(&self, sweep: &str) -> BTreeMap<String, Vec<u8>> {
+        results_in(&self.at(&format!("out/sweeps/{sweep}/report")))
+    }
+
     /// Names in a folder of this folder, sorted; hidden ones too.
     ///
     /// # Panics
@@ -237,4 +246,15 @@ fn copy_folder(from: &Path, to: &Path) {
     for name in names(from) {
         std::fs::copy(from.join(&name), to.join(&name)).expect("a golden file can be copied");
     }
+}
+
+/// The bytes of every `results.*` in a report's folder, by name.
+///
+/// # Panics
+/// If they cannot be read.
+pub fn results_in(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let named = names(folder).into_iter().filter(|name| name.starts_with("results."));
+    named
+        .map(|name| (name.clone(), std::fs::read(folder.join(name)).expect("a report can be read")))
+        .collect()
 }
