@@ -154,6 +154,7 @@ impl CliError {
             Self::Session(
                 SessionError::Reach(_)
                 | SessionError::Refused { .. }
+                | SessionError::Stranger { .. }
                 | SessionError::Protocol { .. }
                 | SessionError::Answer { .. },
             ) => 3,

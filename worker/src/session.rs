@@ -50,6 +50,14 @@ pub enum SessionError {
         /// What it said.
         why: String,
     },
+    /// Something else than a coordinator answers.
+    #[error(
+        "what listens there is no coordinator: {why}; expected the address that `espalier coordinator` says"
+    )]
+    Stranger {
+        /// What it said.
+        why: String,
+    },
     /// The coordinator is of a version that does not speak with this one.
     #[error("{why}")]
     Protocol {
@@ -274,6 +282,9 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
             // From the first call on: later a token may be on its way.
             Some(Ok(Err(status))) if epoch_seen == 0 && refused(&status) => {
                 return Err(SessionError::Refused { why: status.message().to_owned() });
+            }
+            Some(Ok(Err(status))) if epoch_seen == 0 && status.code() == tonic::Code::Unimplemented => {
+                return Err(SessionError::Stranger { why: status.message().to_owned() });
             }
             // Later it may have been upgraded meanwhile: what is held is finished first, and it may be put back.
             Some(Ok(Err(status))) if epoch_seen == 0 && status.metadata().contains_key(PROTOCOL_KEY) => {
