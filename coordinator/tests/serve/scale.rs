@@ -1,6 +1,7 @@
 //! A real `espalier coordinator` with many workers that compute nothing: every cell is committed once, and what a shard costs the
 //! coordinator. `make bench-coordinator` prints figures; every day a small one is run.
 
+use crate::bare::processor_time_of_a_call;
 use crate::fakes::{Done, Fake, Ground};
 use crate::harness::sweep;
 use espalier::serve::epoch::Epoch;
@@ -15,6 +16,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tonic::transport::Endpoint;
+
+/// About as long as a variant's spec is in an order.
+const SPEC_BYTES: usize = 600;
 
 /// How large a cluster is, and how long a cell takes.
 #[derive(Clone, Copy)]
@@ -83,15 +87,20 @@ impl Coordinator {
 
     /// Time on a processor so far, in user and in system mode; memory, MiB.
     pub(crate) fn spent(&self) -> (Duration, f64) {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{}/{name}", self.child.id())).unwrap();
-        let stat = read("stat");
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-        let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-        let status = read("status");
-        let rss = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-        let kib: f64 = rss.split_whitespace().nth(1).unwrap().parse().unwrap();
-        (Duration::from_millis(ticks * 10), kib / 1024.0)
+        spent(self.child.id())
     }
+}
+
+/// A process's time on a processor so far, in user and in system mode; memory, MiB.
+pub(crate) fn spent(pid: u32) -> (Duration, f64) {
+    let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).unwrap();
+    let stat = read("stat");
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    let status = read("status");
+    let rss = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+    let kib: f64 = rss.split_whitespace().nth(1).unwrap().parse().unwrap();
+    (Duration::from_millis(ticks * 10), kib / 1024.0)
 }
 
 /// What came of it.
@@ -231,6 +240,12 @@ fn what_ten_thousand_workers_cost_a_coordinator() {
         cpu / shards,
         cpu / cells,
         cpu / calls
+    );
+    let bare = processor_time_of_a_call(size.connections.min(2_000), SPEC_BYTES).as_secs_f64() * 1e6;
+    println!(
+        "a gRPC server that does nothing: {bare:.1} us a call; the coordinator's call is {:.2} of these, its shard {:.2}",
+        cpu / calls / bare,
+        cpu / shards / bare
     );
     println!("step: {:.2} us mean of {steps}", f.metrics["espalier_step_seconds_sum"] * 1e6 / steps);
     println!("memory: {:.0} MiB with idle workers, {:.0} MiB at most", f.rss_idle_mib, f.rss_mib);
