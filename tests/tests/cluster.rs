@@ -1,6 +1,6 @@
 //! A coordinator and workers that share nothing but the network and the bucket.
 
-use espalier_tests::cluster::{Cluster, hide, until};
+use espalier_tests::cluster::{Cluster, hide, spawned, until};
 use espalier_tests::files;
 use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
@@ -90,7 +90,8 @@ fn probes_and_metrics(cluster: &Cluster<'_>) {
         log.split("answers probes and scrapers on ").nth(1).unwrap().split_whitespace().next().unwrap();
     for program in [coordinator.as_str(), worker] {
         assert_eq!(get(&format!("{program}/healthz")), (200, "ok\n".to_owned()));
-        assert_eq!(get(&format!("{program}/readyz")), (200, "ok\n".to_owned()));
+        // An idle worker's first call is held until there is news, or for a while.
+        until("it is ready", || get(&format!("{program}/readyz")) == (200, "ok\n".to_owned()));
     }
     assert_eq!(wanted(cluster), serde_json::json!({"cpu": 0, "cuda": 0}));
     let (status, text) = get(&format!("{coordinator}/metrics"));
@@ -169,6 +170,8 @@ fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one
     let cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
     cluster.ends(&["cancel", "s"], 0, &["stopped"]);
+    cluster.ends(&["resume", "s"], 2, &["sweep s was stopped", "submitting it again"]);
+    cluster.ends(&["retry", "s", "--only", "task=none"], 2, &["--only", "no cell"]);
     cluster.ends(&["watch", "s"], 4, &["0 of 4 cells done", "stopped before its end"]);
     let other = Cluster::start(&place, &["--instance", "other"]);
     other.ends(&["submit", "s.yaml"], 5, &["belongs to instance main", "--take-over"]);
@@ -188,4 +191,44 @@ fn drained_workers_end_and_leave_nothing_half_done() {
     cluster.ends(&["drain"], 0, &["workers finish what they hold and end"]);
     until("the worker has ended", || worker.0.try_wait().unwrap().is_some());
     assert_eq!(worker.0.wait().unwrap().code(), Some(0), "{}", cluster.log("w"));
+}
+
+#[test]
+fn what_was_repaired_under_a_living_coordinator_is_done_again_when_its_sweep_is_submitted_again() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker("w");
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    std::fs::write(&files(&place.at("out/cells"), "parquet")[0], "short").unwrap();
+    place.ends(&["repair", "s"], 4, &["1 were damaged"]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 1 of them to do"]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    cluster.ends(
+        &["report", "s", "--coordinator", &cluster.url, "--to", "mine"],
+        0,
+        &["4 of 4 cells measured"],
+    );
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+}
+
+#[test]
+fn who_watches_a_sweep_waits_for_a_coordinator_that_was_killed_to_come_back() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let mut watch = place.command(&["watch", "s"]);
+    watch.env("ESPALIER_COORDINATOR", &cluster.url);
+    let mut watch = spawned(&place, "watch", watch);
+    until("it shows the sweep", || cluster.log("watch").contains("0 of 4"));
+    cluster.coordinator.kill();
+    until("it says that it waits", || cluster.log("watch").contains("the coordinator does not answer"));
+    cluster.restart();
+    let _worker = cluster.worker("w");
+    let ended = watch.0.wait().unwrap();
+    assert!(
+        ended.success() && cluster.log("watch").contains("4 of 4 cells done"),
+        "{}",
+        cluster.log("watch")
+    );
 }

@@ -4,6 +4,7 @@
 use super::bars::{Bars, say};
 use super::remote::CoordinatorArg;
 use super::{Output, print};
+use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::serve::Progress;
 use crate::serve::progress::spoken;
@@ -11,6 +12,11 @@ use crate::spec::only::Only;
 use espalier_proto::messages as m;
 use serde_json::json;
 use std::time::Duration;
+
+/// How long a coordinator may be away while a sweep is watched.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How often it is looked for meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Show every sweep of a coordinator
 #[derive(Debug, clap::Args)]
@@ -104,7 +110,7 @@ pub struct Retry {
     pub only: Vec<Only>,
 }
 
-/// Let every worker finish what it holds and end
+/// Let every worker finish what it holds and end. Until the coordinator is started again nothing is given out, and workers that join end
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  espalier drain")]
 pub struct Drain {
@@ -163,33 +169,66 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
     Ok(Exit::Whole)
 }
 
-/// Shows a sweep until it is over.
+/// Shows a sweep until it is over. A coordinator that goes away may come back: it is waited for.
 pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
-    let request = m::WatchRequest { sweep: command.named.sweep.clone() };
-    let mut states = command.named.coordinator.connect().await?.watch(request).await?.into_inner();
     let mut bars = Bars::new();
-    let mut last = None;
-    while let Some(state) = states.message().await? {
-        bars.show(&progress(&state));
-        last = Some(state);
-    }
-    bars.clear();
-    let Some(state) = last.filter(|s| s.over) else {
-        let message = "the coordinator ended, or gave the sweep up to another instance".to_owned();
-        return Err(Failure::Remote { message, exit: Exit::Unreachable });
+    let (mut last, mut away) = (None::<m::SweepState>, None::<Stopwatch>);
+    let state = loop {
+        let ended = follow(command, &mut bars, &mut last, &mut away).await;
+        if let Some(state) = last.take_if(|state| state.over) {
+            break state;
+        }
+        match ended {
+            Err(error) if last.is_none() || error.exit() != Exit::Unreachable => {
+                bars.clear();
+                return Err(error);
+            }
+            // It has ended, or the connection to it has.
+            Ok(()) | Err(_) => {}
+        }
+        let since = away.get_or_insert_with(|| {
+            say("the coordinator does not answer; it is waited for");
+            Stopwatch::start()
+        });
+        if since.elapsed() > PATIENCE {
+            bars.clear();
+            let message = format!("no coordinator has answered for {}", spoken(PATIENCE));
+            return Err(Failure::Remote { message, exit: Exit::Unreachable });
+        }
+        clock::sleep(AGAIN).await;
     };
+    bars.clear();
     match output {
         Output::Json => print::json(&as_json(&state)),
         Output::Text => {
             say(&format!("{} of {} cells done", state.done, state.cells));
             state.failures.iter().for_each(|f| say(&failure(f)));
-            if state.halted {
-                say("stopped before its end");
+            if state.doomed {
+                say("stopped before its end: limits.max_failed_cells of its cells failed");
+            } else if state.halted {
+                say("stopped before its end by `espalier cancel`");
             }
         }
     }
     let whole = state.done == state.cells && state.failures.is_empty();
     Ok(if whole { Exit::Whole } else { Exit::Holes })
+}
+
+/// Shows it for as long as this coordinator tells of it.
+async fn follow(
+    command: &Watch,
+    bars: &mut Bars,
+    last: &mut Option<m::SweepState>,
+    away: &mut Option<Stopwatch>,
+) -> Result<(), Failure> {
+    let request = m::WatchRequest { sweep: command.named.sweep.clone() };
+    let mut states = command.named.coordinator.connect().await?.watch(request).await?.into_inner();
+    while let Some(state) = states.message().await? {
+        *away = None;
+        bars.show(&progress(&state));
+        *last = Some(state);
+    }
+    Ok(())
 }
 
 /// Says why cells stand as they do.
@@ -254,6 +293,7 @@ pub fn as_json(state: &m::SweepState) -> serde_json::Value {
             json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
         }).collect::<Vec<_>>(),
         "state": word(state),
+        "stopped_by_failures": state.doomed,
         "priority": state.priority,
     })
 }

@@ -20,8 +20,6 @@ use std::collections::BTreeMap;
 const EXCUSED_PER_BLAME: u32 = 4;
 /// First wait before a key is tried again after the fault of a node or the store; grows with every one.
 const BACK_OFF: Millis = Millis(2_000);
-/// Node faults in a row after which a worker is given nothing more.
-pub(super) const NODE_FAULTS: u32 = 3;
 
 fn weight(kind: FaultKind, code: FailureCode) -> Weight {
     use FailureCode as C;

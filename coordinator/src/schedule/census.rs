@@ -60,8 +60,8 @@ impl Schedule {
         };
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
-            let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.failed);
-            let counts = SweepCensus { done: sum.done, failed: sum.failed, missing, work: sum.all };
+            let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.lost);
+            let counts = SweepCensus { done: sum.done, failed: sum.lost, missing, work: sum.all };
             census.sweeps.insert(name.clone(), counts);
         }
         census
@@ -70,7 +70,7 @@ impl Schedule {
     fn worker_state(&self, worker: &Worker) -> &'static str {
         match worker {
             w if w.heard + self.timing.lease <= self.now => "silent",
-            w if w.faults >= super::blame::NODE_FAULTS => "faulty",
+            w if w.faults >= super::fit::NODE_FAULTS => "faulty",
             w if w.draining => "draining",
             w if w.attempts.is_empty() => "idle",
             _ => "busy",

@@ -71,14 +71,7 @@ impl Schedule {
             }
         }
         // Sweeps that share what was retried are not over either.
-        let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
-        let again: Vec<Name> = over
-            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in again {
-            self.sweeps.get_mut(&name).expect("names were just read").told = false;
-        }
+        self.reopen();
         self.extend_running();
     }
 

@@ -10,27 +10,6 @@ use espalier_proto::ids::{AttemptId, CellKey};
 /// A cell is late after so many times the time that its work has taken others.
 const LATE: u64 = 3;
 
-/// How fast cells have been done so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pace {
-    /// Work of cells that were done.
-    cost: u128,
-    /// Time that they took.
-    millis: u128,
-}
-
-impl Pace {
-    fn add(&mut self, cost: u64, took: u64) {
-        self.cost += u128::from(cost.max(1));
-        self.millis += u128::from(took);
-    }
-
-    /// Time that so much work takes; unknown before anything was done.
-    fn time(self, cost: u64) -> Option<u64> {
-        (u128::from(cost.max(1)) * self.millis).checked_div(self.cost).and_then(|time| time.try_into().ok())
-    }
-}
-
 impl Schedule {
     /// A cell was reported done. When the attempt was not known to be at it, it took no longer than from what was last heard.
     pub(super) fn note_pace(&mut self, now: Millis, attempt: &AttemptId, cell: &CellKey) {

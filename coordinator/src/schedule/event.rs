@@ -90,8 +90,19 @@ pub struct Submission {
     pub variants_done: BTreeSet<VariantKey>,
     /// Cells whose record is in the bucket.
     pub cells_done: BTreeSet<CellKey>,
+    /// Records that were believed to be in the bucket before it was read for this submission, and are not there.
+    pub gone: Records,
     /// Keys that the sweep's log says were given up, and why.
     pub given_up: BTreeMap<Digest, FailureCode>,
+}
+
+/// Records of the bucket, by key.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Records {
+    /// Of variants.
+    pub variants: BTreeSet<VariantKey>,
+    /// Of cells.
+    pub cells: BTreeSet<CellKey>,
 }
 
 /// A variant as the schedule sees it.

@@ -2,7 +2,7 @@
 
 use super::canary::Gate;
 use super::event::{Millis, WorkerId};
-use super::place::Misfit;
+use super::fit::Misfit;
 use super::state::Schedule;
 use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -43,7 +43,7 @@ pub enum Wait {
         /// Which.
         canary: VariantKey,
     },
-    /// No worker that has called can run it; empty if none has called.
+    /// No connected worker can run it; empty if there is none.
     NoWorkerFits(Vec<(WorkerId, Misfit)>),
     /// Every worker that fits has something else to do.
     Busy,
@@ -51,6 +51,8 @@ pub enum Wait {
     Paused,
     /// Every sweep that wants it was stopped.
     Halted,
+    /// They were, and at least one by its failed cells.
+    Doomed,
     /// The coordinator has just started and waits for what running workers hold.
     Reconciling,
     /// Workers are told to finish and end.
@@ -88,7 +90,7 @@ impl Schedule {
             return Wait::NotWanted;
         }
         if wanting.iter().all(|s| s.halted) {
-            return Wait::Halted;
+            return if wanting.iter().any(|s| s.doomed) { Wait::Doomed } else { Wait::Halted };
         }
         if !wanting.iter().any(|s| s.goes_on()) {
             return Wait::Paused;
@@ -113,10 +115,30 @@ impl Schedule {
         {
             return Wait::Canary { canary };
         }
-        let misfits: Vec<_> = self.workers.iter().map(|(id, w)| (id, self.unfit(w, home))).collect();
+        let misfits: Vec<_> = self.connected().map(|(id, w)| (id, self.unfit(w, home))).collect();
         if misfits.iter().any(|(_, m)| m.is_none()) {
             return Wait::Busy;
         }
         Wait::NoWorkerFits(misfits.into_iter().filter_map(|(id, m)| Some((id.clone(), m?))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_not_heard_of_any_more_is_none_that_does_or_does_not_fit() {
+        let mut story = Story::of(grid(&[1]));
+        story.facts.insert(1, crate::schedule::WorkerFacts { memory: 10, ..facts() });
+        story.sync(1, vec![]);
+        let misfits = |story: &Story| match story.schedule.explain(cell(0, 0)) {
+            Explanation::Waiting { on: Wait::NoWorkerFits(misfits) } => misfits.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((misfits(&story), story.schedule.starved().len()), (1, 1));
+        story.later(31_000);
+        assert_eq!((misfits(&story), story.schedule.starved().len()), (0, 0));
     }
 }

@@ -1,7 +1,7 @@
 //! Which variants and cells are wanted, done or given up: the grid, and what follows when one of its squares changes.
 
 use super::command::Command;
-use super::event::{Millis, Submission, VariantPlan};
+use super::event::{Millis, Records, Submission, VariantPlan};
 use super::index::{Entry, No, Sum};
 use super::state::{Attempt, Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
@@ -33,7 +33,8 @@ impl Schedule {
         sweep.cells = cells.into_iter().collect();
         self.sweeps.insert(submission.sweep.clone(), sweep);
         self.note_going(&submission.sweep);
-        // Only ever more is done: what a worker said since the bucket was read is not unsaid by that reading.
+        self.unfinish(&submission.gone);
+        // What a worker said since the bucket was read is not unsaid by that reading.
         for variant in submission.variants_done {
             self.variant_is_done(variant);
         }
@@ -94,6 +95,53 @@ impl Schedule {
         if let Some(canary) = plan.after.filter(|canary| self.variants.contains_key(canary)) {
             self.index.mark(canary);
         }
+    }
+
+    /// What is believed to be in the bucket of these variants and their cells. Variants that somebody is at are left out: their workers go
+    /// on saying what they have done.
+    pub fn believed(&self, variants: &[VariantKey]) -> Records {
+        let mut believed = Records::default();
+        for key in variants {
+            let Some(variant) = self.variants.get(key).filter(|v| v.attempts.is_empty()) else { continue };
+            believed.variants.extend(variant.done.then_some(*key));
+            believed.cells.extend(variant.cells.iter().filter(|(_, cell)| cell.done).map(|(key, _)| *key));
+        }
+        believed
+    }
+
+    /// What was deleted from the bucket is to be done again, by every sweep that wants it.
+    fn unfinish(&mut self, gone: &Records) {
+        for key in &gone.variants {
+            if let Some(variant) = self.variants.get_mut(key).filter(|v| v.attempts.is_empty()) {
+                variant.done = false;
+                self.index.mark(*key);
+            }
+        }
+        for cell in &gone.cells {
+            let Some(home) = self.homes.get(cell).copied() else { continue };
+            let variant = self.variants.get_mut(&home).expect("a cell's home is a variant");
+            if variant.attempts.is_empty() {
+                let state = variant.cells.get_mut(cell).expect("a cell is among its home's");
+                (state.done, state.doubled) = (false, false);
+                self.index.mark(home);
+            }
+        }
+        if *gone != Records::default() {
+            self.reopen();
+        }
+    }
+
+    /// Sweeps of which something is open again are not over.
+    pub(super) fn reopen(&mut self) {
+        let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
+        let again: Vec<Name> = over
+            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in again {
+            self.sweeps.get_mut(&name).expect("names were just read").told = false;
+        }
+        self.unsettled = true;
     }
 
     /// What the sweep wanted is wanted no more by it.
@@ -304,4 +352,31 @@ fn in_order<'a>(cells: impl Iterator<Item = (&'a CellKey, &'a Cell)>) -> Vec<Cel
     let mut ranked: Vec<_> = cells.map(|(key, c)| (c.rank(), *key)).collect();
     ranked.sort_unstable();
     ranked.into_iter().map(|(_, key)| key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use super::super::*;
+
+    #[test]
+    fn what_was_deleted_from_the_bucket_is_done_again_once_its_sweep_is_submitted_again() {
+        let mut story = Story::of(grid(&[2]));
+        let order = story.given(1);
+        let (first, second) = (cell(0, 0), cell(0, 1));
+        let busy = story.schedule.believed(&[variant(0)]);
+        assert_eq!(busy, Records::default(), "somebody is at it");
+        story.sync(1, vec![evaluating(&order, &[first, second], &[])]);
+        assert!(story.schedule.view().sweeps[&sweep()].over);
+        let believed = story.schedule.believed(&[variant(0)]);
+        assert_eq!(believed.cells, [first, second].into());
+        let mut again = grid(&[2]);
+        again.variants_done = believed.variants;
+        again.cells_done = [second].into();
+        again.gone.cells = [first].into();
+        story.event(Event::Submit(Box::new(again)));
+        assert!(!story.schedule.view().sweeps[&sweep()].over);
+        let order = story.given(1);
+        assert_eq!(order.cells, [first]);
+    }
 }

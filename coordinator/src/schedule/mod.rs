@@ -8,8 +8,11 @@
 //! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
 //! * [`canary`]: what has to be shown before a model is fanned out. * [`control`]: cancel, pause, resume, retry, forget.
 //! * [`explain`]: why a cell is not running.
-//! * [`index`]: what is looked up instead of searched. * [`census`]: how many of what.
-//! * [`double`]: what is late is begun twice. * [`lease`]: how attempts begin and end. * [`place`]: who gets what. [`table`]: how it is kept. * [`invariants`]: what is always true.
+//! * [`index`]: what is looked up instead of searched; [`refresh`] keeps it true. * [`census`]: how many of what.
+//! * [`fit`]: who can run what. * [`place`]: who gets what. * [`lease`]: how attempts begin and end. * [`pace`]: how fast cells are done; [`double`]: what is late is
+//!   begun twice. * [`table`]: how it is kept. * [`invariants`]: what is always true.
+//!
+//! Imports go one way: words ([`event`], [`command`]) → [`fit`], [`pace`], [`table`] → [`index`] → [`state`] → all others.
 
 /// Whether a fault is planted, for showing that the simulation finds it; never outside tests.
 macro_rules! planted {
@@ -31,11 +34,14 @@ mod control;
 mod double;
 pub mod event;
 mod explain;
+mod fit;
 mod grid;
 mod index;
 mod invariants;
 mod lease;
+mod pace;
 mod place;
+mod refresh;
 #[cfg(test)]
 mod simulation;
 mod state;
@@ -50,10 +56,10 @@ mod view;
 pub use census::{Census, SweepCensus};
 pub use command::{Command, Order};
 pub use event::{
-    CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Report, Submission, Sync, VariantPlan,
+    CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Records, Report, Submission, Sync, VariantPlan,
     WorkerFacts, WorkerId,
 };
 pub use explain::{Explanation, Wait};
-pub use place::Misfit;
+pub use fit::Misfit;
 pub use state::{Schedule, Timing};
 pub use view::{AttemptView, SweepView, View};

@@ -1,31 +1,25 @@
 //! Who gets what: long shards first, to a worker that fits and preferably has the model; when nothing waits, unstarted cells
 //! of a running shard are split off for idle workers, as soon as its checkpoint is in the bucket.
 
-use super::blame::NODE_FAULTS;
 use super::canary::Gate;
-use super::event::{Millis, Needs, WorkerFacts, WorkerId};
+use super::event::{Millis, WorkerFacts, WorkerId};
+use super::fit::{Misfit, NODE_FAULTS, misfit};
 use super::state::{Schedule, Trouble, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
-use espalier_proto::recipe::Backend;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
-/// Why a worker cannot run a variant.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the messages say it")]
-pub enum Misfit {
-    #[error("its device is {found}, the sweep asks for {wanted}", found = found.as_str(), wanted = wanted.as_str())]
-    Backend { found: Backend, wanted: Backend },
-    #[error("it computes with {found} threads, the sweep asks for {wanted}")]
-    Threads { found: u32, wanted: u32 },
-    #[error("its device kind is {found}, the sweep asks for {wanted}")]
-    DeviceKind { found: String, wanted: String },
-    #[error("it has {found} bytes of memory for shards, the variant needs {wanted}")]
-    Memory { found: u64, wanted: u64 },
-    #[error("its stage {stage} is of version {found:?}, the keys were made with {wanted}")]
-    Stage { stage: String, found: Option<u32>, wanted: u32 },
-    #[error("its node failed {faults} times in a row")]
-    Faulty { faults: u32 },
+/// So many times longer than estimated may what is left of a shard be when it is judged whether it is late.
+const MARGIN: u64 = 4;
+
+/// What waits and a worker could be given.
+struct Waiting {
+    variant: VariantKey,
+    cells: BTreeSet<CellKey>,
+    /// All of it that is not done.
+    work: u64,
+    /// Of the sweep that it is given for.
+    priority: i32,
 }
 
 /// Cells that could be taken from an attempt.
@@ -39,7 +33,7 @@ struct Split {
 }
 
 impl Schedule {
-    /// Why no worker that has called can run any waiting variant; empty while something runs, nothing waits, or one can.
+    /// Why no connected worker can run any waiting variant; empty while something runs, nothing waits, or one can.
     pub fn starved(&self) -> Vec<(WorkerId, Misfit)> {
         if !self.attempts.is_empty() {
             return Vec::new();
@@ -50,7 +44,7 @@ impl Schedule {
             return Vec::new();
         }
         let mut reasons = Vec::new();
-        for (id, worker) in self.workers.iter() {
+        for (id, worker) in self.connected() {
             for variant in &waiting {
                 match self.unfit(worker, *variant) {
                     Some(misfit) => reasons.push((id.clone(), misfit)),
@@ -59,6 +53,11 @@ impl Schedule {
             }
         }
         reasons
+    }
+
+    /// Workers that can be counted on: heard of within a lease, and not about to leave.
+    pub(super) fn connected(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.workers.iter().filter(|(_, w)| !w.draining && w.heard + self.timing.lease > self.now)
     }
 
     /// Why a device of this kind cannot run the variant.
@@ -109,10 +108,9 @@ impl Schedule {
         let split = match &waiting {
             None => self.largest_split(worker),
             Some(_) if !self.is_late(most) => None,
-            Some((priority, ..)) => {
-                let split = self.largest_split(worker);
-                split.filter(|split| split.priority >= *priority && self.is_late(split.work))
-            }
+            Some(waiting) => self.largest_split(worker).filter(|split| {
+                split.priority >= waiting.priority && split.work > waiting.work && self.is_late(split.work)
+            }),
         };
         if let Some(Split { from, cells, .. }) = split {
             let planted = planted!(self, CellTwice);
@@ -122,7 +120,7 @@ impl Schedule {
                 attempt.cells.retain(|c| !cells.contains(c));
             }
             self.begin(now, worker, variant, cells);
-        } else if let Some((_, variant, cells)) = waiting {
+        } else if let Some(Waiting { variant, cells, .. }) = waiting {
             self.begin(now, worker, variant, cells);
         } else {
             return false;
@@ -143,7 +141,7 @@ impl Schedule {
 
     /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are
     /// about the longest one whose model the worker has.
-    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<(i32, VariantKey, BTreeSet<CellKey>)> {
+    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
         let worker = &self.workers[id];
         let mut best = None;
         for (name, sweep) in &self.sweeps {
@@ -171,7 +169,12 @@ impl Schedule {
                 }
             }
         }
-        best.map(|(((priority, _), ..), key, cells)| (priority, key, cells))
+        best.map(|(((priority, _), _, _, work, ..), variant, cells)| Waiting {
+            variant,
+            cells,
+            work,
+            priority,
+        })
     }
 
     /// The cells of a waiting variant that the worker can take up.
@@ -203,10 +206,10 @@ impl Schedule {
             || !self.workers.values().any(larger)
     }
 
-    /// So much work of one worker lasts longer than all that is left shared among all workers.
+    /// So much work of one worker may last longer than all that is left shared among all workers.
     fn is_late(&self, work: u64) -> bool {
         let left: u64 = self.going.iter().map(|no| self.sum(*no).left).sum();
-        work > left / self.workers.len().max(1) as u64
+        MARGIN * work > left / self.workers.len().max(1) as u64
     }
 
     /// Half of the unstarted work of the attempt that has most of it; its worker keeps at least one cell.
@@ -251,27 +254,4 @@ impl Schedule {
         let priority = wanting.map(|s| s.priority).max().unwrap_or(i32::MIN);
         Some(Split { from, cells, work, priority })
     }
-}
-
-/// Why a device of this kind cannot run what needs this.
-pub(super) fn misfit(facts: &WorkerFacts, needs: &Needs) -> Option<Misfit> {
-    if facts.backend != needs.backend {
-        return Some(Misfit::Backend { found: facts.backend, wanted: needs.backend });
-    }
-    if let Some(wanted) = needs.threads.filter(|t| *t != facts.threads) {
-        return Some(Misfit::Threads { found: facts.threads, wanted });
-    }
-    if let Some(wanted) = needs.device_kind.as_ref().filter(|k| **k != facts.fingerprint) {
-        return Some(Misfit::DeviceKind { found: facts.fingerprint.clone(), wanted: wanted.clone() });
-    }
-    if needs.memory > facts.memory {
-        return Some(Misfit::Memory { found: facts.memory, wanted: needs.memory });
-    }
-    needs.stages.iter().find(|(stage, version)| facts.stages.get(*stage) != Some(version)).map(
-        |(stage, version)| Misfit::Stage {
-            stage: stage.clone(),
-            found: facts.stages.get(stage).copied(),
-            wanted: *version,
-        },
-    )
 }

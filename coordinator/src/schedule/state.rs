@@ -1,8 +1,8 @@
 //! What a schedule knows.
 
-use super::double::Pace;
 use super::event::{Millis, Needs, Phase, WorkerFacts, WorkerId};
 use super::index::{Entry, Index, No, Sum};
+use super::pace::Pace;
 use super::table::{Lookup, Table};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;

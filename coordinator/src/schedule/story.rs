@@ -47,6 +47,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
         variants: plans.collect(),
         variants_done: BTreeSet::new(),
         cells_done: BTreeSet::new(),
+        gone: Default::default(),
         given_up: Default::default(),
     }
 }

@@ -18,6 +18,10 @@ pub struct View {
     /// How long each of them, in the same order, has been silent, and whether it takes nothing new. A call that is held open is no
     /// silence.
     pub silent: Vec<(Millis, bool)>,
+    /// Of those, the ones that are heard of and have not said that they leave.
+    pub connected: Vec<WorkerId>,
+    /// Workers are told to end: nothing is given out any more.
+    pub draining: bool,
 }
 
 /// A sweep at one moment.
@@ -29,6 +33,8 @@ pub struct SweepView {
     pub done: usize,
     /// Work in all, and of cells and variants in the bucket, in the unit of the costs that were submitted.
     pub work: (u64, u64),
+    /// Of its cells, those given up: by themselves, with their variant or with their model's canary.
+    pub lost: usize,
     /// Keys of variants and cells that were given up, with why.
     pub failed: BTreeMap<Digest, FailureCode>,
     /// Higher comes first.
@@ -39,6 +45,8 @@ pub struct SweepView {
     pub over: bool,
     /// It was stopped before its end.
     pub halted: bool,
+    /// It was stopped by `limits.max_failed_cells`.
+    pub doomed: bool,
 }
 
 /// An attempt at one moment.
@@ -70,6 +78,8 @@ impl Schedule {
             attempts: self.attempts.keys().map(|id| self.attempt_view(id)).collect(),
             workers: self.workers.keys().cloned().collect(),
             silent: self.workers.values().map(|worker| (self.silence(worker), worker.draining)).collect(),
+            connected: self.connected().map(|(id, _)| id.clone()).collect(),
+            draining: self.draining,
         }
     }
 
@@ -86,11 +96,13 @@ impl Schedule {
             cells: sweep.cells.len(),
             done: sum.done as usize,
             work: sum.all,
+            lost: sum.lost as usize,
             failed: if sum.given_up > 0 { self.given_up(sweep) } else { BTreeMap::new() },
             priority: sweep.priority,
             paused: sweep.paused,
             over: sweep.told,
             halted: sweep.halted,
+            doomed: sweep.doomed,
         }
     }
 

@@ -12,7 +12,7 @@ use super::pace::Pace;
 use super::status::Status;
 use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
-use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Timing, WorkerFacts, WorkerId};
+use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{AttemptId, Name, VariantKey};
 use espalier_proto::layout;
@@ -121,6 +121,7 @@ impl Driver {
 
     fn take(&mut self, input: Input) {
         match input {
+            Input::Sync(sync, reply) if sync.epoch_seen > self.epoch.n => self.verify_epoch(sync, reply),
             Input::Sync(sync, reply) => {
                 self.metrics.called();
                 match self.known.get_mut(&sync.worker) {
@@ -144,6 +145,10 @@ impl Driver {
                 self.show();
                 // Whoever asked may have gone.
                 let _ = reply.send(cells.iter().map(|c| self.schedule.explain(*c)).collect());
+            }
+            Input::Believed(variants, reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.schedule.believed(&variants));
             }
             Input::Census(reply) => {
                 // Whoever asked may have gone.
@@ -309,6 +314,25 @@ impl Driver {
         self.writes.spawn(async move {
             let written = log::write(&bucket, &epoch, &sweep, event).await;
             written.err().map(|e| format!("the log of {sweep} could not be written: {e}"))
+        });
+    }
+
+    /// A worker has heard of a later epoch: of this bucket, or of another one in which it worked before. The bucket says which; the call waits.
+    fn verify_epoch(&mut self, mut sync: Box<Sync>, reply: oneshot::Sender<m::SyncResponse>) {
+        let (bucket, epoch, inputs) = (self.bucket.clone(), self.epoch.clone(), self.inputs.clone());
+        self.writes.spawn(async move {
+            let next = match epoch.superseded(&bucket).await {
+                Ok(true) => Input::Event(Event::NewerEpoch(sync.epoch_seen)),
+                Ok(false) => {
+                    sync.epoch_seen = 0;
+                    Input::Sync(sync, reply)
+                }
+                // The worker calls again.
+                Err(error) => return Some(format!("a newer epoch could not be looked for: {error}")),
+            };
+            // A driver that has ended needs no more events.
+            let _ = inputs.send(next);
+            None
         });
     }
 

@@ -55,13 +55,18 @@ fn wait(on: &Wait) -> String {
         Wait::Busy => "every worker that can run it has something else to do".to_owned(),
         Wait::Paused => "the sweep is paused; `espalier resume` goes on".to_owned(),
         Wait::Halted => {
-            "the sweep was stopped, by `espalier cancel` or by limits.max_failed_cells; submit it again"
+            "the sweep was stopped by `espalier cancel`; submitting it again goes on".to_owned()
+        }
+        Wait::Doomed => {
+            "the sweep was stopped since limits.max_failed_cells of it failed; `espalier retry`, or submitting it again, goes on"
                 .to_owned()
         }
         Wait::Reconciling => {
             "the coordinator has just started and waits for what running workers hold".to_owned()
         }
-        Wait::Draining => "workers were told to finish and end".to_owned(),
+        Wait::Draining => {
+            "workers were told to finish and end (`espalier drain`); starting the coordinator again goes on".to_owned()
+        }
         Wait::NotWanted => "no sweep asks for it now".to_owned(),
     }
 }

@@ -209,6 +209,7 @@ pub fn submission(
         variants: plans,
         variants_done: there.variants.difference(&there.dropped).copied().collect(),
         cells_done: there.cells.clone(),
+        gone: Default::default(),
         given_up: BTreeMap::new(),
     }
 }

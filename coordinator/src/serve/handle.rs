@@ -3,8 +3,8 @@
 use super::grid::Catalog;
 use super::metrics::Metrics;
 use super::status::Status;
-use crate::schedule::{Census, Event, Explanation, Submission, Sync, WorkerId};
-use espalier_proto::ids::CellKey;
+use crate::schedule::{Census, Event, Explanation, Records, Submission, Sync, WorkerId};
+use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::messages as m;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ pub(super) enum Input {
     Event(Event),
     Submit(Box<Submission>, Catalog, oneshot::Sender<()>),
     Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    Believed(Vec<VariantKey>, oneshot::Sender<Records>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
     Stop(oneshot::Sender<()>),
@@ -72,6 +73,15 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         if self.inputs.send(Input::Explain(cells, reply)).is_err() {
             return Vec::new();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// What is believed to be in the bucket of these variants and their cells, those that somebody is at left out.
+    pub async fn believed(&self, variants: Vec<VariantKey>) -> Records {
+        let (reply, answer) = oneshot::channel();
+        if self.inputs.send(Input::Believed(variants, reply)).is_err() {
+            return Records::default();
         }
         answer.await.unwrap_or_default()
     }

@@ -40,8 +40,12 @@ pub struct Estimator {
     tasks: Vec<String>,
     /// Every cell with its task's place in `tasks`, in the order of keys; there may be a million.
     cells: Vec<(CellKey, usize)>,
-    /// Work done when this run's first work was seen, and when.
-    first: Option<(f64, Duration)>,
+    /// Work that was done when the sweep was first looked at.
+    first: Option<f64>,
+    /// When it was last looked at, and the work done and whether anything ran then.
+    last: Option<(Duration, f64, bool)>,
+    /// Time that passed while something ran: waiting for workers says nothing about speed.
+    ran: Duration,
 }
 
 impl Estimator {
@@ -66,11 +70,15 @@ impl Estimator {
         cells.reverse();
         cells.dedup_by_key(|(key, _)| *key);
         cells.reverse();
-        Self { sweep: sweep.name.clone(), variants, tasks, cells, first: None }
-    }
-
-    fn has(&self, cell: CellKey) -> bool {
-        self.cells.binary_search_by_key(&cell, |(key, _)| *key).is_ok()
+        Self {
+            sweep: sweep.name.clone(),
+            variants,
+            tasks,
+            cells,
+            first: None,
+            last: None,
+            ran: Duration::ZERO,
+        }
     }
 
     fn task(&self, cell: CellKey) -> Option<&str> {
@@ -92,15 +100,19 @@ impl Estimator {
         let partial: f64 = ours().map(|a| a.work_done as f64).sum();
         let done = finished + partial;
         let share = if all > 0.0 { (done / all).min(1.0) } else { 1.0 };
-        let running = ours().map(|a| self.line(a)).collect();
-        let (start, since) = *self.first.get_or_insert((done, elapsed));
-        let (took, gained) = (elapsed.saturating_sub(since), (done - start).max(0.0));
+        let running: Vec<String> = ours().map(|a| self.line(a)).collect();
+        if let Some((at, was, ran)) = self.last.replace((elapsed, done, !running.is_empty()))
+            && (ran || done > was)
+        {
+            self.ran += elapsed.saturating_sub(at);
+        }
+        let (took, gained) = (self.ran, (done - *self.first.get_or_insert(done)).max(0.0));
         let measured = took >= ENOUGH_TIME && all > 0.0 && gained / all >= ENOUGH_WORK;
         let left = measured.then(|| took.mul_f64(((all - done).max(0.0) / gained).min(1e6)));
         Some(Progress {
             cells: view.cells,
             done: view.done,
-            failed: view.failed.keys().filter(|key| self.has(CellKey(**key))).count(),
+            failed: view.lost,
             share,
             left: left.filter(|_| !view.over),
             running,
@@ -174,6 +186,16 @@ mod tests {
         // 4 of 10 were there at the start; 2 more in 10 s leave 4 for another 20 s.
         assert_eq!(estimator.progress(&status(4), Duration::ZERO).unwrap().left, None);
         let left = estimator.progress(&status(6), Duration::from_secs(10)).unwrap().left;
+        assert_eq!(left, Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn time_in_which_nothing_ran_is_no_work() {
+        let mut estimator = estimator();
+        estimator.progress(&status(4), Duration::ZERO);
+        // No worker for ten minutes; then 2 in 10 s.
+        estimator.progress(&status(4), Duration::from_secs(600));
+        let left = estimator.progress(&status(6), Duration::from_secs(610)).unwrap().left;
         assert_eq!(left, Some(Duration::from_secs(20)));
     }
 

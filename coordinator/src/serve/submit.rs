@@ -67,12 +67,7 @@ pub async fn submit(
     };
     fetch(&file, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
-    let only = chosen(&prepared.sweep, &only);
-    if only.as_ref().is_some_and(BTreeSet::is_empty) {
-        return Err(Refusal::usage(
-            "--only: found a choice of no cell, expected values as `espalier plan` shows them",
-        ));
-    }
+    let only = some(chosen(&prepared.sweep, &only))?;
     queue(sweeps, &request, prepared, only, tree.root(), defaults, tell.as_ref()).await
 }
 
@@ -83,6 +78,16 @@ pub(super) fn only(choices: &[String]) -> Result<Only, Refusal> {
         all = all.and(&choice.parse().map_err(Refusal::bad)?);
     }
     Ok(all)
+}
+
+/// A choice that chooses something.
+pub(super) fn some(chosen: Option<BTreeSet<CellKey>>) -> Result<Option<BTreeSet<CellKey>>, Refusal> {
+    if chosen.as_ref().is_some_and(BTreeSet::is_empty) {
+        return Err(Refusal::usage(
+            "--only: found a choice of no cell, expected values as `espalier plan` shows them",
+        ));
+    }
+    Ok(chosen)
 }
 
 async fn queue(
@@ -165,7 +170,7 @@ async fn backend(
     }
     let status = sweeps.driver().status().borrow().clone();
     let kinds: BTreeSet<Backend> =
-        status.view.workers.iter().filter_map(|w| status.workers.get(w)).map(|f| f.backend).collect();
+        status.view.connected.iter().filter_map(|w| status.workers.get(w)).map(|f| f.backend).collect();
     match kinds.first() {
         Some(backend) if kinds.len() == 1 => Ok(*backend),
         found => {

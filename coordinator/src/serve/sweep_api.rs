@@ -7,7 +7,7 @@ use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
 use super::status::Status as Now;
-use super::submit::{self, Defaults, only};
+use super::submit::{self, Defaults, only, some};
 use super::sweep_logs;
 use super::sweeps::{Shown, Sweeps};
 use super::uploads::{Incoming, Uploads};
@@ -169,7 +169,7 @@ impl SweepApi for Service {
     ) -> Result<Response<m::ExplainResponse>, Status> {
         let request = request.into_inner();
         let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
-        let chosen = chosen(&sweep, &only(&request.only)?);
+        let chosen = some(chosen(&sweep, &only(&request.only)?))?;
         let cells = sweep.cells.iter().filter(|c| chosen.as_ref().is_none_or(|some| some.contains(&c.key)));
         let cells: Vec<_> = cells.collect();
         let how = self.sweeps.driver().explain(cells.iter().map(|c| c.key).collect()).await;
@@ -194,13 +194,29 @@ impl SweepApi for Service {
             m::Action::Pause => (LogEvent::Pause, Event::Pause(name.clone())),
             m::Action::Resume => (LogEvent::Resume, Event::Resume(name.clone())),
             m::Action::Retry => {
-                let keys = keys(&sweep, &only(&request.only)?);
+                let only = only(&request.only)?;
+                some(chosen(&sweep, &only))?;
+                let keys = keys(&sweep, &only);
                 (LogEvent::Retry { keys: keys.clone() }, Event::Retry { sweep: name.clone(), keys })
             }
             m::Action::Drain | m::Action::Unspecified => {
                 return Err(Refusal::usage("action: expected cancel, pause, resume, retry or drain").into());
             }
         };
+        let now = self.sweeps.driver().status().borrow().clone();
+        let halted = now.view.sweeps.get(&name).filter(|view| view.halted);
+        let goes_on = match action {
+            m::Action::Resume => {
+                halted.map(|view| if view.doomed { "`espalier retry`" } else { "submitting it again" })
+            }
+            m::Action::Retry => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),
+            _ => None,
+        };
+        if let Some(goes_on) = goes_on {
+            return Err(
+                Refusal::usage(&format!("sweep {name} was stopped; {goes_on} goes on with it")).into()
+            );
+        }
         self.sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?;
         self.sweeps.driver().settled().await;
         let now = self.sweeps.driver().status().borrow().clone();
@@ -242,8 +258,11 @@ fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
         .starved
         .first()
         .map(|(worker, why)| format!("no connected worker can run what waits: {worker}: {why}"));
+    let drained = now.view.draining.then(|| {
+        "workers were told to finish and end (`espalier drain`): nothing runs until this coordinator is started again".to_owned()
+    });
     let state = sweeps.show(&sweep.name, &now).map(|shown| state(&sweep.name, shown));
-    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().collect() }
+    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(drained).collect() }
 }
 
 /// The keys of the chosen cells and of their variants; none for everything.
@@ -272,6 +291,7 @@ fn state(name: &Name, shown: Shown) -> m::SweepState {
         failures: shown.failures.into_iter().map(failed).collect(),
         over: shown.over,
         halted: shown.halted,
+        doomed: shown.doomed,
         paused: shown.paused,
         priority: shown.priority,
     }

@@ -12,7 +12,7 @@ use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
 use crate::records::{Kept, RecordsError, kept, present_without_stale};
-use crate::schedule::{AttemptView, Event};
+use crate::schedule::{AttemptView, Event, Records};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Name};
 use espalier_proto::layout;
@@ -71,6 +71,8 @@ pub struct Shown {
     pub over: bool,
     /// Stopped before its end.
     pub halted: bool,
+    /// Stopped by its failed cells.
+    pub doomed: bool,
     /// Nothing new is begun.
     pub paused: bool,
     /// Its place among sweeps.
@@ -128,7 +130,7 @@ impl Sweeps {
         let kept = kept.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(sweep, kept, fold, None).await?;
+        self.take_up(sweep, kept, fold, None, Records::default()).await?;
         if cancelled {
             self.driver.tell(Event::Cancel(name.clone()));
         }
@@ -152,8 +154,10 @@ impl Sweeps {
             log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
             fold = log::read(&self.bucket, &name).await?;
         }
+        // Before the bucket is read: what is believed by then and not found was deleted.
+        let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
         let kept = kept(&self.bucket, &name).await?;
-        self.take_up(sweep, kept, fold, only).await?;
+        self.take_up(sweep, kept, fold, only, believed).await?;
         // Submitted again means tried again, as the log says too.
         self.driver.tell(Event::Retry { sweep: name, keys: Vec::new() });
         Ok(())
@@ -165,10 +169,15 @@ impl Sweeps {
         kept: Kept,
         fold: Fold,
         only: Option<BTreeSet<CellKey>>,
+        believed: Records,
     ) -> Result<(), SweepsError> {
         let before = present_without_stale(&self.bucket, &sweep, kept).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
+        submission.gone = Records {
+            variants: believed.variants.difference(&submission.variants_done).copied().collect(),
+            cells: believed.cells.difference(&submission.cells_done).copied().collect(),
+        };
         submission.priority = fold.priority;
         submission.given_up = fold.given_up.clone();
         submission.variants_done.extend(&fold.canaries);
@@ -239,6 +248,7 @@ impl Sweeps {
             failures: given_up(&live.sweep, status),
             over: view.over,
             halted: view.halted,
+            doomed: view.doomed,
             paused: view.paused,
             priority: view.priority,
         })

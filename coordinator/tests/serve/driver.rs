@@ -144,10 +144,11 @@ async fn a_newer_epoch_heard_of_by_a_worker_is_known_at_once() {
     let (_folder, bucket) = bucket();
     let sweep = sweep(&bucket, 1, 1).await;
     let (driver, url) = start(&bucket, &sweep).await;
+    epoch::take(&bucket, &sweep.name.local_instance()).await.unwrap();
     let mut wire = Wire::connect(&url, "w1").await;
-    let call = tokio::spawn(async move { wire.sync_at(Vec::new(), 7).await });
+    let call = tokio::spawn(async move { wire.sync_at(Vec::new(), 2).await });
     until(&driver, "it is superseded", |s| s.superseded).await;
-    call.abort();
+    call.await.unwrap().unwrap_err();
 }
 
 #[tokio::test]
@@ -159,4 +160,16 @@ async fn a_message_that_is_not_of_the_protocol_is_refused_by_field() {
     let shard = m::ShardReport { attempt: "x".into(), phase: m::Phase::Loading.into(), ..Default::default() };
     let error = wire.sync(vec![shard]).await.unwrap_err();
     assert!(error.code() == tonic::Code::InvalidArgument && error.message().contains("shards."), "{error}");
+}
+
+#[tokio::test]
+async fn a_worker_that_has_heard_of_a_later_epoch_of_another_bucket_ends_nobody() {
+    let (_folder, bucket) = bucket();
+    let sweep = sweep(&bucket, 1, 2).await;
+    let (driver, url) = start(&bucket, &sweep).await;
+    submit(&bucket, &sweep, &driver).await;
+    let mut wire = Wire::connect(&url, "w1").await;
+    let answer = wire.sync_at(Vec::new(), 7).await.unwrap();
+    assert_eq!((answer.epoch, answer.shards.len()), (1, 1));
+    assert!(!driver.status().borrow().superseded);
 }

@@ -52,6 +52,7 @@ fn submission(words: &mut Words<'_>) -> Submission {
         limits: Limits { attempts: 1 + words.below(3) as u32, max_failed_cells: words.below(4) as u32 },
         variants: std::iter::once(first).chain(rest).collect(),
         variants_done: (0..4).filter(|_| words.one_in(6)).map(variant).collect(),
+        gone: Default::default(),
         cells_done: (0..4).filter(|_| words.one_in(6)).map(|v| cell(v, 0)).collect(),
         given_up: BTreeMap::new(),
     }

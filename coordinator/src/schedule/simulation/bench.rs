@@ -46,6 +46,7 @@ fn submission() -> Submission {
         variants: variants.collect(),
         variants_done: BTreeSet::new(),
         cells_done: BTreeSet::new(),
+        gone: Default::default(),
         given_up: BTreeMap::new(),
     }
 }

@@ -1,5 +1,5 @@
 //! How long a sweep takes on 1 to 1,000 devices beside the least time that it could take. The schedule sees estimates; true times
-//! are log-normal around them with sigma 0.3. `make bench-schedule` prints the table.
+//! are log-normal around them with sigma 0.3, and, to tell what is due to that, exact. `make bench-schedule` prints the tables.
 //!
 //! The bound is max(total / devices, longest prune + longest cell of one variant) of true times.
 
@@ -40,6 +40,7 @@ fn empty() -> Sweep {
             variants: Vec::new(),
             variants_done: BTreeSet::new(),
             cells_done: BTreeSet::new(),
+            gone: Default::default(),
             given_up: BTreeMap::new(),
         },
         prunes: BTreeMap::new(),
@@ -60,13 +61,13 @@ fn needs(model: usize) -> Needs {
 
 /// Models whose forward passes span two orders of magnitude, methods from magnitude to reconstruction, tasks from a hundred
 /// items to ten thousand.
-fn sweep(seed: u64, recipes: u64) -> Sweep {
+fn sweep(seed: u64, recipes: u64, sigma: f64) -> Sweep {
     let mut dice = Dice(seed);
     let models = [0.1, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 7.0, 8.0];
     let tasks = [0.2, 0.5, 0.8, 1.0, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0];
     let methods = [0.5, 4.0, 5.0, 12.0];
     let mut sweep = empty();
-    let mut truly = |estimate: f64| (estimate * (SIGMA * normal(&mut dice)).exp() * 1000.0).max(1.0) as u64;
+    let mut truly = |estimate: f64| (estimate * (sigma * normal(&mut dice)).exp() * 1000.0).max(1.0) as u64;
     for (m, size) in models.iter().enumerate() {
         for r in 0..recipes {
             let id = m as u64 * recipes + r;
@@ -233,13 +234,13 @@ fn makespan(sweep: &Sweep, devices: usize) -> (u64, u64) {
 }
 
 /// Shards whose times were measured, drawn with replacement.
-fn measured_sweep(seed: u64, variants: u64) -> Sweep {
+fn measured_sweep(seed: u64, variants: u64, sigma: f64) -> Sweep {
     let mut dice = Dice(seed);
     let mut sweep = empty();
     for v in 0..variants {
         let shard = dice.below(MEASURED.len() as u64) as usize;
         let (prune, cells) = MEASURED[shard];
-        let mut estimate = |time: f64| (time * (SIGMA * normal(&mut dice)).exp() * 1000.0).max(1.0) as u64;
+        let mut estimate = |time: f64| (time * (sigma * normal(&mut dice)).exp() * 1000.0).max(1.0) as u64;
         let truth = |time: f64| (time * 1000.0).max(1.0) as u64;
         let key = VariantKey(Digest::of(format!("v{v}").as_bytes()));
         sweep.prunes.insert(key, truth(prune));
@@ -257,10 +258,11 @@ fn measured_sweep(seed: u64, variants: u64) -> Sweep {
     sweep
 }
 
-fn table(of: impl Fn(u64) -> Sweep, seeds: u64) -> f64 {
+/// Prints a line for each number of devices; the worst of all.
+fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> f64 {
     let mut worst: f64 = 0.0;
     let first = of(0);
-    println!("{} variants, {} cells", first.prunes.len(), first.cells.len());
+    println!("{title}: {} variants, {} cells", first.prunes.len(), first.cells.len());
     for devices in [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] {
         let over = (0..seeds).map(|seed| {
             let (time, bound) = makespan(&of(seed), devices);
@@ -278,18 +280,26 @@ fn table(of: impl Fn(u64) -> Sweep, seeds: u64) -> f64 {
 #[test]
 #[ignore = "takes minutes without optimization; make bench-schedule runs it"]
 fn the_makespan_is_near_the_bound_on_1_to_1000_devices() {
-    let worst = table(|seed| sweep(seed, 48), 5).max(table(|seed| sweep(seed, 240), 3));
-    println!("measured shards:");
-    let worst = worst
-        .max(table(|seed| measured_sweep(seed, 500), 5))
-        .max(table(|seed| measured_sweep(seed, 5_000), 3));
-    assert!(worst <= 3.0, "{worst} % over the bound");
+    let mut failed = Vec::new();
+    // Estimates that err let a shard that is twice as long as it looks begin late: no order of what is known helps there.
+    for (sigma, limit) in [(0.0, 3.0), (SIGMA, 4.5)] {
+        let made_up = |recipes| move |seed| sweep(seed, recipes, sigma);
+        let measured = |variants| move |seed| measured_sweep(seed, variants, sigma);
+        let worst = [
+            table(&format!("made-up shards, sigma {sigma}"), 5, made_up(48)),
+            table(&format!("made-up shards, sigma {sigma}"), 3, made_up(240)),
+            table(&format!("measured shards, sigma {sigma}"), 5, measured(500)),
+            table(&format!("measured shards, sigma {sigma}"), 3, measured(5_000)),
+        ];
+        failed.extend(worst.into_iter().filter(|worst| *worst > limit).map(|worst| (sigma, worst)));
+    }
+    assert!(failed.is_empty(), "estimates' sigma and percent over the bound: {failed:?}");
 }
 
 #[test]
 fn the_makespan_of_a_small_sweep_is_near_the_bound() {
     for devices in [1, 4, 16] {
-        let (time, bound) = makespan(&sweep(1, 4), devices);
+        let (time, bound) = makespan(&sweep(1, 4, SIGMA), devices);
         assert!(time as f64 <= 1.03 * bound as f64, "{devices} devices: {time} ms, bound {bound} ms");
     }
 }

@@ -197,6 +197,7 @@ impl World {
             variants,
             variants_done: BTreeSet::new(),
             cells_done: BTreeSet::new(),
+            gone: Default::default(),
             given_up: BTreeMap::new(),
         };
         let before = self.desired.remove(&name);
