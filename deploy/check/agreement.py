@@ -169,6 +169,16 @@ def figure(object, location, path, running):
         yield f"{name(object)}: valueLocation: found {location}, its workers have the device {device}"
 
 
+def build_context():
+    """What images are built from has every member of the workspace: cargo reads all their manifests, whatever it builds."""
+    root = DEPLOY.parent
+    members = re.search(r"^members = \[(.*?)\]", (root / "Cargo.toml").read_text(), re.M | re.S)[1]
+    admitted = set((root / ".dockerignore").read_text().splitlines())
+    for member in re.findall(r'"([^"]+)"', members):
+        if f"!{member}" not in admitted and not {f"!{member}/Cargo.toml", f"!{member}/src"} <= admitted:
+            yield f".dockerignore: keeps {member}, a member of the workspace, out of the images' builds"
+
+
 def entry_points():
     """Images start the program that the manifests give arguments to."""
     for image_name, program in [("coordinator", "espalier"), ("worker", "espalier-worker")]:
