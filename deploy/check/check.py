@@ -20,6 +20,7 @@ import prometheus
 import reasons
 import references
 import render
+import rule
 import schemas
 import tools
 
@@ -75,6 +76,7 @@ def everything(programs, rendered, running, ends):
     report("compose.yaml", compose.wrong(programs, running.http))
     scraped = metrics.scrape(running.http)
     report("alerts and dashboard", metrics.wrong(*metrics.load(), scraped))
+    report("the PrometheusRule is alerts.yaml", rule.wrong())
     report("promtool", metrics.promtool(metrics.load()[1]))
     report("prometheus scrapes, evaluates and answers", prometheus.wrong(running.http, metrics.load()[1]))
     report("planted faults are found", planted.missed(programs, rendered, running.http, scraped, ends))

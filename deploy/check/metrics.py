@@ -10,9 +10,10 @@ import tempfile
 import yaml
 
 from binaries import get
-from render import DEPLOY
+from render import DEPLOY, KUBERNETES
 
-ALERTS, TESTS, DASHBOARD = DEPLOY / "alerts.yaml", DEPLOY / "alerts_test.yaml", DEPLOY / "dashboard.json"
+ALERTS, TESTS = DEPLOY / "alerts.yaml", DEPLOY / "alerts_test.yaml"
+DASHBOARD = KUBERNETES / "components/grafana-dashboard/dashboard.json"
 SELECTOR = re.compile(r"\b(espalier_\w+)(?:\{([^}]*)\})?")
 LABEL = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
 # A sweep's name is the user's.

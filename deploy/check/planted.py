@@ -7,6 +7,7 @@ import agreement
 import exits
 import metrics
 import references
+import rule
 import schemas
 from render import pods
 
@@ -18,6 +19,10 @@ def by(objects, kind, name):
 def container(objects, name):
     """The first container of a Deployment."""
     return by(objects, "Deployment", name)["spec"]["template"]["spec"]["containers"][0]
+
+
+def first_alert(objects):
+    return by(objects, "PrometheusRule", "espalier")["spec"]["groups"][0]["rules"][0]
 
 
 COORDINATOR, WORKER = "espalier-coordinator", "espalier-worker"
@@ -32,6 +37,10 @@ PLANTED = {
         ("overlays/elastic", lambda o: by(o, "ScaledJob", WORKER)["spec"].update(maxReplicas=3), "schemas", "maxReplicas"),
     "a wrong type":
         ("base", lambda o: by(o, "Deployment", WORKER)["spec"].update(replicas="two"), "schemas", "replicas"),
+    "a field that the Prometheus operator does not know":
+        ("joined/everything", lambda o: first_alert(o).update(keepFiringFor="5m"), "schemas", "keepFiringFor"),
+    "a time that the Prometheus operator does not read":
+        ("joined/everything", lambda o: first_alert(o).update({"for": "5 minutes"}), "schemas", "5 minutes"),
     "a misspelt flag":
         ("base", lambda o: container(o, WORKER)["args"].append("--htpp=0.0.0.0:7421"), "agreement", "--htpp"),
     "a misspelt subcommand":
@@ -95,6 +104,8 @@ def missed(programs, rendered, running, scraped, ends):
         if not any(said in complaint for complaint in found):
             yield f"{what}: expected {said!r}, found {found}"
     yield from missed_metrics(scraped)
+    if not list(rule.wrong(rule.RULE.read_text().replace("for: 5m", "for: 6m", 1))):
+        yield "a PrometheusRule that is not alerts.yaml"
 
 
 def missed_metrics(scraped):
