@@ -39,11 +39,12 @@ $(PYTHON): tests/goldens/make/requirements.txt
 	.venv-python/bin/pip install --quiet --disable-pip-version-check -r tests/goldens/make/requirements.txt
 	touch $(PYTHON)
 
-test-python: libtorch $(PYTHON) ## against the references: transformers, lm-evaluation-harness, scikit-learn
+test-python: libtorch $(PYTHON) ## against the references: transformers, lm-evaluation-harness, scikit-learn, huggingface_hub
 	$(BINS)
 	$(PYTHON) tests/goldens/make/make.py --check
 	$(PYTHON) examples/demo/check.py
 	$(PYTHON) tests/python/run.py target/debug
+	$(PYTHON) tests/python/hub_cache.py target/debug
 
 DEPLOY_PYTHON = .venv-deploy/bin/python
 $(DEPLOY_PYTHON): deploy/check/requirements.txt
