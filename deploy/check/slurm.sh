@@ -44,6 +44,21 @@ until_ok() {
     done
 }
 
+# --- refused at once, without SLURM ------------------------------------------------------------------------------------------------
+# refused SCRIPT VARIABLE VALUE WORDS: the script ends with 2 and says so.
+refused() {
+    local code=0
+    env SLURM_JOB_ID=1 "HOME=$work" "ESPALIER_DIR=$work/nowhere" "$2=$3" timeout 10 bash "$scripts/$1.sbatch" > "$work/refused.log" 2>&1 || code=$?
+    [ $code = 2 ] && grep -qF -e "$4" "$work/refused.log" || fail "$1.sbatch with $2=$3 ended with $code, expected 2 and: $4"
+}
+for script in coordinator worker; do bash -n "$scripts/$script.sbatch" || fail "$script.sbatch cannot be read"; done
+for value in abc -5 840.5 1e3 '1 2' 'a[$(touch here)]' 99999999999; do refused worker ESPALIER_LONGEST_CELL "$value" "ESPALIER_LONGEST_CELL: found $value"; done
+refused worker ESPALIER_IDLE_EXIT soon "ESPALIER_IDLE_EXIT: found soon"
+for value in 0 two 1025; do refused worker ESPALIER_THREADS "$value" "ESPALIER_THREADS: found $value, expected a whole number from 1 to 1024"; done
+refused worker ESPALIER_MEMORY_GIB 8G "ESPALIER_MEMORY_GIB: found 8G"
+for value in true 1 YES perhaps; do refused coordinator ESPALIER_NO_AUTH "$value" "ESPALIER_NO_AUTH=$value: this job's port is open"; done
+say "wrong numbers, and a coordinator without tokens, are refused at once"
+
 installed() {
     local program
     for program in slurmctld slurmd munged sbatch; do command -v $program > /dev/null || return 1; done
@@ -131,6 +146,7 @@ at_once() {
     done
 }
 restarted() { at_once; scontrol show job "$1" --oneliner | grep -qE '\bRestarts=[1-9]'; }
+moved() { at_once; [ "$(< "$ESPALIER_DIR/address")" != "$1" ]; }
 # joined ARRAY TIMES TASK …: each of them has reached a coordinator so many times.
 joined() {
     local array=$1 times=$2 task
@@ -145,7 +161,8 @@ reach() {
     export ESPALIER_COORDINATOR
 }
 
-coordinator=$(batch --mem=512M "$scripts/coordinator.sbatch")
+# A shell that says no says nothing else than the script.
+coordinator=$(ESPALIER_NO_AUTH=false batch --mem=512M "$scripts/coordinator.sbatch")
 until_ok 60 "the coordinator writes its address" [ -s "$ESPALIER_DIR/address" ]
 [ "$(stat -c %a "$ESPALIER_DIR" "$ESPALIER_DIR/address" | xargs)" = "700 600" ] || fail "the folder and the address are not the user's alone"
 grep -qE '^https://127\.0\.0\.1:[0-9]+#[0-9a-f]{64}$' "$ESPALIER_DIR/address" || fail "found address $(cut -c 1-30 "$ESPALIER_DIR/address")…, expected https://HOST:PORT#FINGERPRINT"
@@ -205,7 +222,7 @@ before=$(< "$ESPALIER_DIR/address")
 # As SLURM signals it a minute before its walltime.
 scancel --batch --signal=USR1 "$coordinator"
 until_ok 60 "the coordinator is requeued" restarted "$coordinator"
-until_ok 60 "the coordinator comes back with another address" eval '[ "$(< "$ESPALIER_DIR/address")" != '"$before"' ]'
+until_ok 60 "the coordinator comes back with another address" moved "$before"
 reach
 until_ok 120 "two workers find the coordinator's new address" joined "$second" 2 0 1
 espalier drain > "$work/drain.log" 2>&1 || fail "drain"
