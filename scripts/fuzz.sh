@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs fuzz targets (all, or those named) for RUNS executions or SECONDS_EACH seconds each, two at a time.
 # New inputs that reach new code are kept under target/fuzz/found; `MINIMIZE=1` puts the smallest set of them into fuzz/corpus.
+# At its end it prints a table of what was run, which is also target/fuzz/table.txt: to be kept with a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 runs=${RUNS:-10000000} seconds=${SECONDS_EACH:-0} jobs=${JOBS:-$(nproc)} triple=$(rustc -vV | sed -n 's/^host: //p')
@@ -12,21 +13,24 @@ RUSTFLAGS=$(tr '\n' ' ' <<<"$coverage") cargo build --locked --quiet --profile f
     --target "$triple" --target-dir target/fuzz
 binary=$PWD/target/fuzz/$triple/fuzz/espalier-fuzz
 found=$PWD/target/fuzz/found crashes=$PWD/target/fuzz/crashes logs=$PWD/target/fuzz/logs
+table=$PWD/target/fuzz/table.txt
 mkdir -p "$crashes" "$logs"
 
 one() {
-    local target=$1 limit=(-runs="$runs")
+    local target=$1 limit=(-runs="$runs") begun=$SECONDS code=0 failures
     [ "$seconds" = 0 ] || limit=(-max_total_time="$seconds")
     mkdir -p "$found/$target"
+    touch "$logs/$target.begun"
     # Memory is bounded per input by the targets themselves; this is for what piles up over many.
-    if ESPALIER_FUZZ=$target "$binary" "${limit[@]}" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
+    ESPALIER_FUZZ=$target "$binary" "${limit[@]}" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
         -print_final_stats=1 -artifact_prefix="$crashes/$target-" "$found/$target" "fuzz/corpus/$target" \
-        >"$logs/$target.log" 2>&1; then
-        echo "$target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$logs/$target.log") executions"
-    else
-        echo "$target FAILED: $logs/$target.log"
-        return 1
-    fi
+        >"$logs/$target.log" 2>&1 || code=$?
+    # Inputs at which it failed, in this run; what is only slow is none.
+    failures=$(find "$crashes" -name "$target-*" ! -name "$target-slow-unit-*" -newer "$logs/$target.begun" | wc -l)
+    stat() { local found; found=$(sed -n "s/^stat::$1: *//p" "$logs/$target.log"); echo "${found:--}"; }
+    printf "$row" "$target" "$(stat number_of_executed_units)" $((SECONDS - begun)) "$(stat new_units_added)" "$failures" \
+        | tee "$logs/$target.row"
+    [ $code = 0 ] || { echo "$target FAILED with $code: $logs/$target.log"; return 1; }
 }
 minimize() {
     local target=$1
@@ -38,8 +42,26 @@ minimize() {
     rm -rf "fuzz/corpus/$target" && cp -r "$found/$target.small" "fuzz/corpus/$target"
     echo "$target: $(ls "$found/$target.small" | wc -l) inputs, $(du -sb "$found/$target.small" | cut -f1) bytes"
 }
+# target, executions, seconds, new inputs, crashes
+row='%-20s %12s %8s %11s %8s\n'
 export -f one minimize
-export binary found crashes logs runs seconds
+export binary found crashes logs runs seconds row
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/.*Target { name: "\([a-z_]*\)".*/\1/p' fuzz/src/targets/mod.rs)
-printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c "$(if [ -n "${MINIMIZE:-}" ]; then echo minimize; else echo one; fi) {}"
+each() { printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c "$1 {}"; }
+if [ -n "${MINIMIZE:-}" ]; then
+    each minimize
+    exit
+fi
+rm -f "$logs"/*.row
+failed=0
+each one || failed=$?
+{
+    echo "$(git describe --always --dirty 2>/dev/null || echo unknown), $(date -u +%F), $(rustc --version), $jobs at a time"
+    # shellcheck disable=SC2059  # One form for the head and every row.
+    printf "$row" target executions seconds "new inputs" crashes
+    cat "$logs"/*.row
+} > "$table"
+echo
+cat "$table"
+exit $failed
