@@ -179,6 +179,16 @@ def build_context():
             yield f".dockerignore: keeps {member}, a member of the workspace, out of the images' builds"
 
 
+def versions(version=None):
+    """Images are built, named and started as of the workspace's version, wherever one is written."""
+    version = version or re.search(r'^version = "(.*)"', (DEPLOY.parent / "Cargo.toml").read_text(), re.M)[1]
+    for pattern in ("README.md", "compose.yaml", "docker/*.Dockerfile", "kubernetes/**/kustomization.yaml"):
+        for path in sorted(DEPLOY.glob(pattern)):
+            for found in re.findall(r"(?:espalier-(?:coordinator|worker):|newTag: |ARG VERSION=)(\d+\.\d+\.\d+)", path.read_text()):
+                if found != version:
+                    yield f"{path.relative_to(DEPLOY.parent)}: found version {found}, expected {version} as in Cargo.toml"
+
+
 def entry_points():
     """Images start the program that the manifests give arguments to."""
     for image_name, program in [("coordinator", "espalier"), ("worker", "espalier-worker")]:

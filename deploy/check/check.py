@@ -71,6 +71,7 @@ def everything(programs, rendered, running, ends):
         report(f"{title}: agrees with the binaries", agreement.wrong(objects, programs, running.http))
         report(f"{title}: exit codes", exits.wrong(objects, ends))
     report("images start what manifests give arguments to", agreement.entry_points())
+    report("versions are the workspace's", agreement.versions())
     report("images are built from the whole workspace", agreement.build_context())
     report("every probe, limit and grace period has its reason", reasons.wrong())
     report("compose.yaml", compose.wrong(programs, running.http))

@@ -104,6 +104,9 @@ def missed(programs, rendered, running, scraped, ends):
         if not any(said in complaint for complaint in found):
             yield f"{what}: expected {said!r}, found {found}"
     yield from missed_metrics(scraped)
+    elsewhere = {complaint.split(":")[0] for complaint in agreement.versions("9.9.9")}
+    if len(elsewhere) < 6:
+        yield f"another version in every file that names one: found only in {sorted(elsewhere)}"
     if not list(rule.wrong(rule.RULE.read_text().replace("for: 5m", "for: 6m", 1))):
         yield "a PrometheusRule that is not alerts.yaml"
 
