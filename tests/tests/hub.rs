@@ -260,3 +260,20 @@ fn eval_prune_and_a_coordinator_fetch_what_they_read() {
         &["on the coordinator's host: ", "has no model org/m at revision v2"],
     );
 }
+
+#[test]
+fn doctor_asks_the_hub_whether_it_is_there_and_takes_the_token() {
+    let hub = HubServer::start();
+    let mut place = on(&hub, "org/m");
+    place.ends(&["doctor"], 0, &["ok     hub: 127.0.0.1:", " answers; there is no token"]);
+    place.add_environment(vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())]);
+    place.ends(&["doctor"], 0, &[" answers, and it takes the token"]);
+    place.add_environment(vec![("HF_TOKEN".to_owned(), "hf_anotherOne".to_owned())]);
+    let said =
+        place.ends(&["doctor"], 3, &["wrong  hub: ", "refuses the token of HF_TOKEN", "-> set HF_TOKEN"]);
+    assert!(!said.contains("hf_anotherOne"), "{said}");
+    drop(hub);
+    place.ends(&["doctor"], 3, &["wrong  hub: 127.0.0.1:", "cannot be reached", "HF_HUB_OFFLINE=1"]);
+    place.add_environment(vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())]);
+    place.ends(&["doctor"], 0, &["ok     hub: HF_HUB_OFFLINE is set"]);
+}

@@ -4,7 +4,11 @@ use espalier_tests::binaries::ended;
 use espalier_tests::cluster::Cluster;
 use espalier_tests::sweeps::Place;
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+
+use std::time::{Duration, Instant};
 
 #[test]
 fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
@@ -14,15 +18,79 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
     let found: Value = serde_json::from_str(&place.ends(&looked, 0, &[])).unwrap();
     let found: Vec<(&str, bool)> =
         found.as_array().unwrap().iter().map(|f| (f["what"].as_str().unwrap(), f["ok"] == true)).collect();
-    let all = ["worker", "device", "bucket", "clock", "hub cache", "cache", "coordinator"];
+    let found: Vec<_> = found.into_iter().filter(|(what, _)| *what != "driver").collect();
+    let all = ["worker", "device", "bucket", "clock", "hub", "hub cache", "cache", "coordinator"];
     assert_eq!(found, all.map(|what| (what, true)));
+    // What is wrong is told with what to do.
     place.ends(
         &["doctor", "--coordinator", "http://127.0.0.1:9"],
         6,
-        &["wrong  coordinator: no coordinator answers"],
+        &["wrong  coordinator: no coordinator answers", "-> look at host and port", "espalier identity"],
     );
     place.write("file", "");
-    place.ends(&["doctor", "--bucket", "file"], 5, &["wrong  bucket"]);
+    place.ends(&["doctor", "--bucket", "file"], 5, &["wrong  bucket", "-> say --bucket"]);
+    place.ends(
+        &["doctor", "--worker-bin", "/bin/true"],
+        7,
+        &["wrong  device", "-> is it an espalier-worker"],
+    );
+}
+
+/// A place whose bucket is to be at this address of this machine.
+fn stored_at(port: u16) -> Place {
+    let mut place = Place::new("phi-nobos");
+    let at = format!("http://127.0.0.1:{port}");
+    let variables = [
+        ("AWS_ENDPOINT_URL", at.as_str()),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "here"),
+        ("AWS_ACCESS_KEY_ID", "A"),
+        ("AWS_SECRET_ACCESS_KEY", "a"),
+        ("NO_PROXY", "127.0.0.1"),
+    ];
+    place.add_environment(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec());
+    place
+}
+
+#[test]
+fn doctor_tells_what_it_knows_before_a_dead_store_answers_and_waits_for_it_for_seconds_only() {
+    // It takes connections and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = stored_at(silent.local_addr().unwrap().port());
+    let mut command = place.command(&["doctor", "--bucket", "s3://b/x"]);
+    let began = Instant::now();
+    let mut doctor = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(doctor.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().starts_with("ok     worker: "));
+    assert!(lines.next().unwrap().starts_with("ok     device: "));
+    assert!(doctor.try_wait().unwrap().is_none(), "it told nothing before it ended");
+    let rest: Vec<String> = lines.collect();
+    assert_eq!(doctor.wait().unwrap().code(), Some(5), "{rest:?}");
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    let bucket = rest.iter().position(|l| l == "wrong  bucket: s3://b/x did not answer in 10 s").unwrap();
+    assert!(rest[bucket + 1].contains("-> look at AWS_ENDPOINT_URL"), "{rest:?}");
+    let mut said = String::new();
+    doctor.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("bucket s3://b/x does not answer yet; it is given 10 s"), "{said}");
+    // Where nobody listens it is told sooner, with what the store's client met.
+    drop(silent);
+    place.ends(
+        &["doctor", "--bucket", "s3://b/x"],
+        5,
+        &["wrong  bucket: bucket: looking for", "-> look at AWS_"],
+    );
+}
+
+#[test]
+fn doctor_tells_that_a_driver_is_too_old_for_the_workers_cuda() {
+    let place = Place::new("phi-nobos");
+    let about = r#"{"name": "c", "memory_bytes": 1, "threads": 2, "libtorch": "2.11.0", "gpus": ["cuda:0"], "no_cuda": "so",
+                    "fingerprint": "f", "driver": "570.86.15", "driver_needed": 580}"#;
+    place.write("worker", &format!("#!/bin/sh\ncat <<'E'\n{about}\nE\n"));
+    std::fs::set_permissions(place.at("worker"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let worker = place.at("worker").display().to_string();
+    let needles = ["wrong  driver: NVIDIA's is 570.86.15", "-> install driver 580 or newer"];
+    place.ends(&["doctor", "--worker-bin", &worker], 7, &needles);
 }
 
 #[test]

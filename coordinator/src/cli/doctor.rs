@@ -1,24 +1,24 @@
-//! `espalier doctor`: can this machine run a sweep? The worker binary, its devices, the bucket and its clock, the Hugging Face cache, the
-//! cache of models; with `--coordinator`, whether one answers and has workers.
+//! `espalier doctor`: can this machine run a sweep? The worker binary, its devices and their driver, the bucket and its clock, the
+//! hub, the caches; with `--coordinator`, whether one answers and has workers. What is known is told at once, and what is wrong with
+//! what to do about it.
 
-use super::remote::CoordinatorArg;
+mod network;
+
+use super::bars::say;
 use super::run::cache;
-use super::{BucketArg, print};
-use crate::causes::chain;
+use super::{BucketArg, Output, print};
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::serve::workers::find_binary;
-use espalier_proto::bucket::Bucket;
-use espalier_proto::messages::StateRequest;
 use espalier_proto::remote::Reach;
-use object_store::path::Path as ObjectPath;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output as Said};
+use std::time::Duration;
 
-/// Look whether this machine can run a sweep: worker, devices, bucket
+/// Look whether this machine can run a sweep: worker, devices, bucket, hub, caches
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier doctor\n  espalier doctor --bucket s3://results/llm --output json\n  \
@@ -45,55 +45,131 @@ struct Finding {
     what: &'static str,
     ok: bool,
     about: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    advice: Option<String>,
     #[serde(skip)]
     exit: Exit,
 }
 
-/// Runs the command: the first thing that is wrong gives the code.
-pub async fn run(command: &Doctor, output: super::Output) -> Result<Exit, Failure> {
-    let mut findings = worker(command.worker_bin.as_deref());
-    findings.extend(bucket(&command.bucket.bucket).await);
-    findings.extend(caches());
-    if let Some(url) = &command.coordinator {
-        findings.push(coordinator(url, &command.reach).await);
+impl Finding {
+    fn good(what: &'static str, about: String) -> Self {
+        Self { what, ok: true, about, advice: None, exit: Exit::Whole }
     }
-    let exit = findings.iter().find(|f| !f.ok).map_or(Exit::Whole, |f| f.exit);
-    match output {
-        super::Output::Json => print::json(&findings),
-        super::Output::Text => {
-            for Finding { what, ok, about, .. } in &findings {
-                let mark = if *ok { "ok   " } else { "wrong" };
-                print::text(&format!("{mark}  {what}: {about}\n"));
-            }
-        }
+
+    fn wrong(what: &'static str, exit: Exit, about: String, advice: impl Into<String>) -> Self {
+        Self { what, ok: false, about, advice: Some(advice.into()), exit }
     }
-    Ok(exit)
 }
 
-fn worker(given: Option<&Path>) -> Vec<Finding> {
-    let finding = |what, ok, about| Finding { what, ok, about, exit: Exit::BadNode };
+/// What was found so far: for people each finding is printed as soon as it is known, for programs all of them in the end.
+struct Told {
+    output: Output,
+    findings: Vec<Finding>,
+}
+
+impl Told {
+    fn tell(&mut self, finding: Finding) {
+        if self.output == Output::Text {
+            let mark = if finding.ok { "ok   " } else { "wrong" };
+            print::text(&format!("{mark}  {}: {}\n", finding.what, finding.about));
+            if let Some(advice) = &finding.advice {
+                print::text(&format!("       -> {advice}\n"));
+            }
+        }
+        self.findings.push(finding);
+    }
+}
+
+/// Runs the command: the first thing that is wrong gives the code.
+pub async fn run(command: &Doctor, output: Output) -> Result<Exit, Failure> {
+    let mut told = Told { output, findings: Vec::new() };
+    worker(command.worker_bin.as_deref(), &mut told);
+    network::bucket(&command.bucket.bucket, &mut told).await;
+    told.tell(network::hub(|name| std::env::var(name).ok()).await);
+    caches(&mut told);
+    if let Some(url) = &command.coordinator {
+        told.tell(network::coordinator(url, &command.reach).await);
+    }
+    if output == Output::Json {
+        print::json(&told.findings);
+    }
+    Ok(told.findings.iter().find(|f| !f.ok).map_or(Exit::Whole, |f| f.exit))
+}
+
+/// After this a person is told what is waited for.
+const MOMENT: Duration = Duration::from_secs(1);
+
+/// What `work` gives within `limit`; `None` if it gives nothing.
+async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return Some(done),
+        () = clock::sleep(MOMENT) => say(&format!("{what} does not answer yet; it is given {} s", limit.as_secs())),
+    }
+    tokio::select! {
+        done = &mut work => Some(done),
+        () = clock::sleep(limit.saturating_sub(MOMENT)) => None,
+    }
+}
+
+fn worker(given: Option<&Path>, told: &mut Told) {
+    let wrong = |what, about, advice: &str| Finding::wrong(what, Exit::BadNode, about, advice);
     let binary = match find_binary(given) {
         Ok(binary) => binary,
         Err(looked) => {
             let looked: Vec<String> = looked.iter().map(|p| p.display().to_string()).collect();
-            let about = format!("no espalier-worker; looked for {}; say --worker-bin", looked.join(", "));
-            return vec![finding("worker", false, about)];
+            let about = format!("no espalier-worker; looked for {}", looked.join(", "));
+            return told.tell(wrong(
+                "worker",
+                about,
+                "say --worker-bin FILE, or put it beside espalier or on PATH",
+            ));
         }
     };
-    let found = finding("worker", true, binary.display().to_string());
-    let device = match Command::new(&binary).args(["doctor", "--output", "json"]).output() {
-        Err(error) => finding("device", false, format!("{} cannot be started: {error}", binary.display())),
-        Ok(said) => match about(&said.stdout).filter(|_| said.status.success()) {
-            Some(about) => finding("device", true, about),
-            None => finding("device", false, no_answer(&binary, &said)),
-        },
+    told.tell(Finding::good("worker", binary.display().to_string()));
+    let said = match Command::new(&binary).args(["doctor", "--output", "json"]).output() {
+        Ok(said) => said,
+        Err(error) => {
+            let about = format!("{} cannot be started: {error}", binary.display());
+            return told.tell(wrong(
+                "device",
+                about,
+                "say --worker-bin with a worker built for this machine",
+            ));
+        }
     };
-    vec![found, device]
+    let answer: Option<Value> = serde_json::from_slice(&said.stdout).ok().filter(|_| said.status.success());
+    match answer.as_ref().and_then(about) {
+        Some(about) => told.tell(Finding::good("device", about)),
+        None => {
+            let advice =
+                "is it an espalier-worker, and is its libtorch beside it? `espalier-worker doctor` says more";
+            told.tell(wrong("device", no_answer(&binary, &said), advice));
+        }
+    }
+    if let Some(driver) = answer.as_ref().and_then(driver) {
+        told.tell(driver);
+    }
+}
+
+/// Whether the driver of NVIDIA's is new enough for the worker's CUDA; `None` where there is none, or the worker does not tell.
+fn driver(answer: &Value) -> Option<Finding> {
+    let version = answer["driver"].as_str()?;
+    let needed = answer["driver_needed"].as_u64()?;
+    let major: u64 = version.split('.').next()?.parse().ok()?;
+    if major >= needed {
+        return Some(Finding::good("driver", format!("NVIDIA's {version}")));
+    }
+    let about = format!("NVIDIA's is {version}, and CUDA 13 needs {needed} or newer: no GPU can be used");
+    let advice = format!(
+        "install driver {needed} or newer, or measure on the CPU: `backend: cpu` in the sweep file, `--device cpu` of workers"
+    );
+    Some(Finding::wrong("driver", Exit::BadNode, about, advice))
 }
 
 /// What a worker says of its device, in a line; `None` if it is not what a worker says.
-fn about(answer: &[u8]) -> Option<String> {
-    let device: Value = serde_json::from_slice(answer).ok()?;
+fn about(device: &Value) -> Option<String> {
     let text = |field: &str| device[field].as_str().map(str::to_owned);
     let gib = device["memory_bytes"].as_u64()? as f64 / f64::from(1 << 30);
     let cuda = text("no_cuda").map_or_else(|| "CUDA".to_owned(), |why| format!("no CUDA: {why}"));
@@ -108,60 +184,29 @@ fn about(answer: &[u8]) -> Option<String> {
 }
 
 /// What is wrong with a binary that does not answer as a worker does.
-fn no_answer(binary: &Path, said: &Output) -> String {
+fn no_answer(binary: &Path, said: &Said) -> String {
     let stderr = String::from_utf8_lossy(&said.stderr);
     let stderr = if stderr.trim().is_empty() { "and nothing on stderr" } else { stderr.trim() };
     let binary = binary.display();
-    format!("{binary} did not answer as a worker does ({}): {stderr}; is it an espalier-worker?", said.status)
-}
-
-/// A store's clock may differ from this machine's by so much: requests are signed with the time, and stores refuse those of another.
-const SKEW_S: u64 = 60;
-
-/// Opens the bucket, tries the promises that everything stands on, and compares its clock with this machine's.
-async fn bucket(url: &str) -> Vec<Finding> {
-    let finding = |what, ok, about| Finding { what, ok, about, exit: Exit::Bucket };
-    let bucket = match Bucket::open(url) {
-        Ok(bucket) => bucket,
-        Err(error) => return vec![finding("bucket", false, chain(&error))],
-    };
-    let path = ObjectPath::from(format!("coordinators/doctor/probe/{}.json", std::process::id()));
-    let probed = bucket.probe(&path, "doctor").await;
-    let written = bucket.meta(&path).await;
-    let cleaned = bucket.delete(&path).await;
-    if let Err(error) = probed.and(cleaned) {
-        return vec![finding("bucket", false, chain(&error))];
-    }
-    let mut findings =
-        vec![finding("bucket", true, format!("{} takes create-only writes and reads back", bucket.url()))];
-    if let Ok(Some(written)) = written {
-        let skew = clock::seconds_since(written.last_modified).unsigned_abs();
-        let about = match skew <= SKEW_S {
-            true => format!("this machine's and the bucket's agree to within {SKEW_S} s"),
-            false => format!(
-                "this machine's and the bucket's are {skew} s apart; set this machine's, by NTP for example"
-            ),
-        };
-        findings.push(finding("clock", skew <= SKEW_S, about));
-    }
-    findings
+    format!("{binary} did not answer as a worker does ({}): {stderr}", said.status)
 }
 
 /// The Hugging Face cache and the folder where models are kept.
-fn caches() -> Vec<Finding> {
-    let finding = |what, ok, about| Finding { what, ok, about, exit: Exit::BadNode };
+fn caches(told: &mut Told) {
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
-    let models = hub.models();
-    let hub = finding("hub cache", true, format!("{}, {} models", hub.shown(), models));
+    told.tell(Finding::good("hub cache", format!("{}, {} models", hub.shown(), hub.models())));
+    let wrong = |about, advice: &str| Finding::wrong("cache", Exit::BadNode, about, advice);
     let Some(cache) = cache() else {
-        return vec![hub, finding("cache", false, "there is no home; set HOME, or say --cache".to_owned())];
+        return told.tell(wrong("there is no home".to_owned(), "set HOME, or say --cache DIR to workers"));
     };
     let tried = std::fs::create_dir_all(&cache).and_then(|()| tempfile::tempfile_in(&cache));
-    let cache = match tried {
-        Ok(_) => finding("cache", true, format!("{} can be written, {}", cache.display(), free(&cache))),
-        Err(error) => finding("cache", false, format!("{}: {error}; say --cache", cache.display())),
-    };
-    vec![hub, cache]
+    told.tell(match tried {
+        Ok(_) => Finding::good("cache", format!("{} can be written, {}", cache.display(), free(&cache))),
+        Err(error) => {
+            let about = format!("{}: {error}", cache.display());
+            wrong(about, "make the folder writable, or say --cache DIR (ESPALIER_CACHE) to workers")
+        }
+    });
 }
 
 fn free(folder: &Path) -> String {
@@ -174,23 +219,6 @@ fn free(folder: &Path) -> String {
     match unsafe { libc::statvfs(path.as_ptr(), &mut about) } {
         0 => format!("{:.1} GiB free", about.f_bavail as f64 * about.f_frsize as f64 / f64::from(1 << 30)),
         _ => unknown(),
-    }
-}
-
-/// Asks a coordinator for its state.
-async fn coordinator(url: &str, reach: &Reach) -> Finding {
-    let finding = |ok, about, exit| Finding { what: "coordinator", ok, about, exit };
-    let argument = CoordinatorArg { coordinator: url.to_owned(), reach: reach.clone() };
-    let asked = async {
-        let state = argument.connect().await?.state(StateRequest::default()).await?.into_inner();
-        Ok::<_, Failure>(state)
-    };
-    match asked.await {
-        Ok(state) => {
-            let about = format!("it answers; {} sweeps, {} workers", state.sweeps.len(), state.workers.len());
-            finding(true, about, Exit::Whole)
-        }
-        Err(failure) => finding(false, chain(&failure), failure.exit()),
     }
 }
 
@@ -208,9 +236,20 @@ mod tests {
             ("/bin/true", "/bin/true did not answer as a worker does (exit status: 0)"),
             ("/bin/cat", "unrecognized option"),
         ] {
-            let findings = worker(Some(Path::new(binary)));
-            let last = findings.last().unwrap();
+            let mut told = Told { output: Output::Json, findings: Vec::new() };
+            worker(Some(Path::new(binary)), &mut told);
+            let last = told.findings.last().unwrap();
             assert!(!last.ok && last.exit == Exit::BadNode && last.about.contains(says), "{}", last.about);
         }
+    }
+
+    #[test]
+    fn a_driver_that_is_too_old_for_cuda_is_wrong_and_its_lack_is_not() {
+        let of = |version: Value| driver(&serde_json::json!({"driver": version, "driver_needed": 580}));
+        assert!(of(Value::Null).is_none());
+        assert!(of("580.65.06".into()).unwrap().ok && of("1000.1".into()).unwrap().ok);
+        let old = of("570.86.15".into()).unwrap();
+        assert!(!old.ok && old.exit == Exit::BadNode && old.about.contains("570.86.15"), "{old:?}");
+        assert!(old.advice.unwrap().contains("install driver 580 or newer"));
     }
 }

@@ -71,8 +71,20 @@ impl Hub {
         Ok(Self { client, endpoint, token })
     }
 
+    /// Asks whether the hub is there and takes the token, if it is given one; `false` without one.
+    pub async fn greet(&self) -> Result<bool, HubError> {
+        let answer = self.send(Method::GET, self.url(["api", "whoami-v2"]), 0, Follow::Hub).await?;
+        let (host, what) = (self.host(), "whoami-v2".to_owned());
+        match (answer.response.status().as_u16(), self.token_for(&self.endpoint)) {
+            (401, Some(token)) => Err(HubError::Token { host, from: token.from().to_owned(), what }),
+            (status @ 500.., _) => Err(HubError::Status { host, status, what }),
+            // A hub that is asked by nobody, or a mirror that knows no users, is there too.
+            (_, token) => Ok(token.is_some()),
+        }
+    }
+
     /// The hub's host, for messages.
-    pub(super) fn host(&self) -> String {
+    pub fn host(&self) -> String {
         shown(&self.endpoint)
     }
 

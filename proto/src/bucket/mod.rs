@@ -81,6 +81,11 @@ impl Bucket {
         Self::opened(url, &environment(), Patience::Long)
     }
 
+    /// Opens `url` to see whether it can be used at all: every request is given up after few seconds.
+    pub fn open_brief(url: &str) -> Result<Self, BucketError> {
+        Self::opened(url, &environment(), Patience::Brief)
+    }
+
     /// Opens `url` for a run: a store that cannot be reached at all is told within seconds, and one that goes away later is
     /// waited for.
     pub async fn connect(url: &str) -> Result<Self, BucketError> {
@@ -328,6 +333,8 @@ impl Bucket {
 /// How long a store that does not answer is asked again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
+    /// A few seconds: for a first look.
+    Brief,
     /// Seconds: for a person who waits.
     Short,
     /// Minutes: for work that must not be lost.

@@ -54,6 +54,7 @@ pub(super) fn open(
 impl Patience {
     fn retry(self) -> RetryConfig {
         let (max_backoff, retry_timeout) = match self {
+            Self::Brief => (Duration::from_secs(1), Duration::from_secs(4)),
             Self::Short => (Duration::from_secs(2), Duration::from_secs(10)),
             // Requests are signed once for all their tries, and a signature is good for five minutes.
             Self::Long => (Duration::from_secs(10), Duration::from_secs(270)),

@@ -2,6 +2,7 @@
 
 use super::{CliError, DeviceArgs, child_options, model_cache, user_cache};
 use crate::compute::protocol::DeviceInfo;
+use crate::device;
 use crate::execute::{Executor, Options};
 use clap::{Args, ValueEnum};
 use espalier_proto::recipe::Dtype;
@@ -86,24 +87,31 @@ struct About<'a> {
     device: &'a DeviceInfo,
     #[serde(skip_serializing_if = "Option::is_none")]
     gflops: Option<f64>,
+    /// Version of NVIDIA's driver, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    driver: Option<String>,
+    driver_needed: u32,
 }
 
 fn show(info: &DeviceInfo, gflops: Option<f64>, output: Output) {
+    let (driver, driver_needed) = (device::driver_version(), device::DRIVER_NEEDED);
     let text = match output {
         Output::Json => {
-            serde_json::to_string_pretty(&About { device: info, gflops }).expect("plain data is JSON") + "\n"
+            let about = About { device: info, gflops, driver, driver_needed };
+            serde_json::to_string_pretty(&about).expect("plain data is JSON") + "\n"
         }
         Output::Text => {
             let speed = gflops.map_or(String::new(), |gflops| format!("speed        {gflops:.1} GFLOP/s\n"));
             format!(
                 "device       {} ({})\nmemory       {:.1} GiB\nthreads      {}\nlibtorch     {}\ncuda         {}\n\
-                 GPUs         {}\nfingerprint  {}\n{speed}",
+                 driver       {} (CUDA needs {driver_needed} or newer)\nGPUs         {}\nfingerprint  {}\n{speed}",
                 info.name,
                 info.backend.as_str(),
                 info.memory_bytes as f64 / (1u64 << 30) as f64,
                 info.threads,
                 info.libtorch,
                 info.no_cuda.as_deref().unwrap_or("yes"),
+                driver.as_deref().unwrap_or("none"),
                 info.gpus.len(),
                 info.fingerprint
             )

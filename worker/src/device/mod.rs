@@ -17,6 +17,6 @@ mod speed;
 mod tests;
 
 pub use fingerprint::fingerprint;
-pub use nvidia::{Energy, driver_is_there, gpu_count};
+pub use nvidia::{DRIVER_NEEDED, Energy, driver_is_there, driver_version, gpu_count};
 pub use open::{Description, describe, open, set_tf32};
 pub use speed::gflops;

@@ -11,6 +11,14 @@ pub fn driver_is_there() -> bool {
         || nvml().is_some()
 }
 
+/// The oldest driver that CUDA 13, which libtorch is built with, runs on.
+pub const DRIVER_NEEDED: u32 = 580;
+
+/// Version of the NVIDIA driver that is loaded; `None` where there is none, or none that tells.
+pub fn driver_version() -> Option<String> {
+    nvml()?.sys_driver_version().ok()
+}
+
 /// GPUs that this process may use, by the driver and CUDA_VISIBLE_DEVICES.
 pub fn gpu_count() -> usize {
     match visible() {

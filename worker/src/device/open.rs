@@ -38,9 +38,11 @@ pub fn open(name: &str, threads: u32, cuda_library: Option<&Path>) -> Result<Dev
     let index: usize = index.ok_or_else(|| refuse("expected cpu or cuda:N".to_owned()))?;
     open_cuda(cuda_library).map_err(refuse)?;
     if !tch::Cuda::is_available() {
-        return Err(refuse(
-            "libtorch finds no usable NVIDIA GPU (CUDA 13 needs driver 580 or newer)".to_owned(),
-        ));
+        let driver = nvidia::driver_version().unwrap_or_else(|| "of an unknown version".to_owned());
+        return Err(refuse(format!(
+            "libtorch finds no usable NVIDIA GPU (CUDA 13 needs driver {} or newer, the driver is {driver})",
+            nvidia::DRIVER_NEEDED
+        )));
     }
     let count = tch::Cuda::device_count();
     if index as i64 >= count {

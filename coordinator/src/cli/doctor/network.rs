@@ -1,0 +1,165 @@
+//! What `doctor` finds at the other end of a wire: the bucket and its clock, the hub, a coordinator. Waits seconds, never minutes.
+
+use super::{Finding, Told, within};
+use crate::causes::chain;
+use crate::cli::remote::CoordinatorArg;
+use crate::clock;
+use crate::exit::{Exit, Failure};
+use crate::hub::{Environment, Hub, HubError};
+use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::messages::StateRequest;
+use espalier_proto::remote::{Reach, ReachError};
+use object_store::path::Path as ObjectPath;
+use std::time::Duration;
+
+/// Whoever has not answered in this time is told as silent.
+const REACH: Duration = Duration::from_secs(10);
+/// The same for all that a bucket is tried with.
+const TRIAL: Duration = Duration::from_secs(60);
+/// A store's clock may differ from this machine's by so much: requests are signed with the time, and stores refuse those of another.
+const SKEW_S: u64 = 60;
+
+/// Opens the bucket, tries the promises that everything stands on, and compares its clock with this machine's.
+pub(super) async fn bucket(url: &str, told: &mut Told) {
+    let wrong =
+        |error: &BucketError| Finding::wrong("bucket", Exit::Bucket, chain(error), bucket_advice(url, error));
+    let silent = |limit: Duration| {
+        let about = format!("{url} did not answer in {} s", limit.as_secs());
+        Finding::wrong("bucket", Exit::Bucket, about, STORE)
+    };
+    let bucket = match Bucket::open_brief(url) {
+        Ok(bucket) => bucket,
+        Err(error) => return told.tell(wrong(&error)),
+    };
+    let path = ObjectPath::from(format!("coordinators/doctor/probe/{}.json", std::process::id()));
+    // One request before many: each is tried again by itself where there is no answer.
+    let shown = format!("bucket {url}");
+    match within(&shown, REACH, bucket.meta(&path)).await {
+        Some(Ok(_)) => {}
+        Some(Err(error)) => return told.tell(wrong(&error)),
+        None => return told.tell(silent(REACH)),
+    }
+    let trial = async {
+        let probed = bucket.probe(&path, "doctor").await;
+        let written = bucket.meta(&path).await;
+        let cleaned = bucket.delete(&path).await;
+        probed.and(cleaned).map(|()| written)
+    };
+    let written = match within(&shown, TRIAL, trial).await {
+        Some(Ok(written)) => written,
+        Some(Err(error)) => return told.tell(wrong(&error)),
+        None => return told.tell(silent(TRIAL)),
+    };
+    told.tell(Finding::good("bucket", format!("{} takes create-only writes and reads back", bucket.url())));
+    if let Ok(Some(written)) = written {
+        told.tell(skewed(clock::seconds_since(written.last_modified).unsigned_abs()));
+    }
+}
+
+fn skewed(skew_s: u64) -> Finding {
+    if skew_s <= SKEW_S {
+        return Finding::good("clock", format!("this machine's and the bucket's agree to within {SKEW_S} s"));
+    }
+    let about = format!("this machine's and the bucket's are {skew_s} s apart");
+    Finding::wrong("clock", Exit::Bucket, about, "set this machine's, by NTP for example")
+}
+
+const STORE: &str = "look at AWS_ENDPOINT_URL (host and port; AWS_ALLOW_HTTP=true for http), at the credentials \
+                     (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), at whether the bucket is there, and, where the \
+                     store's certificate is of a CA of your own, at AWS_CA_BUNDLE";
+
+fn bucket_advice(url: &str, error: &BucketError) -> &'static str {
+    match error {
+        BucketError::Credentials { .. } => {
+            "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_ENDPOINT_URL for a store that is not Amazon's"
+        }
+        BucketError::Unsafe { .. } => {
+            "use a store whose create-only writes do not race, or a folder: docs/buckets.md"
+        }
+        BucketError::Store { .. } if url.contains("://") => STORE,
+        BucketError::Url { .. }
+        | BucketError::Store { .. }
+        | BucketError::Format { .. }
+        | BucketError::Corrupt { .. } => {
+            "say --bucket (ESPALIER_BUCKET): a folder that can be written, or s3://BUCKET/PREFIX"
+        }
+    }
+}
+
+/// Asks the hub of this environment whether it is there; `get` reads one variable.
+pub(super) async fn hub(get: impl Fn(&str) -> Option<String>) -> Finding {
+    let asked = async {
+        let Some(environment) = Environment::read(get)? else { return Ok(None) };
+        let hub = Hub::new(environment)?;
+        let answer = within(&format!("hub {}", hub.host()), REACH, hub.greet()).await;
+        Ok(Some((hub.host(), answer.transpose()?)))
+    };
+    let wrong = |about, advice| Finding::wrong("hub", Exit::BadInput, about, advice);
+    const NETWORK: &str = "look at the network and HTTPS_PROXY, or say another hub: HF_ENDPOINT; where all that a sweep needs is on this \
+                           machine, HF_HUB_OFFLINE=1 asks for nothing";
+    match asked.await {
+        Ok(None) => Finding::good("hub", "HF_HUB_OFFLINE is set: nothing is asked of it".to_owned()),
+        Ok(Some((host, Some(known)))) => {
+            let token = if known { ", and it takes the token" } else { "; there is no token" };
+            Finding::good("hub", format!("{host} answers{token}"))
+        }
+        Ok(Some((host, None))) => wrong(format!("{host} did not answer in {} s", REACH.as_secs()), NETWORK),
+        Err(error) => {
+            let advice = match &error {
+                HubError::Token { .. } | HubError::TokenText { .. } => {
+                    "set HF_TOKEN to a token that the hub takes, or to none (its file is removed by `hf auth logout`)"
+                }
+                HubError::Endpoint { .. } => "set HF_ENDPOINT to the hub's address, or to nothing",
+                _ => NETWORK,
+            };
+            wrong(chain(&error), advice)
+        }
+    }
+}
+
+/// Asks a coordinator for its state.
+pub(super) async fn coordinator(url: &str, reach: &Reach) -> Finding {
+    let argument = CoordinatorArg { coordinator: url.to_owned(), reach: reach.clone() };
+    let asked = async {
+        let state = argument.connect().await?.state(StateRequest::default()).await?.into_inner();
+        Ok::<_, Failure>(state)
+    };
+    // Its address may hold a token.
+    let state = match within("the coordinator", REACH, asked).await {
+        Some(Ok(state)) => state,
+        Some(Err(failure)) => {
+            let advice = coordinator_advice(&failure);
+            return Finding::wrong("coordinator", failure.exit(), chain(&failure), advice);
+        }
+        None => {
+            let about = format!("it did not answer in {} s", REACH.as_secs());
+            return Finding::wrong("coordinator", Exit::Unreachable, about, ADDRESS);
+        }
+    };
+    let silent = state.workers.iter().filter(|worker| worker.state == "silent").count();
+    let of_them = if silent > 0 { format!(", {silent} of them silent") } else { String::new() };
+    let about =
+        format!("it answers; {} sweeps, {} workers{of_them}", state.sweeps.len(), state.workers.len());
+    let join = (state.workers.len() == silent).then(|| {
+        "no worker is there: on its machine `espalier identity` prints the line by which workers join"
+            .to_owned()
+    });
+    Finding { advice: join, ..Finding::good("coordinator", about) }
+}
+
+const ADDRESS: &str = "look at host and port, whether it listens for other machines (`espalier coordinator --listen 0.0.0.0:7420`), and at \
+                       firewalls between; on its machine `espalier identity` prints the address";
+
+fn coordinator_advice(failure: &Failure) -> &'static str {
+    match failure {
+        Failure::Reach(ReachError::Unreachable { why, .. }) if !why.contains("certificate") => ADDRESS,
+        Failure::Reach(ReachError::File { .. }) => {
+            "say a file that can be read and holds what its option is for"
+        }
+        Failure::Reach(_) => {
+            "use https://HOST:PORT#FINGERPRINT:TOKEN as `espalier identity` prints it on the coordinator's machine, or --ca-file"
+        }
+        failure if failure.exit() == Exit::Unreachable => ADDRESS,
+        _ => "use the users' address that `espalier identity` prints on the coordinator's machine",
+    }
+}
