@@ -2,7 +2,7 @@
 //!
 //! In: the user's choice. Must never log a secret: no environment, no request header, no URL with credentials.
 
-use espalier_telemetry::logs::{Form, Spans};
+use espalier_telemetry::logs::{Form, Spans, filter};
 use std::io::IsTerminal;
 
 /// What is logged and how.
@@ -15,6 +15,7 @@ pub struct Logs {
         env = "ESPALIER_LOG",
         default_value = "warn",
         value_name = "FILTER",
+        value_parser = filter,
         hide_env_values = true
     )]
     pub log: String,

@@ -48,6 +48,16 @@ impl Spans {
     }
 }
 
+/// A filter as the command line takes it: refused where it is none.
+pub fn filter(text: &str) -> Result<String, String> {
+    match EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(format!(
+            "{error}; expected a level (error, warn, info, debug, trace) or a filter such as info,espalier=debug"
+        )),
+    }
+}
+
 /// Starts logging for the whole process; what is no filter is `otherwise`. A second call changes nothing. Spans are sent only from
 /// inside a runtime, which must live as long as the process.
 pub fn start(
@@ -83,4 +93,19 @@ fn provider(program: &'static str) -> Option<SdkTracerProvider> {
         opentelemetry_otlp::SpanExporter::builder().with_tonic().with_endpoint(endpoint).build().ok()?;
     let resource = Resource::builder().with_service_name(program).build();
     Some(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::filter;
+
+    #[test]
+    fn a_filter_is_a_level_or_levels_of_targets() {
+        for good in ["info", "", "warn,espalier=debug", "off", "espalier[shard]=trace"] {
+            assert_eq!(filter(good).unwrap(), good);
+        }
+        for wrong in ["===", "espalier=loud"] {
+            assert!(filter(wrong).unwrap_err().contains("expected a level"), "{wrong}");
+        }
+    }
 }

@@ -6,8 +6,7 @@ use espalier_tests::sweeps::Place;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Stdio;
-
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -94,6 +93,29 @@ fn doctor_tells_that_a_driver_is_too_old_for_the_workers_cuda() {
 }
 
 #[test]
+fn options_of_a_worker_that_make_no_sense_are_refused_as_usage() {
+    let place = Place::new("phi-nobos");
+    for (option, value, says) in [
+        ("--threads", "0", "0 is not in 1..=1024"),
+        ("--device", "gpu", "found gpu, expected cpu or cuda:N"),
+        ("--device", "cuda:x", "found cuda:x, expected cpu or cuda:N"),
+        ("--time-limit", "0", "expected seconds above 0"),
+        ("--stall", "0", "expected seconds above 0"),
+        ("--cache-limit", "0", "expected GiB above 0"),
+        ("--cache-limit=-1", "", "expected GiB above 0"),
+        ("--memory-gib", "NaN", "expected GiB above 0"),
+        ("--log", "===", "expected a level"),
+    ] {
+        let args: Vec<&str> = ["--coordinator", "http://127.0.0.1:9", option, value]
+            .into_iter()
+            .filter(|a| !a.is_empty())
+            .collect();
+        let output = Command::new(place.program("espalier-worker")).args(&args).output().unwrap();
+        ended(&args, &output, 2, &[says]);
+    }
+}
+
+#[test]
 fn shells_and_manuals_know_every_command() {
     let place = Place::new("phi-nobos");
     for shell in ["bash", "zsh", "fish"] {
@@ -114,6 +136,12 @@ fn shells_and_manuals_know_every_command() {
         let said = worker(&["completions", shell]);
         assert!(said.contains("orphan-timeout") && said.contains("doctor"), "{said}");
     }
+    // What may hold a secret says where it is better said.
+    let help = worker(&["--help"]).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        help.contains("(better in the environment, or with the token in a file, than on the command line)"),
+        "{help}"
+    );
     let to = place.at("man").display().to_string();
     assert!(worker(&["man", "--to", &to]).contains("man/espalier-worker.1"));
     let page = std::fs::read_to_string(place.at("man/espalier-worker.1")).unwrap();

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod manual;
+mod values;
 
 use crate::compute::child::ChildOptions;
 use crate::compute::serve;
@@ -15,6 +16,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
+use values::{device, gib, past, seconds};
 
 /// Prunes and evaluates for a coordinator, one device a worker.
 #[derive(Debug, Parser)]
@@ -58,7 +60,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Work {
     /// Where the coordinator listens: http://HOST:PORT, https://HOST:PORT, or https://HOST:PORT#FINGERPRINT:TOKEN as `espalier identity`
-    /// prints it.
+    /// prints it (better in the environment, or with the token in a file, than on the command line).
     #[arg(
         long,
         visible_alias = "join",
@@ -73,7 +75,7 @@ struct Work {
     #[command(flatten)]
     device: DeviceArgs,
     /// Memory that shards may use, GiB; default: four fifths of the device's.
-    #[arg(long, value_name = "GIB", env = "ESPALIER_MEMORY_GIB")]
+    #[arg(long, value_name = "GIB", env = "ESPALIER_MEMORY_GIB", value_parser = gib)]
     memory_gib: Option<f64>,
     /// Where digests of model files are remembered [default: ~/.cache/espalier/digests].
     #[arg(long, value_name = "DIR", env = "ESPALIER_DIGEST_CACHE")]
@@ -82,21 +84,21 @@ struct Work {
     #[arg(long, value_name = "DIR", env = "ESPALIER_CACHE")]
     cache: Option<PathBuf>,
     /// How much the cache may hold, GiB; models that nobody uses go, oldest first [default: no end].
-    #[arg(long, value_name = "GIB", env = "ESPALIER_CACHE_LIMIT")]
+    #[arg(long, value_name = "GIB", env = "ESPALIER_CACHE_LIMIT", value_parser = gib)]
     cache_limit: Option<f64>,
     /// While pruning, masks of finished blocks go to the bucket not more often than this, in seconds; whoever prunes the variant after this
     /// worker's end goes on from there.
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_SAVE_EVERY", default_value_t = 20.0, value_parser = seconds)]
     save_every: f64,
     /// A compute process that says nothing for so many seconds hangs, and is killed; one that works says something at least once a block.
-    #[arg(long, value_name = "SECONDS", env = "ESPALIER_STALL", default_value_t = 1800.0, value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_STALL", default_value_t = 1800.0, value_parser = past)]
     stall: f64,
     /// Leave after so many seconds without work from a coordinator that answers [default: stay].
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_IDLE_EXIT", value_parser = seconds)]
     idle_exit: Option<f64>,
     /// Leave after so many seconds as if on SIGTERM: the cell that has begun is finished, masks of pruned blocks are saved, the rest goes
     /// back. Choose it shorter than the batch system's limit by the longest cell and a minute.
-    #[arg(long, value_name = "SECONDS", env = "ESPALIER_TIME_LIMIT", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_TIME_LIMIT", value_parser = past)]
     time_limit: Option<f64>,
     /// Leave when no coordinator has answered for so many seconds and nothing is left to do.
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_ORPHAN_TIMEOUT", default_value_t = 86_400.0, value_parser = seconds)]
@@ -114,10 +116,10 @@ struct Work {
 #[derive(Debug, Args)]
 struct DeviceArgs {
     /// `cpu` or `cuda:N`.
-    #[arg(long, default_value = "cpu", env = "ESPALIER_DEVICE")]
+    #[arg(long, default_value = "cpu", env = "ESPALIER_DEVICE", value_parser = device)]
     device: String,
     /// CPU: threads that compute. They change last bits, so they are the sweep's, never the machine's.
-    #[arg(long, default_value_t = 2, env = "ESPALIER_THREADS")]
+    #[arg(long, default_value_t = 2, env = "ESPALIER_THREADS", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: u32,
     /// CUDA: the libtorch_cuda.so to open [default: the one beside libtorch_cpu.so].
     #[arg(long, value_name = "FILE", env = "ESPALIER_LIBTORCH_CUDA")]
@@ -216,14 +218,6 @@ fn on_main_thread<T>(logs: &Logs, future: impl Future<Output = Result<T, CliErro
     let result = runtime.block_on(future);
     spans.end(&runtime);
     result
-}
-
-fn seconds(text: &str) -> Result<f64, String> {
-    let found: f64 = text.parse().map_err(|_| format!("found {text}, expected a number of seconds"))?;
-    match (0.0..1e9).contains(&found) {
-        true => Ok(found),
-        false => Err(format!("found {text}, expected seconds from 0 to 10^9")),
-    }
 }
 
 fn child_options(

@@ -1,13 +1,13 @@
 //! What is logged and how. Must never log a secret.
 
 use crate::journal::Lines;
-use espalier_telemetry::logs::{Form, Spans};
+use espalier_telemetry::logs::{Form, Spans, filter};
 
 /// The user's choice.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Logs {
     /// What is logged to stderr, as tracing's filters are written.
-    #[arg(long, default_value = "info", env = "ESPALIER_LOG", value_name = "FILTER")]
+    #[arg(long, default_value = "info", env = "ESPALIER_LOG", value_name = "FILTER", value_parser = filter)]
     log: String,
     /// How log lines look.
     #[arg(long, value_enum, default_value_t = LogFormat::Human, env = "ESPALIER_LOG_FORMAT")]

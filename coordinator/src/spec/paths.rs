@@ -50,6 +50,21 @@ pub fn is_hub(text: &str) -> bool {
     matches!(name.split('/').collect::<Vec<_>>()[..], [org, name] if plain(org) && plain(name))
 }
 
+/// True for what can be asked for outside this machine: `s3://BUCKET[/PREFIX]`, or a name of the hub as it is written, `[hf://]` before it and
+/// `@revision` behind. Nothing of it is empty, and no part leads out of the place that it is in.
+pub fn is_source(text: &str) -> bool {
+    let inside = |path: &str| {
+        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"\\\"'`".contains(c);
+        path.chars().all(plain) && path.split('/').all(|part| !["", ".", ".."].contains(&part))
+    };
+    if let Some(place) = text.strip_prefix("s3://") {
+        return inside(place.trim_end_matches('/'));
+    }
+    let name = text.strip_prefix("hf://").unwrap_or(text);
+    let (name, revision) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
+    !name.contains(':') && inside(name) && revision.is_none_or(inside)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,5 +92,38 @@ mod tests {
             assert_eq!(data(folder.path(), path), at(path));
         }
         assert_eq!(data(folder.path(), "./org/name"), at("org/name"));
+    }
+
+    #[test]
+    fn a_source_has_no_empty_part_and_none_that_leads_elsewhere() {
+        for good in [
+            "s3://b",
+            "s3://b/x/",
+            "hf://x",
+            "hf://org/x@v1",
+            "org/x@refs/convert/parquet",
+            "hf://org/x/conf",
+        ] {
+            assert!(is_source(good), "{good}");
+        }
+        for bad in [
+            "s3://",
+            "s3:///x",
+            "s3://b//x",
+            "s3://b/../x",
+            "hf://",
+            "hf://x@",
+            "hf://@v1",
+            "hf://org/",
+            "hf://org//x",
+            "org/x@",
+            "org/x@..",
+            "org/x@a//b",
+            "org/x@a b",
+            "gs://b/x",
+            "hf://hf://org/x",
+        ] {
+            assert!(!is_source(bad), "{bad}");
+        }
     }
 }

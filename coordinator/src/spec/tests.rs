@@ -144,7 +144,7 @@ s.yaml:4:36: recipes[0].sparsity[0]: found 20, expected a ratio below 1 (did you
 s.yaml:4:40: recipes[0].sparsity[1]: found 124, expected a ratio below 1; 124 looks like 2:4 rewritten by a YAML 1.1 tool: write \"2:4\"
 s.yaml:5:31: recipes[1].sparsity: found 1:4, expected words, because tools read 1:4 in opposite ways: {prune: 1, of: 4} or {prune: 3, of: 4}
 s.yaml:5:42: recipes[1].seed: found -1, expected a whole number of at least 0 and at most 9007199254740992
-s.yaml:6:21: calibration.data: found 7, expected a dataset's name such as wikitext2, a file written ./file, or org/name on the hub
+s.yaml:6:21: calibration.data: found 7, expected a dataset's name such as wikitext2, a file written ./file, s3://bucket/path, or org/name[@revision] on the hub
 s.yaml:7:9: tasks[0]: found logiqua, expected one of wikitext2, commonsense_qa, cosmos_qa, logiqa, reclor, ekar or a task file written ./file.yaml (did you mean logiqa?)";
     assert_eq!(read(text).unwrap_err(), expected);
 }
@@ -182,6 +182,21 @@ fn each_mistake_has_its_message() {
             models,
             "models: [phi-demo]",
             "s.yaml:2:10: models[0]: found phi-demo, expected hf://org/name[@revision], org/name, s3://bucket/prefix or a folder written ./folder (did you mean ./phi-demo?)",
+        ),
+        (
+            models,
+            "models: [hf://org/phi@]",
+            "s.yaml:2:10: models[0]: found hf://org/phi@, expected hf://org/name[@revision], org/name, s3://bucket/prefix or a folder written ./folder",
+        ),
+        (
+            calibration,
+            "calibration: {data: hf://x@, nsamples: 2}",
+            "s.yaml:5:21: calibration.data: found hf://x@, expected a dataset's name such as wikitext2, a file written ./file, s3://bucket/path, or org/name[@revision] on the hub",
+        ),
+        (
+            tasks,
+            "tasks: [{task: logiqa, data: gs://b/x}]",
+            "s.yaml:6:30: tasks[0].data: found gs://b/x, expected a file, a folder, s3://bucket/path, or org/name[@revision] on the hub",
         ),
         (
             recipe,

@@ -15,7 +15,7 @@ pub const DEFAULT: &str = "default";
 const NSAMPLES: u32 = 128;
 
 const KEYS: [&str; 6] = ["data", "split", "field", "sampler", "nsamples", "seqlen"];
-const DATA: &str = "a dataset's name such as wikitext2, a file written ./file, or org/name on the hub";
+const DATA: &str = "a dataset's name such as wikitext2, a file written ./file, s3://bucket/path, or org/name[@revision] on the hub";
 
 /// Both keys of the file together.
 pub fn read(reader: &mut Reader, top: &Fields<'_>, folder: &Path) -> BTreeMap<String, CalibrationDecl> {
@@ -65,8 +65,12 @@ pub fn source(folder: &Path, text: &str) -> String {
 fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<CalibrationDecl> {
     let fields = reader.fields(node, field, &KEYS)?;
     let data = reader.required(&fields, "data", DATA).and_then(|n| {
-        let text = reader.text(n, &fields.path_of("data"), DATA)?;
-        Some(source(folder, text))
+        let field = fields.path_of("data");
+        let text = reader.text(n, &field, DATA)?;
+        let data = source(folder, text);
+        // A word is a name of the catalog.
+        let known = !data.contains(['/', '@']) || data.starts_with('/') || paths::is_source(&data);
+        if known { Some(data) } else { reader.complain(n, &field, DATA) }
     });
     let mut text = |key: &str, expected| {
         fields.get(key).and_then(|n| reader.text(n, &fields.path_of(key), expected)).map(str::to_owned)

@@ -91,20 +91,16 @@ fn id_of(source: &str) -> String {
 }
 
 fn pin_source(text: &str, folder: &Path) -> Result<String, String> {
-    if let Some(place) = text.strip_prefix("s3://") {
-        return if place.starts_with('/') || place.is_empty() {
-            Err(SOURCES.to_owned())
-        } else {
-            Ok(text.to_owned())
-        };
+    if text.starts_with("s3://") {
+        return if paths::is_source(text) { Ok(text.to_owned()) } else { Err(SOURCES.to_owned()) };
     }
     if paths::is_path(text) {
         return Ok(paths::absolute(folder, text));
     }
-    let name = text.strip_prefix("hf://").unwrap_or(text);
-    if name.contains("://") {
+    if !paths::is_source(text) {
         return Err(SOURCES.to_owned());
     }
+    let name = text.strip_prefix("hf://").unwrap_or(text);
     let repository = name.split('@').next().unwrap_or(name);
     let parts: Vec<&str> = repository.split('/').collect();
     match parts[..] {
@@ -150,7 +146,9 @@ mod tests {
     #[test]
     fn a_source_that_is_none_says_what_sources_are() {
         assert!(of("phi-2").unwrap_err().ends_with("(did you mean ./phi-2?)"));
-        assert!(of("gs://x/y").unwrap_err().contains("s3://"));
+        for wrong in ["gs://x/y", "hf://x/y@", "hf://x/y@a//b", "hf://x", "s3://b/../x", "m=hf://x@"] {
+            assert!(of(wrong).unwrap_err().starts_with(SOURCES), "{wrong}");
+        }
         assert!(of("a b=./x").unwrap_err().contains("before ="));
     }
 }

@@ -51,9 +51,7 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<T
     let style = fields.get("style").and_then(|n| reader.word(n, &fields.path_of("style"), &STYLES));
     let seqlen = fields.get("seqlen").and_then(|n| reader.small(n, &fields.path_of("seqlen"), 2));
     let limit = fields.get("limit").and_then(|n| reader.integer(n, &fields.path_of("limit"), 1..=u64::MAX));
-    let data = fields
-        .get("data")
-        .and_then(|n| reader.text(n, &fields.path_of("data"), "a file, a folder, or org/name on the hub"));
+    let data = fields.get("data").and_then(|n| data(reader, n, &fields.path_of("data"), folder));
     let num_fewshot =
         fields.get("num_fewshot").and_then(|n| reader.small(n, &fields.path_of("num_fewshot"), 0));
     let fewshot_seed = fields
@@ -64,12 +62,21 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<T
         style: style.map(str::to_owned),
         seqlen,
         limit,
-        data: data.map(|d| paths::data(folder, d)),
+        data,
         num_fewshot: num_fewshot.unwrap_or(0),
         fewshot_seed: fewshot_seed.unwrap_or(FEWSHOT_SEED),
         models,
         ..plain(task?)
     })
+}
+
+fn data(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<String> {
+    const EXPECTED: &str = "a file, a folder, s3://bucket/path, or org/name[@revision] on the hub";
+    let data = paths::data(folder, reader.text(node, field, EXPECTED)?);
+    match data.starts_with('/') || paths::is_source(&data) {
+        true => Some(data),
+        false => reader.complain(node, field, EXPECTED),
+    }
 }
 
 fn name(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<String> {
