@@ -1,6 +1,6 @@
 //! A coordinator and workers that share nothing but the network and the bucket.
 
-use espalier_tests::cluster::{Cluster, hide, spawned, until};
+use espalier_tests::cluster::{Cluster, hide, spawned, until, worker_command};
 use espalier_tests::files;
 use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
@@ -231,4 +231,16 @@ fn who_watches_a_sweep_waits_for_a_coordinator_that_was_killed_to_come_back() {
         "{}",
         cluster.log("watch")
     );
+}
+
+#[test]
+fn a_worker_waits_for_a_name_that_is_not_known_yet_and_says_which() {
+    let place = Place::new("phi-nobos");
+    let command = worker_command(&place, "w", "http://no-such-host.invalid:7420");
+    let mut worker = spawned(&place, "w", command);
+    let log = || std::fs::read_to_string(place.at("w.log")).unwrap();
+    until("it says so", || {
+        log().matches("the name no-such-host.invalid is not known on this machine").count() >= 2
+    });
+    assert!(worker.0.try_wait().unwrap().is_none(), "{}", log());
 }

@@ -4,7 +4,10 @@ use espalier_tests::cluster::{Process, listening, spawned, until, worker_command
 use espalier_tests::sweeps::Place;
 use espalier_tests::tls::{Authority, ClientCertificate, client, shown};
 use serde_json::Value;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
 /// A coordinator with an identity; where it listens as its certificate is asked for, and both addresses.
 struct Guarded {
@@ -23,8 +26,8 @@ fn guarded(place: &Place, more: &[&str]) -> Guarded {
     assert!(url.starts_with("https://127.0.0.1:"), "{said}");
     let at = url.trim_start_matches("https://").to_owned();
     let told =
-        place.ends(&["identity", "--identity", "identity", "--advertise", &at, "--output", "json"], 0, &[]);
-    let told: Value = serde_json::from_str(&told).unwrap();
+        place.espalier(&["identity", "--identity", "identity", "--advertise", &at, "--output", "json"]);
+    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
     let [worker, user] = ["worker", "user"].map(|role| told[role].as_str().unwrap().to_owned());
     Guarded { _coordinator: coordinator, url, worker, user }
 }
@@ -225,4 +228,105 @@ fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() 
     assert_eq!(shown(at, &authority.certificate), None);
     ends(&place, &guarded.user, &["list"], 6, &["no coordinator answers"]);
     drop(worker);
+}
+
+#[test]
+fn a_coordinator_prints_how_to_join_at_a_terminal_or_when_asked_and_elsewhere_the_command_that_does() {
+    let place = Place::new("phi-nobos");
+    let args = ["coordinator", "--listen", "127.0.0.1:0", "--identity", "an identity", "--print-join"];
+    let mut command = place.command(&args);
+    let mut asked = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(asked.0.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let (worker, user) = (lines.next().unwrap(), lines.next().unwrap());
+    let worker = worker.strip_prefix("workers:  espalier-worker --join ").unwrap();
+    let user = user.strip_prefix("users:    export ESPALIER_COORDINATOR=").unwrap();
+    ends(&place, user, &["list"], 0, &[]);
+    asked.kill();
+    let mut said = String::new();
+    asked.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert!(said.contains("listens on https://127.0.0.1:") && !said.contains(token(worker)), "{said}");
+
+    // What is no terminal is told the command, which prints them.
+    let mut command = place.command(&args[..5]);
+    let mut piped = Process(command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+    let mut lines = BufReader::new(piped.0.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let told = lines
+        .find_map(|l| Some(l.strip_prefix("how workers and users join: espalier ")?.to_owned()))
+        .unwrap();
+    let (program, folder) = (place.program("espalier"), place.at(""));
+    let output = Command::new("sh")
+        .args(["-c", &format!("{} {told}", program.display())])
+        .current_dir(folder)
+        .output()
+        .unwrap();
+    let line = String::from_utf8(output.stdout).unwrap();
+    assert!(told.contains("--identity 'an identity'") && line.contains(token(worker)), "{told}: {line}");
+    piped.kill();
+    let mut out = String::new();
+    piped.0.stdout.take().unwrap().read_to_string(&mut out).unwrap();
+    assert_eq!(out, "");
+
+    let (terminal, ours) = terminal();
+    let mut command = place.command(&args[..5]);
+    let _shown = Process(command.stdout(terminal).stderr(Stdio::null()).spawn().unwrap());
+    let line = BufReader::new(ours).lines().next().unwrap().unwrap();
+    assert!(
+        line.starts_with("workers:  espalier-worker --join https://127.0.0.1:")
+            && line.contains(token(worker)),
+        "{line}"
+    );
+}
+
+/// A terminal: the end that a program writes to, and the one where it is read.
+fn terminal() -> (std::fs::File, std::fs::File) {
+    let (mut ours, mut theirs) = (-1, -1);
+    // SAFETY: both numbers are written before it returns 0; what may be null is.
+    let opened = unsafe {
+        libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), std::ptr::null())
+    };
+    assert_eq!(opened, 0, "{}", std::io::Error::last_os_error());
+    // SAFETY: both were just opened and are nobody else's.
+    unsafe { (std::fs::File::from_raw_fd(theirs), std::fs::File::from_raw_fd(ours)) }
+}
+
+#[test]
+fn a_coordinator_warns_of_secrets_that_others_can_read_and_serves_on() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let open = |name: &str, mode| {
+        std::fs::set_permissions(place.at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    open("identity/ca.key", 0o640);
+    open("identity/user-tokens", 0o604);
+    open("identity/ca.crt", 0o644);
+    let served = guarded(&place, &[]);
+    ends(&place, &served.user, &["list"], 0, &[]);
+    let log = std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+    assert_eq!(log.matches("chmod go= identity/ca.key identity/user-tokens").count(), 1, "{log}");
+    open("identity/ca.key", 0o400);
+    open("identity/user-tokens", 0o600);
+    let said = place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    assert!(!said.contains("chmod"), "{said}");
+}
+
+#[test]
+fn a_token_of_blanks_is_refused_at_once() {
+    let place = Place::new("phi-nobos");
+    place.write("blank", " \n\t\n");
+    let pinned = format!("https://127.0.0.1:9#{}", "0".repeat(64));
+    let with_file = [("ESPALIER_TOKEN_FILE", place.at("blank").display().to_string())];
+    for (address, variables, says) in [
+        (format!("{pinned}:  "), &[][..], "the token after the fingerprint is blank"),
+        (pinned.clone(), &with_file[..], "blank: found no token"),
+    ] {
+        let mut command = worker_command(&place, "w", &address);
+        command.envs(variables.iter().cloned());
+        assert_eq!(spawned(&place, "w", command).0.wait().unwrap().code(), Some(3));
+        let log = std::fs::read_to_string(place.at("w.log")).unwrap();
+        assert!(log.contains(says), "{log}");
+        let mut command = place.command(&["list"]);
+        command.env("ESPALIER_COORDINATOR", &address).envs(variables.iter().cloned());
+        let said = espalier_tests::binaries::text(&command.output().unwrap());
+        assert!(said.contains(says), "{said}");
+    }
 }

@@ -14,7 +14,7 @@ use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::Backend;
-use espalier_proto::remote::{Credential, PROTOCOL_KEY, ReachError};
+use espalier_proto::remote::{self, Credential, PROTOCOL_KEY, ReachError};
 use espalier_proto::{layout, methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -292,7 +292,7 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
             }
             Some(failed) => {
                 let why = match failed {
-                    Ok(Err(status)) => format!("{}: {}", status.code(), status.message()),
+                    Ok(Err(status)) => format!("{}: {}", status.code(), remote::reason(&status)),
                     _ => format!("no answer in {} s", limit.as_secs()),
                 };
                 session.watch.unanswered();

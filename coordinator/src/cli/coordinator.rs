@@ -1,7 +1,7 @@
 //! `espalier coordinator`: serves workers and users until it is told to end.
 
 use super::bars::say;
-use super::identity::{authority, default_folder, host};
+use super::identity::{authority, default_folder, host, lines};
 use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
@@ -9,7 +9,7 @@ use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::serve::daemon::{self, DaemonError, Door};
-use crate::serve::guard::{Guard, Identity, Role};
+use crate::serve::guard::{Guard, Identity, Role, quoted};
 use crate::serve::log;
 use crate::serve::refuse::Refusal;
 use crate::serve::submit::Defaults;
@@ -25,7 +25,7 @@ use espalier_proto::recipe::Backend;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -38,6 +38,7 @@ use tokio::signal::unix::{SignalKind, signal};
                   espalier identity                                 (prints the two addresses that follow)\n  \
                   espalier-worker --join https://HOST:7420#…:… --device cuda:0     (on every GPU host)\n  \
                   ESPALIER_COORDINATOR=https://HOST:7420#…:… espalier submit sweep.yaml\n\n\
+                  At a terminal, or with --print-join, it prints the two addresses itself.\n\
                   Everything that it knows is in the bucket: kill it and start it again whenever you like."
 )]
 pub struct Coordinator {
@@ -54,6 +55,9 @@ pub struct Coordinator {
     /// HOST or HOST:PORT as workers and users reach it; the certificate names it too [default: this host's name]
     #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
     pub advertise: Option<String>,
+    /// Print how workers and users join, tokens and all, on stdout also where that is no terminal
+    #[arg(long)]
+    pub print_join: bool,
     /// Where to answer /healthz, /readyz, /metrics and /scale, plain HTTP [default: nowhere]
     #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
     pub http: Option<SocketAddr>,
@@ -97,11 +101,13 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     let watched = http.as_ref().and_then(|http| http.local_addr().ok()).map(|at| format!("http://{at}"));
     let mut terminated =
         signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
-    let identity = match identity_folder(command)? {
-        Some(folder) => Some(Identity::open(&folder, &names(command))?),
+    let folder = identity_folder(command)?;
+    let identity = match &folder {
+        Some(folder) => Some(Identity::open(folder, &names(command))?),
         None => None,
     };
     let scheme = if identity.is_some() { "https" } else { "http" };
+    let join = Join { folder: folder.as_deref(), identity: identity.as_ref(), command, address };
     match output {
         Output::Text => {
             say(&format!(
@@ -110,13 +116,17 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
                 bucket.url(),
                 watched.map(|at| format!("; {at}/metrics")).unwrap_or_default()
             ));
-            if let Some(identity) = &identity {
-                tell(identity, &authority(command.advertise.as_deref(), address.port()))?;
-            }
+            join.tell()?;
         }
-        Output::Json => print::json(
-            &json!({"address": format!("{scheme}://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()}),
-        ),
+        Output::Json => {
+            let mut said = json!({"address": format!("{scheme}://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()});
+            if command.print_join {
+                let (worker, user) = join.addresses()?;
+                said["worker"] = worker.into();
+                said["user"] = user.into();
+            }
+            print::json(&said);
+        }
     }
     let hub = HubCache::from_env(|name| std::env::var(name).ok());
     let lease = Duration::from_secs(command.lease);
@@ -158,15 +168,45 @@ fn names(command: &Coordinator) -> Vec<String> {
     names
 }
 
-/// How to join, to people alone: what is not a terminal may be a log.
-fn tell(identity: &Identity, authority: &str) -> Result<(), Failure> {
-    if std::io::stderr().is_terminal() {
-        say(&format!("workers:  espalier-worker --join {}", identity.address(authority, Role::Worker)?));
-        say(&format!("users:    export ESPALIER_COORDINATOR={}", identity.address(authority, Role::User)?));
-    } else {
-        say("`espalier identity` prints what workers and users are told");
+/// How workers and users join.
+struct Join<'a> {
+    folder: Option<&'a Path>,
+    identity: Option<&'a Identity>,
+    command: &'a Coordinator,
+    address: SocketAddr,
+}
+
+impl Join<'_> {
+    /// As others reach the coordinator.
+    fn authority(&self) -> String {
+        match &self.command.advertise {
+            None if self.address.ip().is_loopback() => self.address.to_string(),
+            advertised => authority(advertised.as_deref(), self.address.port()),
+        }
     }
-    Ok(())
+
+    /// Workers' and users', with tokens where they need some.
+    fn addresses(&self) -> Result<(String, String), Failure> {
+        let at = self.authority();
+        let Some(identity) = self.identity else {
+            return Ok((format!("http://{at}"), format!("http://{at}")));
+        };
+        Ok((identity.address(&at, Role::Worker)?, identity.address(&at, Role::User)?))
+    }
+
+    /// Whole at a terminal, or where that is asked for: what is neither may be a log, which is told the command that prints it.
+    fn tell(&self) -> Result<(), Failure> {
+        if self.command.print_join || std::io::stdout().is_terminal() {
+            let (worker, user) = self.addresses()?;
+            print::text(&lines(&worker, &user));
+        } else if let Some(folder) = self.folder {
+            let (folder, at) = (quoted(folder), self.authority());
+            say(&format!(
+                "how workers and users join: espalier identity --identity {folder} --advertise {at}"
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Does what a sweep that is over asks for its checkpoints. What fails is tried again when the sweep is next over, or the next

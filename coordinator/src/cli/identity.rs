@@ -39,14 +39,17 @@ pub fn run(command: &IdentityCommand, output: Output) -> Result<Exit, Failure> {
     let [worker, user] = [Role::Worker, Role::User].map(|role| identity.address(&authority, role));
     let (worker, user) = (worker?, user?);
     match output {
-        Output::Text => print::text(&format!(
-            "workers:  espalier-worker --join {worker}\nusers:    export ESPALIER_COORDINATOR={user}\n"
-        )),
+        Output::Text => print::text(&lines(&worker, &user)),
         Output::Json => {
             print::json(&json!({"folder": folder.display().to_string(), "worker": worker, "user": user}))
         }
     }
     Ok(Exit::Whole)
+}
+
+/// What workers and users do with their addresses. Secret.
+pub fn lines(worker: &str, user: &str) -> String {
+    format!("workers:  espalier-worker --join {worker}\nusers:    export ESPALIER_COORDINATOR={user}\n")
 }
 
 /// An instance's identity where nothing is said: the user's own state folder.

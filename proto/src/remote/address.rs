@@ -64,6 +64,11 @@ impl Address {
                         pin.len()
                     ))
                 })?;
+                // Nothing after the colon is a token that stands in a file; blanks are one that was lost.
+                let blank = !token.is_empty() && token.trim().is_empty();
+                if blank {
+                    return Err(bad("the token after the fingerprint is blank".to_owned()));
+                }
                 (Some(pin), Some(token.trim().to_owned()).filter(|token| !token.is_empty()))
             }
         };
@@ -100,6 +105,7 @@ mod tests {
         assert_eq!(whole.pin.unwrap().to_string(), PIN);
         assert_eq!(whole.token.as_deref(), Some("s3cret"));
         assert_eq!(whole.to_string(), "https://gpu.example:7420");
+        assert_eq!(Address::parse(&format!("https://h:1#{PIN}:")).unwrap().token, None);
         let pinned = Address::parse(&format!("https://[::1]:7420#{PIN}")).unwrap();
         assert_eq!((pinned.host.as_str(), pinned.token), ("::1", None));
     }
@@ -111,6 +117,7 @@ mod tests {
             ("https://h:1#abc:s3cret".to_owned(), "fingerprint"),
             (format!("ftp://h:1#{PIN}:s3cret"), "scheme"),
             (format!("https://h:1/path#{PIN}:s3cret"), "more than a host"),
+            (format!("https://h:1#{PIN}: \t"), "is blank"),
             ("no url".to_owned(), "relative URL"),
         ] {
             let error = Address::parse(&text).unwrap_err().to_string();

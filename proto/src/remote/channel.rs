@@ -5,6 +5,7 @@ use super::dialect::Dialect;
 use super::pem;
 use super::pin::Pinned;
 use hyper_util::rt::TokioIo;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +98,14 @@ pub async fn connected(address: &Address, reach: &Reach) -> Result<(Channel, Cre
     Ok((channel, credential))
 }
 
+/// Why a call failed: what the other side said, or what the connection to it met.
+pub fn reason(status: &Status) -> String {
+    match std::error::Error::source(status) {
+        Some(error) => deepest(error),
+        None => status.message().to_owned(),
+    }
+}
+
 /// What was wrong in the first place; what stands above it says "transport error".
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -135,18 +144,27 @@ struct Way {
 
 impl Way {
     async fn go(self) -> std::io::Result<TokioIo<Box<dyn Stream>>> {
-        let connected = tokio::time::timeout(CONNECT, self.connect()).await;
+        let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host(&self.authority)).await;
+        let found = found.unwrap_or_else(|_| Err(std::io::Error::other("no name server answers")));
+        let addresses: Vec<_> = found.map_err(|error| unknown(&self.authority, &error))?.collect();
+        let connected = tokio::time::timeout(CONNECT, self.connect(&addresses)).await;
         connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map(TokioIo::new)
     }
 
-    async fn connect(self) -> std::io::Result<Box<dyn Stream>> {
-        let tcp = TcpStream::connect(&self.authority).await?;
+    async fn connect(self, addresses: &[SocketAddr]) -> std::io::Result<Box<dyn Stream>> {
+        let tcp = TcpStream::connect(addresses).await?;
         tcp.set_nodelay(true)?;
         match self.tls {
             None => Ok(Box::new(tcp)),
             Some((connector, name)) => Ok(Box::new(connector.connect(name, tcp).await?)),
         }
     }
+}
+
+/// The name may come to be known: a cluster's names appear with what they name.
+fn unknown(authority: &str, error: &std::io::Error) -> std::io::Error {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    std::io::Error::new(error.kind(), format!("the name {host} is not known on this machine ({error})"))
 }
 
 /// Plain or encrypted, to the one who calls.

@@ -11,7 +11,7 @@ pub mod pem;
 mod pin;
 
 pub use address::{Address, AddressError};
-pub use channel::{Credential, Reach, ReachError, channel, connected};
+pub use channel::{Credential, Reach, ReachError, channel, connected, reason};
 pub use dialect::{Dialect, PROTOCOL_KEY};
 pub use hide::hide_token;
 

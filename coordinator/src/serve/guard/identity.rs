@@ -16,7 +16,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
@@ -68,6 +68,13 @@ impl Identity {
         };
         let fingerprint = tls.anchor();
         let tokens = Arc::new(Tokens::open(folder)?);
+        if let Some(open) = readable_by_others(folder) {
+            tracing::warn!(
+                folder = %folder.display(),
+                "others than this user can read what is secret of the identity: chmod go= {open} (of a mounted Secret: defaultMode: 0400, \
+                 or 0440 with fsGroup)"
+            );
+        }
         Ok(Self { folder: folder.to_owned(), fingerprint, tls, tokens })
     }
 
@@ -76,6 +83,27 @@ impl Identity {
         let token = lines(&self.folder.join(role.file()))?.pop().expect("a file of tokens has one");
         Ok(format!("https://{authority}#{}:{token}", self.fingerprint))
     }
+}
+
+/// The folder's secret files that others than this process's user may read, as a shell takes them. A group counts where the file is the
+/// user's own: where it is another's, as in a mounted Secret, the group is how this process reads it.
+fn readable_by_others(folder: &Path) -> Option<String> {
+    // SAFETY: it only asks the kernel who this process is.
+    let user = unsafe { libc::geteuid() };
+    let secret = ["ca.key", "tls.key", Role::Worker.file(), Role::User.file()].map(|name| folder.join(name));
+    let open = secret.iter().filter(|path| {
+        let known = std::fs::metadata(path).ok();
+        known.is_some_and(|file| file.mode() & if file.uid() == user { 0o044 } else { 0o004 } != 0)
+    });
+    let open: Vec<String> = open.map(|path| quoted(path)).collect();
+    (!open.is_empty()).then(|| open.join(" "))
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    let text = path.to_string_lossy();
+    // Only a NUL cannot be quoted, and no path has one.
+    shlex::try_quote(&text).map_or_else(|_| text.clone().into_owned(), |quoted| quoted.into_owned())
 }
 
 /// A CA and two tokens in a folder that only its owner can look into.

@@ -11,7 +11,7 @@ mod tls;
 mod tokens;
 
 pub use gate::{Gate, Guard};
-pub use identity::{Identity, IdentityError};
+pub use identity::{Identity, IdentityError, quoted};
 pub use incoming::{Incoming, Peer};
 pub use tls::Tls;
 pub use tokens::{Role, Tokens};
