@@ -218,19 +218,21 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
-            let message = causes::chain(&failure);
-            let text = match output {
-                Output::Text => format!("error: {message}\n"),
-                Output::Json => {
-                    format!("{}\n", serde_json::json!({"error": message, "exit": failure.exit() as u8}))
-                }
-            };
-            // Nothing is left to be done where even stderr is closed.
-            let _ = std::io::stderr().write_all(text.as_bytes());
+            complain(&causes::chain(&failure), failure.exit(), output);
             failure.exit()
         }
     };
     ExitCode::from(exit as u8)
+}
+
+/// Says on stderr why the command ended, as all of its output is.
+pub fn complain(message: &str, exit: Exit, output: Output) {
+    let text = match output {
+        Output::Text => format!("error: {message}\n"),
+        Output::Json => format!("{}\n", serde_json::json!({"error": message, "exit": exit as u8})),
+    };
+    // Nothing is left to be done where even stderr is closed.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 #[cfg(test)]

@@ -69,6 +69,9 @@ fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
     );
     assert_eq!(there, cluster.ends(&["logs", "s", "--variant", "wanda-0.5-s0"], 0, &[]));
     place.ends(&["logs", "t", "--bucket", "out"], 3, &["has no sweep t"]);
+    let unknown = ["--shard: found main-9-99, of which sweep s has no log, expected one of ", attempt];
+    cluster.ends(&["logs", "s", "--shard", "main-9-99"], 2, &unknown);
+    place.ends(&[&bucket[..], &["--shard", "main-9-99"]].concat(), 2, &unknown);
     cluster.ends(&["logs", "s", "--variant", "wanda-0.6"], 2, &["wanda-0.6", "dense, wanda-0.5-s0"]);
     let usage = place.ends(&["du", "--bucket", "out", "--output", "json"], 0, &[]);
     let usage: serde_json::Value = serde_json::from_str(&usage).unwrap();

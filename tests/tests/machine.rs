@@ -116,6 +116,23 @@ fn options_of_a_worker_that_make_no_sense_are_refused_as_usage() {
 }
 
 #[test]
+fn a_command_line_that_cannot_be_parsed_is_refused_in_the_form_that_it_asks_for() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["list", "--log", "==="], 2, &["error: invalid value '==='", "expected a level", "--help"]);
+    for (args, says) in [
+        (&["list", "--output", "json", "--no-such"][..], "unexpected argument '--no-such' found"),
+        (&["--output=json", "coordinator", "--lease", "x"], "invalid value 'x' for '--lease <SECONDS>'"),
+        (&["list", "--output", "json", "--log", "==="], "invalid value '===' for '--log <FILTER>'"),
+    ] {
+        let output = place.espalier(args);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{args:?}");
+        let said: Value = serde_json::from_slice(&output.stderr).unwrap();
+        let error = said["error"].as_str().unwrap();
+        assert!(said["exit"] == 2 && error.contains(says) && !error.contains("Usage:"), "{said}");
+    }
+}
+
+#[test]
 fn shells_and_manuals_know_every_command() {
     let place = Place::new("phi-nobos");
     for shell in ["bash", "zsh", "fish"] {

@@ -11,9 +11,9 @@ use espalier_proto::ids::{AttemptId, Name};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
-use futures::StreamExt;
+use futures::{Stream, StreamExt};
 use object_store::ObjectMeta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -25,6 +25,9 @@ const LOOK: Duration = Duration::from_secs(2);
 const LAST: Duration = Duration::from_secs(3);
 /// Listings in flight.
 const AT_ONCE: usize = 32;
+
+/// Attempts that a refusal lists.
+const SHOWN: usize = 20;
 
 type Pieces = mpsc::UnboundedSender<Result<m::ShardLogPiece, Status>>;
 
@@ -57,7 +60,7 @@ async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> 
             }
         }
         if over || !request.follow {
-            return Ok(());
+            return found_some(sweeps.bucket(), &sweep, &variants, attempt.as_ref(), &seen).await;
         }
         clock::sleep(LOOK).await;
     }
@@ -71,7 +74,36 @@ pub async fn read(
     attempt: Option<&AttemptId>,
 ) -> Result<Vec<m::ShardLogPiece>, Refusal> {
     let variants = chosen(sweep, variant)?;
-    new_pieces(bucket, &variants, attempt, &mut BTreeMap::new()).await.map_err(Refusal::bucket)
+    let mut seen = BTreeMap::new();
+    let pieces = new_pieces(bucket, &variants, attempt, &mut seen).await.map_err(Refusal::bucket)?;
+    found_some(bucket, sweep, &variants, attempt, &seen).await?;
+    Ok(pieces)
+}
+
+/// An attempt that was asked for by its id and has left no log is refused with those that have.
+async fn found_some(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    variants: &[&VariantEntry],
+    attempt: Option<&AttemptId>,
+    seen: &Seen,
+) -> Result<(), Refusal> {
+    let Some(attempt) = attempt.filter(|_| seen.is_empty()) else { return Ok(()) };
+    let mut known = BTreeSet::new();
+    for (_, listed) in listings(bucket, variants).collect::<Vec<_>>().await {
+        let logs = listed.map_err(Refusal::bucket)?;
+        known.extend(logs.iter().filter_map(|meta| layout::parse_attempt_log(&meta.location)));
+    }
+    let some: Vec<String> = known.iter().take(SHOWN).map(ToString::to_string).collect();
+    let expected = match known.len() {
+        0 => "an attempt that has begun: none has left a log yet".to_owned(),
+        n if n > SHOWN => format!("one of {n}, such as {}", some.join(", ")),
+        _ => format!("one of {}", some.join(", ")),
+    };
+    Err(Refusal::usage(&format!(
+        "--shard: found {attempt}, of which sweep {} has no log, expected {expected}",
+        sweep.name
+    )))
 }
 
 fn is_over(sweeps: &Sweeps, name: &Name) -> bool {
@@ -98,19 +130,24 @@ fn chosen<'a>(sweep: &'a ResolvedSweep, variant: &str) -> Result<Vec<&'a Variant
 /// A log as it was last seen: its object and its text.
 type Seen = BTreeMap<object_store::path::Path, (ObjectMeta, String)>;
 
+/// Every variant's logs, in the order of tables.
+fn listings<'a>(
+    bucket: &'a Bucket,
+    variants: &'a [&'a VariantEntry],
+) -> impl Stream<Item = (&'a VariantEntry, Result<Vec<ObjectMeta>, BucketError>)> {
+    let list =
+        |v: &'a VariantEntry| async move { (v, bucket.list_sizes(&layout::attempt_logs(v.key)).await) };
+    futures::stream::iter(variants.iter().copied().map(list).collect::<Vec<_>>()).buffered(AT_ONCE)
+}
+
 async fn new_pieces(
     bucket: &Bucket,
     variants: &[&VariantEntry],
     attempt: Option<&AttemptId>,
     seen: &mut Seen,
 ) -> Result<Vec<m::ShardLogPiece>, BucketError> {
-    let listings: Vec<_> = variants
-        .iter()
-        .map(|v| async move { (*v, bucket.list_sizes(&layout::attempt_logs(v.key)).await) })
-        .collect();
     let mut pieces = Vec::new();
-    // In the order of tables.
-    let mut listings = futures::stream::iter(listings).buffered(AT_ONCE);
+    let mut listings = std::pin::pin!(listings(bucket, variants));
     while let Some((variant, listed)) = listings.next().await {
         let logs =
             listed?.into_iter().filter_map(|meta| Some((layout::parse_attempt_log(&meta.location)?, meta)));
