@@ -4,6 +4,7 @@ use espalier_tests::cluster::{Cluster, hide, spawned, until, worker_command};
 use espalier_tests::files;
 use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
+use std::time::{Duration, Instant};
 
 #[test]
 fn without_a_coordinator_a_command_ends_with_6_and_says_how_to_start_one() {
@@ -93,7 +94,6 @@ fn probes_and_metrics(cluster: &Cluster<'_>) {
         log.split("answers probes and scrapers on ").nth(1).unwrap().split_whitespace().next().unwrap();
     for program in [coordinator.as_str(), worker] {
         assert_eq!(get(&format!("{program}/healthz")), (200, "ok\n".to_owned()));
-        // An idle worker's first call is held until there is news, or for a while.
         until("it is ready", || get(&format!("{program}/readyz")) == (200, "ok\n".to_owned()));
     }
     assert_eq!(wanted(cluster), serde_json::json!({"cpu": 0, "cuda": 0}));
@@ -233,6 +233,46 @@ fn who_watches_a_sweep_waits_for_a_coordinator_that_was_killed_to_come_back() {
         ended.success() && cluster.log("watch").contains("4 of 4 cells done"),
         "{}",
         cluster.log("watch")
+    );
+}
+
+#[test]
+fn an_idle_worker_is_ready_once_its_coordinator_has_accepted_it() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[("ESPALIER_HTTP", "127.0.0.1:0")]);
+    let at = || {
+        Some(
+            cluster
+                .log("w")
+                .split("answers probes and scrapers on ")
+                .nth(1)?
+                .split_whitespace()
+                .next()?
+                .to_owned(),
+        )
+    };
+    until("it answers probes", || at().is_some());
+    let (ready, began) = (format!("{}/readyz", at().unwrap()), Instant::now());
+    until("it is ready", || get(&ready).0 == 200);
+    // Its next call is held for 25 s.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_worker_whose_cache_cannot_be_written_ends_at_once_and_says_so() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    place.write("file", "");
+    let cache = place.at("file/cache").display().to_string();
+    let mut worker = cluster.worker_with("w", &[("ESPALIER_CACHE", &cache)]);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(7));
+    let log = cluster.log("w");
+    assert!(
+        log.contains(&format!(
+            "error: --cache cannot be used, expected a folder that can be written: {cache} cannot be written"
+        )),
+        "{log}"
     );
 }
 

@@ -11,6 +11,7 @@ use crate::leave::{Ended, Limits};
 use crate::session::{self, SessionError};
 use crate::telemetry::Logs;
 use clap::{Args, Parser, Subcommand};
+use espalier_proto::mirror::MirrorError;
 use espalier_proto::remote::{self, Address, Reach};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -145,6 +146,8 @@ enum CliError {
         #[source]
         source: std::io::Error,
     },
+    #[error("--cache cannot be used, expected a folder that can be written")]
+    Cache(#[source] MirrorError),
     #[error("OMP_THREAD_LIMIT is {value:?}: it would change results silently; unset it and use --threads")]
     ThreadLimit { value: String },
 }
@@ -163,7 +166,7 @@ impl CliError {
             Self::Write { .. } => 3,
             Self::Session(SessionError::Bucket(_)) => 5,
             Self::Session(SessionError::ForeignBucket { .. }) => 7,
-            Self::Device(_) | Self::Process { .. } | Self::ThreadLimit { .. } => 7,
+            Self::Device(_) | Self::Process { .. } | Self::Cache(_) | Self::ThreadLimit { .. } => 7,
         }
     }
 }
@@ -253,6 +256,12 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         cache: model_cache(work.cache.clone(), work.cache_limit),
         save_every: Duration::from_secs_f64(work.save_every),
     };
+    match options.cache.try_out() {
+        Ok(()) => {}
+        Err(error) if work.cache.is_some() => return Err(CliError::Cache(error)),
+        // It may never be needed: a worker that sees the models' folders fetches none.
+        Err(error) => tracing::warn!(%error, "the cache cannot be used; say another: --cache DIR"),
+    }
     let mut executor = Executor::new(options).map_err(CliError::Device)?;
     let device = executor.describe().await.map_err(CliError::Device)?;
     let memory = memory.unwrap_or(device.memory_bytes / 5 * 4);

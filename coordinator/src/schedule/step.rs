@@ -83,6 +83,7 @@ impl Schedule {
             kind,
             idle_as: None,
             held_until: None,
+            greeted: false,
         });
         if worker.newest > sync.call && !planted!(self, StaleCall) {
             return; // an older call that arrived late: what it says is no longer the case
@@ -231,9 +232,8 @@ impl Schedule {
                 continue;
             };
             let until = since + self.timing.hold;
-            let held =
-                worker.attempts.is_empty() && worker.reported.is_empty() && !self.draining && now < until;
-            let held = held.then_some(until);
+            let idle = worker.attempts.is_empty() && worker.reported.is_empty();
+            let held = (idle && worker.greeted && !self.draining && now < until).then_some(until);
             if worker.held_until != held {
                 if let Some(old) = std::mem::replace(&mut worker.held_until, held) {
                     self.holds.remove(&(old, id.clone()));
@@ -243,6 +243,7 @@ impl Schedule {
             if held.is_none() {
                 worker.call = None;
                 worker.answered = now;
+                worker.greeted = true;
                 let command = self.answer_to(&id, call);
                 self.note_worker(&id);
                 commands.push(command);

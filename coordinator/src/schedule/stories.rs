@@ -26,6 +26,13 @@ fn an_idle_call_is_held_until_there_is_news_and_answered_empty_after_its_time() 
 }
 
 #[test]
+fn a_newcomers_first_call_is_answered_at_once_and_its_next_one_is_held() {
+    let mut story = Story::of(grid(&[1]));
+    story.given(1);
+    assert_eq!((story.call(2, vec![]), story.call(2, vec![])), (Some(vec![]), None));
+}
+
+#[test]
 fn a_silent_worker_loses_its_shard_after_one_lease_and_not_before() {
     let mut story = Story::of(grid(&[1]));
     let order = story.given(1);

@@ -89,8 +89,16 @@ impl Story {
         commands
     }
 
-    /// Worker `w` calls; `None` if its call is held open.
+    /// Worker `w` calls, and a newcomer that has nothing and is told nothing calls again; `None` if its call is held open.
     pub(super) fn sync(&mut self, w: u8, shards: Vec<Report>) -> Option<Vec<Order>> {
+        let known = self.schedule.workers.contains_key(&WorkerId(format!("w{w}")));
+        let again = !known && shards.is_empty();
+        let answer = self.call(w, shards);
+        if again && answer.as_ref().is_some_and(Vec::is_empty) { self.call(w, Vec::new()) } else { answer }
+    }
+
+    /// Worker `w` calls once.
+    pub(super) fn call(&mut self, w: u8, shards: Vec<Report>) -> Option<Vec<Order>> {
         self.calls += 1;
         let sync = Sync {
             worker: WorkerId(format!("w{w}")),

@@ -33,6 +33,13 @@ impl ModelCache {
         Self { folder, limit }
     }
 
+    /// Makes the folder and tries whether it can be written; the error names it.
+    pub fn try_out(&self) -> Result<(), MirrorError> {
+        let tried = std::fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
+        let path = || self.folder.display().to_string();
+        tried.map(drop).map_err(|source| MirrorError::Write { path: path(), source })
+    }
+
     /// The model on this node, fetched if it is not there.
     pub(super) async fn hold(&self, bucket: &Bucket, digest: ModelDigest) -> Result<Held, MirrorError> {
         let failed = |source| MirrorError::Write { path: self.folder.display().to_string(), source };
