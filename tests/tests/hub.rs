@@ -277,3 +277,12 @@ fn doctor_asks_the_hub_whether_it_is_there_and_takes_the_token() {
     place.add_environment(vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())]);
     place.ends(&["doctor"], 0, &["ok     hub: HF_HUB_OFFLINE is set"]);
 }
+
+#[test]
+fn a_listing_that_never_ends_is_given_up() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    hub.put("models/org/m", "main", &"x".repeat(33 << 20), "");
+    let place = on(&hub, "org/m");
+    place.ends(&PLAN, 3, &["answered what cannot be used", "more than 33554432 bytes"]);
+}

@@ -78,7 +78,8 @@ pub fn resident_bytes(arch: &Arch, dtype: Dtype, backend: Backend, load: &Load) 
     let weights = arch.parameters() * dtype.bytes();
     let least = device_bytes(arch, dtype, backend, load);
     // Hidden states in f32, rope's tables, and a byte a pair for the mask of options.
-    let wave = WAVE.min(load.tokens.saturating_mul(4 * arch.hidden as u64 + 1024 + load.longest));
+    let token = load.longest.saturating_add(4 * arch.hidden as u64 + 1024);
+    let wave = WAVE.min(load.tokens.saturating_mul(token));
     match backend {
         Backend::Cuda => least.saturating_add(weights + wave),
         Backend::Cpu => (least.saturating_add(2 * weights + wave) / 2).saturating_mul(3),
@@ -117,6 +118,16 @@ mod tests {
         let head = 2 * arch.hidden * arch.vocab * 3;
         assert_eq!(evaluate_flops(&arch, &windows), (linears + attention + head) as f64);
         assert_eq!(prune_flops(&arch, Some(&windows)), 2.0 * (linears + attention) as f64);
+    }
+
+    #[test]
+    fn inputs_of_any_size_need_memory_that_is_a_number() {
+        let mut load = load(&Inputs::Perplexity(Windows::new(4, vec![vec![0; 4]])));
+        (load.tokens, load.batch_tokens, load.longest) = (u64::MAX, u64::MAX, u64::MAX);
+        for backend in [Backend::Cpu, Backend::Cuda] {
+            assert_eq!(device_bytes(&arch("phi"), Dtype::Float32, backend, &load), u64::MAX);
+            assert!(resident_bytes(&arch("phi"), Dtype::Float32, backend, &load) > u64::MAX / 2);
+        }
     }
 
     #[test]

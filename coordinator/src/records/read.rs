@@ -52,7 +52,8 @@ pub(super) async fn read_all<K: Copy, R: Formatted>(
 ) -> Result<Vec<(K, R)>, RecordsError> {
     let found: Vec<Option<(K, R)>> = futures::stream::iter(keys)
         .map(|key| async move {
-            Ok::<_, RecordsError>(bucket.read_object(&path(key)).await?.map(|record| (key, record)))
+            let found = read_bytes(bucket, path(key)).await?;
+            Ok::<_, RecordsError>(found.map(|(record, _)| (key, record)))
         })
         .buffer_unordered(AT_ONCE)
         .try_collect()
@@ -69,4 +70,33 @@ pub(super) async fn read_bytes<R: Formatted>(
         return Ok(None);
     };
     Ok(Some((object(path.as_ref(), &bytes)?, bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::records::CellRecord;
+
+    #[tokio::test]
+    async fn a_record_that_is_too_large_for_one_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        let path = |_: ()| Path::from("cells/large.json");
+        // Nothing but a size: a file with a hole.
+        std::fs::create_dir(folder.path().join("cells")).unwrap();
+        let file = std::fs::File::create(folder.path().join("cells/large.json")).unwrap();
+        for (size, says) in
+            [(MOST + 1, "found 67108865 bytes, expected at most 67108864"), (MOST, "cannot be read")]
+        {
+            file.set_len(size).unwrap();
+            let errors = [
+                read_bytes::<CellRecord>(&bucket, path(())).await.map(drop).unwrap_err(),
+                read_all::<(), CellRecord>(&bucket, [()].into(), path).await.map(drop).unwrap_err(),
+            ];
+            for error in errors {
+                let text = crate::causes::chain(&error);
+                assert!(text.contains(says), "{text}");
+            }
+        }
+    }
 }

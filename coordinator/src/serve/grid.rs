@@ -227,3 +227,16 @@ fn needs(variant: &VariantEntry, memory: u64, stages: &BTreeMap<String, u32>) ->
         stages: ours.map(|(stage, version)| (stage.clone(), *version)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_million_costs_of_any_claim_together_are_still_a_number() {
+        assert_eq!((units(0.0), units(2.5e6)), (1, 3));
+        for absurd in [1e300, f64::INFINITY] {
+            assert_eq!(units(absurd).checked_mul(1_000_000), Some((1 << 40) * 1_000_000), "{absurd}");
+        }
+    }
+}

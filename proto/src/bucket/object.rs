@@ -78,6 +78,7 @@ pub fn object<T: Formatted>(path: &str, bytes: &[u8]) -> Result<T, BucketError> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bucket::{Bucket, MOST_JSON};
 
     #[test]
     fn an_object_of_a_later_format_is_called_that_and_whose_it_is_and_damage_is_called_damage() {
@@ -95,5 +96,23 @@ mod tests {
         for damaged in [&b"{\"format\": 1"[..], b"", b"{}", b"{\"format\": 1, \"unknown\": 2}", b"[1]"] {
             assert!(matches!(object::<LogEntry>("p", damaged), Err(BucketError::Corrupt { .. })));
         }
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_too_large_is_refused_before_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        let path = object_store::path::Path::from("large.json");
+        // A file with a hole: as a whole it would be a gigabyte of memory.
+        std::fs::File::create(folder.path().join("large.json")).unwrap().set_len(MOST_JSON + 1).unwrap();
+        let error = bucket.read_json::<serde_json::Value>(&path).await.unwrap_err();
+        let BucketError::Store { source, .. } = error else { panic!("{error}") };
+        assert!(
+            source.to_string().contains("found 1073741825 bytes, expected at most 1073741824"),
+            "{source}"
+        );
+        bucket.put(&path, bytes::Bytes::from_static(b"12")).await.unwrap();
+        assert!(bucket.read_at_most(&path, 1).await.is_err());
+        assert_eq!(bucket.read_at_most(&path, 2).await.unwrap().unwrap(), "12");
     }
 }

@@ -118,4 +118,12 @@ mod tests {
         assert_eq!(Mask::from_bits(1, 10, vec![129, 4]), None);
         assert_eq!(Mask::from_bits(1, 10, vec![129]), None);
     }
+
+    #[test]
+    fn rows_without_columns_of_which_there_could_be_any_number_are_refused() {
+        assert_eq!(Mask::from_bits(usize::MAX, 0, Vec::new()), None);
+        assert_eq!(Mask::from_bits(1, 0, Vec::new()), None);
+        assert_eq!(Mask::from_bits(usize::MAX, 9, vec![0; 2]), None);
+        assert_eq!(Mask::from_bits(0, 0, Vec::new()).unwrap().weights(), 0);
+    }
 }

@@ -99,6 +99,29 @@ fn an_absurd_or_missing_field_is_named_with_what_was_found() {
 }
 
 #[test]
+fn sizes_that_are_each_possible_and_together_absurd_are_refused_with_what_they_add_up_to() {
+    let mut config = phi2();
+    let largest = |config: &mut Value, field: &str| {
+        // The largest that the field alone may be.
+        let fits = |size: u64, config: &mut Value| {
+            config[field] = size.into();
+            let refused = arch(&config.to_string()).map(drop).map_err(|e| e.to_string());
+            !refused.is_err_and(|e| e.contains(&format!("{field}: found {size}, ")))
+        };
+        let size = (0..60).map(|n| 1 << n).take_while(|size| fits(*size, config)).last().unwrap();
+        config[field] = size.into();
+    };
+    for field in ["num_hidden_layers", "intermediate_size", "vocab_size"] {
+        largest(&mut config, field);
+    }
+    config["hidden_size"] = (1 << 20).into();
+    config["partial_rotary_factor"] = json!(0.5);
+    let message = arch(&config.to_string()).unwrap_err().to_string();
+    assert!(message.contains("hidden_size: found 1048576 and with it "), "{message}");
+    assert!(message.ends_with("parameters, expected at most 1125899906842624 parameters"), "{message}");
+}
+
+#[test]
 fn every_field_that_decides_a_shape_must_be_there() {
     for field in [
         "hidden_size",

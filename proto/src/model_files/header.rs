@@ -110,3 +110,16 @@ fn wrong_length(path: &Path, bytes: &[u8], length: u64, size: u64) -> ModelError
     let expected = (PREFIX + length).saturating_add(last.unwrap_or(0));
     ModelError::Length { path: path.to_owned(), found: size, expected }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_beyond_all_numbers_is_told_as_the_largest() {
+        let header = br#"{"a": {"data_offsets": [0, 18446744073709551615]}}"#;
+        let bytes = [&[0; 8], &header[..]].concat();
+        let error = wrong_length(Path::new("m"), &bytes, header.len() as u64, 1);
+        assert!(matches!(error, ModelError::Length { expected: u64::MAX, .. }), "{error}");
+    }
+}

@@ -1,5 +1,5 @@
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs;
 use tempfile::TempDir;
 
@@ -92,6 +92,35 @@ fn a_corrupt_header_is_an_error_of_its_file() {
         bytes[at] = byte;
         fs::write(&path, bytes).unwrap();
         assert!(error(&folder).contains("model.safetensors: corrupt header"), "{}", error(&folder));
+    }
+}
+
+#[test]
+fn a_header_whose_numbers_are_beyond_its_file_or_beyond_all_numbers_is_refused() {
+    let whole = |header: &Value| {
+        let header = serde_json::to_vec(header).unwrap();
+        [&(header.len() as u64).to_le_bytes()[..], &header, &[0; 16]].concat()
+    };
+    let tensor = |shape: &[u64], end: u64| {
+        whole(&json!({"a": {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}}))
+    };
+    let path = Path::new(SINGLE);
+    let refused = |bytes: &[u8]| parse_header(bytes, path, 0).unwrap_err().to_string();
+    assert!(parse_header(&tensor(&[4], 16), path, 0).is_ok());
+    // A megabyte past the end; the largest that its shape can be; and what is no number of bytes.
+    for (shape, end) in [(1 << 18, 1 << 20), ((1 << 59) - 1, (1 << 61) - 4)] {
+        let message = refused(&tensor(&[shape], end));
+        assert!(message.contains("found ") && message.contains(" bytes, expected "), "{message}");
+    }
+    for (shape, end) in
+        [(vec![(1 << 62) - 1], u64::MAX - 3), (vec![1 << 62, 4], 0), (vec![u64::MAX], u64::MAX)]
+    {
+        assert!(refused(&tensor(&shape, end)).contains("corrupt header"), "{shape:?}");
+    }
+    for length in [u64::MAX, u64::MAX - 7, 100_000_001] {
+        let bytes = [&length.to_le_bytes()[..], b"{}"].concat();
+        let expected = format!("found a header of {length} bytes, expected at most 100000000");
+        assert!(refused(&bytes).contains(&expected), "{}", refused(&bytes));
     }
 }
 
