@@ -1,5 +1,6 @@
 //! Newtypes of every id and how each is written. An id that parses is well formed; what it names may not exist.
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -56,8 +57,7 @@ impl Digest {
     /// A coordinator writes and reads millions of them: nothing is allocated on the way.
     fn digits<T>(&self, take: impl FnOnce(&str) -> T) -> T {
         let mut text = [0; 64];
-        hex::encode_to_slice(self.0, &mut text).expect("64 digits are what 32 bytes take");
-        take(std::str::from_utf8(&text).expect("hexadecimal digits are ASCII"))
+        take(HEXLOWER.encode_mut_str(&self.0, &mut text))
     }
 }
 
@@ -78,11 +78,11 @@ impl FromStr for Digest {
 
     fn from_str(text: &str) -> Result<Self, IdError> {
         let error = || IdError { value: text.to_owned(), expected: DIGITS };
-        if text.bytes().any(|b| b.is_ascii_uppercase()) {
+        let mut bytes = [0; 32];
+        if HEXLOWER.decode_len(text.len()) != Ok(bytes.len()) {
             return Err(error());
         }
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(text, &mut bytes).map_err(|_| error())?;
+        HEXLOWER.decode_mut(text.as_bytes(), &mut bytes).map_err(|_| error())?;
         Ok(Self(bytes))
     }
 }

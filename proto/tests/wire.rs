@@ -3,6 +3,7 @@
 //!
 //! `wire/fields.txt` lists every field that a release has had, `wire/*.hex` are messages as a release encoded them, with every field set.
 
+use data_encoding::HEXLOWER;
 use espalier_proto::messages as m;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
@@ -114,7 +115,7 @@ fn response() -> m::SyncResponse {
 /// As it was recorded.
 fn recorded(name: &str) -> Vec<u8> {
     let text = std::fs::read_to_string(wire().join(format!("{name}.hex"))).unwrap();
-    hex::decode(text.split_whitespace().collect::<String>()).unwrap()
+    HEXLOWER.decode(text.split_whitespace().collect::<String>().as_bytes()).unwrap()
 }
 
 #[test]
@@ -149,7 +150,7 @@ fn fields_of_later_versions_are_ignored_and_absent_ones_are_at_their_zero() {
 #[ignore = "records goldens, when a protocol gains fields"]
 fn record() {
     let lines = |bytes: Vec<u8>| {
-        let hex = hex::encode(bytes);
+        let hex = HEXLOWER.encode(&bytes);
         let lines: Vec<&str> = hex.as_bytes().chunks(96).map(|c| std::str::from_utf8(c).unwrap()).collect();
         format!("{}\n", lines.join("\n"))
     };

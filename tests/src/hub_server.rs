@@ -4,6 +4,7 @@
 //! In: repositories and faults. Out: an address, and what was asked of both origins. Ends with the value.
 
 use bytes::Bytes;
+use data_encoding::HEXLOWER;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http_body_util::StreamBody;
@@ -112,7 +113,7 @@ impl HubServer {
             commit.update(name);
             commit.update(body);
         }
-        snapshot.commit = hex::encode(commit.finalize());
+        snapshot.commit = HEXLOWER.encode(&commit.finalize());
     }
 
     /// Puts a file of this machine.
@@ -310,12 +311,12 @@ impl State {
         if body.len() <= SMALL {
             let mut object = Sha1::new_with_prefix(format!("blob {}\0", body.len()));
             object.update(body);
-            let etag = format!("\"{}\"", hex::encode(object.finalize()));
+            let etag = format!("\"{}\"", HEXLOWER.encode(&object.finalize()));
             let mut said = ranged(body.clone(), headers);
             said.headers.extend([commit, ("etag", etag)]);
             return said;
         }
-        let hex = hex::encode(Sha256::digest(body));
+        let hex = HEXLOWER.encode(&Sha256::digest(body));
         let mut said = Said::plain(302, "");
         said.headers = vec![
             commit,
@@ -328,7 +329,7 @@ impl State {
 
     fn of_network(&mut self, path: &str, headers: &HeaderMap) -> Said {
         let all = self.repositories.values().flat_map(BTreeMap::values).flat_map(|s| s.files.values());
-        let found = all.into_iter().find(|body| hex::encode(Sha256::digest(body)) == path[1..]).cloned();
+        let found = all.into_iter().find(|body| HEXLOWER.encode(&Sha256::digest(body)) == path[1..]).cloned();
         let Some(body) = found else {
             return Said::plain(404, "");
         };

@@ -1,5 +1,6 @@
 //! What the hub says that a file's content is: SHA-256 of large files, git's object id (SHA-1) of small ones.
 
+use data_encoding::HEXLOWER;
 use sha1::{Digest as _, Sha1};
 use sha2::Sha256;
 
@@ -58,8 +59,8 @@ impl Hashing {
     /// The hash of it all, in hex.
     pub fn finish(self) -> String {
         match self {
-            Self::Sha256(hash) => hex::encode(hash.finalize()),
-            Self::Git(hash) => hex::encode(hash.finalize()),
+            Self::Sha256(hash) => HEXLOWER.encode(&hash.finalize()),
+            Self::Git(hash) => HEXLOWER.encode(&hash.finalize()),
         }
     }
 }

@@ -127,7 +127,7 @@ impl Sweeps {
                 path: path.to_string(),
                 why: "it is absent, but the sweep's log names it".to_owned(),
             })?;
-        let kept = kept.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))?;
+        let kept = finished(kept).await?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
         self.take_up(sweep, kept, fold, None, Records::default()).await?;
@@ -163,6 +163,7 @@ impl Sweeps {
         Ok(())
     }
 
+    #[tracing::instrument(skip_all, fields(sweep = %sweep.name, cells = sweep.cells.len()))]
     async fn take_up(
         &self,
         sweep: ResolvedSweep,
@@ -171,6 +172,10 @@ impl Sweeps {
         only: Option<BTreeSet<CellKey>>,
         believed: Records,
     ) -> Result<(), SweepsError> {
+        let sweep = Arc::new(sweep);
+        // Of a large sweep each takes seconds.
+        let of = sweep.clone();
+        let told = tokio::task::spawn_blocking(move || (Estimator::new(&of), Catalog::new(&of)));
         let before = present_without_stale(&self.bucket, &sweep, kept).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
@@ -181,8 +186,9 @@ impl Sweeps {
         submission.priority = fold.priority;
         submission.given_up = fold.given_up.clone();
         submission.variants_done.extend(&fold.canaries);
-        let live = Live { estimator: Estimator::new(&sweep), sweep: Arc::new(sweep), fold };
-        let (name, catalog) = (live.sweep.name.clone(), Catalog::new(&live.sweep));
+        let (estimator, catalog) = finished(told).await;
+        let name = sweep.name.clone();
+        let live = Live { estimator, sweep, fold };
         self.live().insert(name, live);
         self.driver.submit(submission, catalog).await;
         Ok(())
@@ -264,4 +270,9 @@ impl Sweeps {
     fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
         self.live.lock().expect("nothing panics while it holds the sweeps")
     }
+}
+
+/// What a task gave; its panic goes on here.
+async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
+    task.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }

@@ -9,6 +9,7 @@
 
 use super::tls::{Chain, Tls};
 use super::tokens::{Role, Tokens, lines};
+use data_encoding::HEXLOWER;
 use espalier_proto::ids::Digest;
 use espalier_proto::remote::pem;
 use rcgen::{
@@ -126,7 +127,7 @@ fn make(folder: &Path) -> Result<(), IdentityError> {
             .secure_random
             .fill(&mut random)
             .map_err(|_| at(&folder.join(role.file()), &"the system gives no random bytes"))?;
-        write(role.file(), &format!("{}\n", hex::encode(random)))?;
+        write(role.file(), &format!("{}\n", HEXLOWER.encode(&random)))?;
     }
     write("ca.key", &key.serialize_pem())?;
     write("ca.crt", &certificate.pem())?;
