@@ -1,5 +1,7 @@
 //! What can go wrong between here and the hub. No message holds a token, nor a signed address.
 
+use super::placed::Unplaced;
+
 /// The hub cannot give what is wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum HubError {
@@ -152,5 +154,11 @@ impl HubError {
             | Self::Corrupt { .. }
             | Self::Cache { .. } => false,
         }
+    }
+}
+
+impl From<Unplaced> for HubError {
+    fn from(unplaced: Unplaced) -> Self {
+        Self::Cache { path: unplaced.path.display().to_string(), source: unplaced.source }
     }
 }

@@ -3,9 +3,10 @@
 use super::checksum::Hashing;
 use super::error::HubError;
 use super::http::{Follow, Hub};
-use super::layout::{Layout, cache_error, make_folder};
+use super::layout::{Layout, cache_error};
 use super::listing::{Facts, Listing};
 use super::lock;
+use super::placed::make_folder;
 use super::progress::{Meter, Progress};
 use crate::clock;
 use reqwest::Method;

@@ -2,9 +2,9 @@
 //! them, `refs/<revision>` with the commit; beside them `.locks/`.
 
 use super::error::HubError;
+use super::placed;
 use super::repository::Repository;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A repository's folder in a cache.
 #[derive(Clone, Debug)]
@@ -40,16 +40,7 @@ impl Layout {
 
     /// Makes `file` of a commit's snapshot the content of this hash.
     pub fn link(&self, commit: &str, file: &str, hex: &str) -> Result<(), HubError> {
-        let link = self.repository().join("snapshots").join(commit).join(file);
-        let up = "../".repeat(file.split('/').count() + 1);
-        let target = PathBuf::from(format!("{up}blobs/{hex}"));
-        if std::fs::read_link(&link).is_ok_and(|known| known == target) {
-            return Ok(());
-        }
-        make_folder(&link)?;
-        let new = beside(&link);
-        let made = std::os::unix::fs::symlink(&target, &new).and_then(|()| std::fs::rename(&new, &link));
-        made.map_err(|source| cache_error(&link, source))
+        Ok(placed::link(&self.repository(), commit, file, hex)?)
     }
 
     /// Notes which commit a branch, tag or reference is.
@@ -57,26 +48,8 @@ impl Layout {
         if revision == commit {
             return Ok(());
         }
-        let path = self.repository().join("refs").join(revision);
-        make_folder(&path)?;
-        let new = beside(&path);
-        let written = std::fs::write(&new, commit).and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|source| cache_error(&path, source))
+        Ok(placed::write(&self.repository().join("refs").join(revision), commit)?)
     }
-}
-
-/// A name beside a file that nobody else uses: no other process, and no other sweep that this one resolves.
-pub fn beside(path: &Path) -> PathBuf {
-    static MADE: AtomicU64 = AtomicU64::new(0);
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let n = MADE.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{name}.{}-{n}", std::process::id()))
-}
-
-/// Makes the folder of a file.
-pub(super) fn make_folder(file: &Path) -> Result<(), HubError> {
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder).map_err(|source| cache_error(folder, source))
 }
 
 /// The cache cannot be written.
@@ -95,7 +68,7 @@ mod tests {
         let repository = Repository::new(Kind::Dataset, "org/d").unwrap();
         let layout = Layout::new(root.path(), &repository);
         let blob = layout.blob("abc");
-        make_folder(&blob).unwrap();
+        placed::make_folder(&blob).unwrap();
         std::fs::write(&blob, "content").unwrap();
         let folder = root.path().join("datasets--org--d");
         for file in ["a.json", "default/test/0000.parquet"] {

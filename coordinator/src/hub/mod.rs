@@ -14,6 +14,7 @@ pub mod http;
 pub mod layout;
 pub mod listing;
 pub mod lock;
+pub mod placed;
 pub mod progress;
 pub mod repository;
 

@@ -3,7 +3,7 @@
 
 use super::address::{Address, Object};
 use super::error::ObjectError;
-use crate::hub::layout::beside;
+use crate::hub::placed;
 use espalier_proto::ids::Digest;
 use std::path::{Path, PathBuf};
 
@@ -74,7 +74,7 @@ impl ObjectCache {
         let digest = Digest::of(ids.join("\n").as_bytes()).to_string();
         let snapshot = format!("{}-{}", address.last(), &digest[..12]);
         for object in objects {
-            self.link(&snapshot, object)?;
+            placed::link(&self.root, &snapshot, &object.name, &object.id)?;
         }
         let named = match (form, objects) {
             (Form::File, [only]) => format!("{snapshot}/{}", only.name),
@@ -82,36 +82,14 @@ impl ObjectCache {
         };
         let path = self.reference(address.url());
         let before = std::fs::read_to_string(&path).ok();
-        let new = beside(&path);
-        make_folder(&path)?;
-        let written = std::fs::write(&new, &named).and_then(|()| std::fs::rename(&new, &path));
-        written.map_err(|source| cache_error(&path, source))?;
+        placed::write(&path, &named)?;
         Ok(before.is_some_and(|before| before != named))
-    }
-
-    fn link(&self, snapshot: &str, object: &Object) -> Result<(), ObjectError> {
-        let link = self.root.join("snapshots").join(snapshot).join(&object.name);
-        let up = "../".repeat(object.name.split('/').count() + 1);
-        let target = PathBuf::from(format!("{up}blobs/{}", object.id));
-        if std::fs::read_link(&link).is_ok_and(|known| known == target) {
-            return Ok(());
-        }
-        make_folder(&link)?;
-        let new = beside(&link);
-        let made = std::os::unix::fs::symlink(&target, &new).and_then(|()| std::fs::rename(&new, &link));
-        made.map_err(|source| cache_error(&link, source))
     }
 }
 
 /// The blob is there, whole: parts have another name.
 pub(super) fn is_there(blob: &Path, object: &Object) -> bool {
     std::fs::metadata(blob).is_ok_and(|meta| meta.is_file() && meta.len() == object.size)
-}
-
-/// Makes the folder of a file.
-pub(super) fn make_folder(file: &Path) -> Result<(), ObjectError> {
-    let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder).map_err(|source| cache_error(folder, source))
 }
 
 /// The cache cannot be written.

@@ -1,5 +1,6 @@
 //! What can go wrong between here and an object store that models and data are read from.
 
+use crate::hub::placed::Unplaced;
 use espalier_proto::bucket::BucketError;
 
 /// An object store cannot give what is wanted.
@@ -98,5 +99,11 @@ impl ObjectError {
             }
             _ => Self::Store { url, source },
         }
+    }
+}
+
+impl From<Unplaced> for ObjectError {
+    fn from(unplaced: Unplaced) -> Self {
+        Self::Cache { path: unplaced.path.display().to_string(), source: unplaced.source }
     }
 }

@@ -4,10 +4,11 @@
 //! An ETag is an MD5 on some stores and for some uploads only, so nothing is checked against it but that it stays the same.
 
 use super::address::{Address, Object, Store};
-use super::cache::{ObjectCache, cache_error, is_there, make_folder};
+use super::cache::{ObjectCache, cache_error, is_there};
 use super::error::ObjectError;
 use crate::hub::fetch::Fetching;
 use crate::hub::lock;
+use crate::hub::placed::make_folder;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
