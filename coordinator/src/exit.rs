@@ -3,7 +3,6 @@
 //! In: what a command returned. Out: a message on stderr and a code. Must never hide a cause: the whole chain is shown.
 
 use crate::causes;
-use crate::cli::Output;
 use crate::serve::LocalError;
 use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
@@ -12,6 +11,15 @@ use crate::store::folder::FolderError;
 use espalier_proto::remote::ReachError;
 use std::io::Write;
 use std::process::ExitCode;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Output {
+    /// Tables for people
+    Text,
+    /// JSON for programs
+    Json,
+}
 
 /// The exit codes. Usage errors (2) are mostly clap's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

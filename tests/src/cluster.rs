@@ -165,14 +165,22 @@ pub fn worker_command(place: &Place, name: &str, url: &str) -> Command {
     command
 }
 
-/// Starts a worker; its log is `<name>.log`.
+/// Starts a program; its log is `<name>.log`.
 ///
 /// # Panics
 /// If it does not start.
-pub fn spawned(place: &Place, name: &str, mut command: Command) -> Process {
+pub fn spawned(place: &Place, name: &str, command: Command) -> Process {
+    spawned_to(place, name, command, Stdio::null())
+}
+
+/// Starts a program with this standard output; its log is `<name>.log`.
+///
+/// # Panics
+/// If it does not start.
+pub fn spawned_to(place: &Place, name: &str, mut command: Command, out: impl Into<Stdio>) -> Process {
     let log = std::fs::File::create(place.at(&format!("{name}.log"))).expect("a log can be made");
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    Process(command.spawn().expect("the worker starts"))
+    command.stdin(Stdio::null()).stdout(out).stderr(log);
+    Process(command.spawn().expect("the program starts"))
 }
 
 /// Waits until `holds`, a minute at most.

@@ -1,6 +1,6 @@
 //! A coordinator and workers that share nothing but the network and the bucket.
 
-use espalier_tests::cluster::{Cluster, hide, spawned, until, worker_command};
+use espalier_tests::cluster::{Cluster, hide, spawned, spawned_to, until, worker_command};
 use espalier_tests::files;
 use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
@@ -216,24 +216,41 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_when_its_sweep_is_
 }
 
 #[test]
-fn who_watches_a_sweep_waits_for_a_coordinator_that_was_killed_to_come_back() {
+fn who_follows_a_sweep_or_its_logs_waits_for_a_coordinator_that_was_killed_to_come_back() {
     let place = Place::new("phi-nobos");
+    // Long enough that it is not over when its worker is stopped.
+    let many: Vec<String> = (1..=30).map(|n| format!("{:.2}", 0.03 * f64::from(n))).collect();
+    place.sweep("s", &many.join(", "), "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
     let mut cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    let mut watch = place.command(&["watch", "s"]);
-    watch.env("ESPALIER_COORDINATOR", &cluster.url);
-    let mut watch = spawned(&place, "watch", watch);
-    until("it shows the sweep", || cluster.log("watch").contains("0 of 4"));
+    let follow = |name: &str, args: &[&str], to: &str| {
+        let mut command = place.command(args);
+        command.env("ESPALIER_COORDINATOR", &cluster.url);
+        spawned_to(&place, name, command, std::fs::File::create(place.at(to)).unwrap())
+    };
+    let mut watch = follow("watch", &["watch", "s"], "watched");
+    let mut logs = follow("logs", &["logs", "s", "--follow"], "followed");
+    let followed = || std::fs::read_to_string(place.at("followed")).unwrap();
+    until("it shows the sweep", || cluster.log("watch").contains("0 of 62"));
+    let worker = cluster.worker("w");
+    until("a few shards are done", || cluster.log("w").matches("cell committed").count() > 4);
+    worker.signal(libc::SIGSTOP);
+    until("it shows what was logged", || followed().contains("cell committed"));
     cluster.coordinator.kill();
-    until("it says that it waits", || cluster.log("watch").contains("the coordinator does not answer"));
+    for name in ["watch", "logs"] {
+        until("it says that it waits", || cluster.log(name).contains("the coordinator does not answer"));
+    }
     cluster.restart();
-    let _worker = cluster.worker("w");
-    let ended = watch.0.wait().unwrap();
-    assert!(
-        ended.success() && cluster.log("watch").contains("4 of 4 cells done"),
-        "{}",
-        cluster.log("watch")
-    );
+    worker.signal(libc::SIGCONT);
+    assert!(watch.0.wait().unwrap().success(), "{}", cluster.log("watch"));
+    assert!(cluster.log("watch").contains("62 of 62 cells done"), "{}", cluster.log("watch"));
+    assert!(logs.0.wait().unwrap().success(), "{}", cluster.log("logs"));
+    let first = followed().split_whitespace().nth(2).unwrap().to_owned();
+    let all = place.ends(&["logs", "s", "--variant", &first, "--bucket", "out"], 0, &["cell committed"]);
+    for line in all.lines().filter(|line| !line.starts_with("== ")) {
+        let times = followed().lines().filter(|shown| *shown == line).count();
+        assert_eq!(times, 1, "{line}\nin\n{}", followed());
+    }
 }
 
 #[test]

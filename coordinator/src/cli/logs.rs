@@ -1,5 +1,6 @@
 //! `espalier logs`: what happened to a sweep, and what workers logged at its shards.
 
+use super::remote::Patience;
 use super::sweeps::Named;
 use super::{Output, print};
 use crate::exit::{Exit, Failure};
@@ -9,6 +10,7 @@ use espalier_proto::ids::{AttemptId, Name};
 use espalier_proto::messages as m;
 use espalier_proto::sweep::ResolvedSweep;
 use serde_json::json;
+use std::collections::BTreeMap;
 use tonic::Status;
 
 /// Show what happened to a sweep: who asked for what, and why attempts failed; or what workers logged at its shards
@@ -48,7 +50,7 @@ pub async fn run(command: &Logs, output: Output) -> Result<Exit, Failure> {
                 let attempt = attempt.map_err(|e| Failure::Usage { message: format!("--shard: {e}") })?;
                 let variant = command.variant.as_deref().unwrap_or_default();
                 let pieces = shard_logs::read(&bucket, &sweep, variant, attempt.as_ref()).await;
-                let mut printed = Printed { output, last: None };
+                let mut printed = Printed::new(output, false);
                 pieces.map_err(Status::from)?.iter().for_each(|piece| printed.add(piece));
                 return Ok(Exit::Whole);
             }
@@ -80,15 +82,44 @@ struct Printed {
     output: Output,
     /// The attempt whose head was printed last.
     last: Option<String>,
+    /// What was printed of each attempt, where it may come again; `None` where nothing does.
+    known: Option<BTreeMap<String, Known>>,
+}
+
+#[derive(Default)]
+struct Known {
+    text: String,
+    /// Another connection begins with all that is there.
+    again: bool,
 }
 
 impl Printed {
+    fn new(output: Output, follow: bool) -> Self {
+        Self { output, last: None, known: follow.then(BTreeMap::new) }
+    }
+
+    /// What comes next is told from its beginning.
+    fn begin_again(&mut self) {
+        self.known.iter_mut().flat_map(BTreeMap::values_mut).for_each(|known| known.again = true);
+    }
+
     fn add(&mut self, piece: &m::ShardLogPiece) {
+        let mut text = piece.text.as_str();
+        if let Some(known) = &mut self.known {
+            let known = known.entry(piece.attempt.clone()).or_default();
+            if std::mem::take(&mut known.again) {
+                text = shard_logs::news(&known.text, text);
+            }
+            known.text.push_str(text);
+        }
+        if text.is_empty() {
+            return;
+        }
         if self.output == Output::Text && self.last.as_ref() != Some(&piece.attempt) {
             print::text(&format!("== {} {} {}\n", piece.model, piece.variant, piece.attempt));
             self.last = Some(piece.attempt.clone());
         }
-        for line in piece.text.lines() {
+        for line in text.lines() {
             match self.output {
                 Output::Text => print::text(&format!("{line}\n")),
                 Output::Json => {
@@ -108,10 +139,32 @@ async fn shards(command: &Logs, output: Output) -> Result<Exit, Failure> {
         attempt: command.shard.clone().unwrap_or_default(),
         follow: command.follow,
     };
-    let mut pieces = command.named.coordinator.connect().await?.shard_logs(request).await?.into_inner();
-    let mut printed = Printed { output, last: None };
+    let (mut printed, mut patience) = (Printed::new(output, command.follow), Patience::default());
+    loop {
+        let ended = follow(command, &request, &mut printed, &mut patience).await;
+        if !command.follow || matches!(ended, Ok(true)) {
+            return ended.map(|_| Exit::Whole);
+        }
+        patience.wait(ended.map(|_| ())).await?;
+        printed.begin_again();
+    }
+}
+
+/// Prints what one connection tells; true if there is nothing more to tell.
+async fn follow(
+    command: &Logs,
+    request: &m::ShardLogsRequest,
+    printed: &mut Printed,
+    patience: &mut Patience,
+) -> Result<bool, Failure> {
+    let mut remote = command.named.coordinator.connect().await?;
+    let mut pieces = remote.shard_logs(request.clone()).await?.into_inner();
+    patience.heard();
     while let Some(piece) = pieces.message().await? {
         printed.add(&piece);
     }
-    Ok(Exit::Whole)
+    // A coordinator that leaves ends what it tells as one does that has told all.
+    let request = m::StateRequest { sweep: command.named.sweep.clone() };
+    let state = remote.state(request).await?.into_inner();
+    Ok(state.sweeps.iter().all(|sweep| sweep.over))
 }

@@ -38,6 +38,7 @@ use clap::{Parser, Subcommand};
 use espalier_proto::messages::Action;
 use std::path::{Path, PathBuf};
 
+pub use crate::exit::Output;
 pub use argv::parse;
 
 /// How much of a language model can be pruned away before it stops reasoning?
@@ -55,15 +56,6 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
-}
-
-/// How results are printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Output {
-    /// Tables for people
-    Text,
-    /// JSON for programs
-    Json,
 }
 
 /// `--bucket`, of the commands that read or write one.

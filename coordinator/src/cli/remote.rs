@@ -1,15 +1,23 @@
 //! Speaks to a coordinator for the commands that need one: where it is, what its refusals mean.
 
+use super::bars::say;
+use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
+use crate::serve::progress::spoken;
 use crate::serve::refuse::EXIT_KEY;
 use espalier_proto::messages::sweep_api_client::SweepApiClient;
 use espalier_proto::remote::{Address, Credential, Reach, connected};
+use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 /// Bytes of an answer: a report with its figures.
 const LARGEST: usize = 256 << 20;
+/// How long a coordinator may be away while a sweep of it is followed.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// How often it is looked for meanwhile.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// `--coordinator`, of the commands that speak to one.
 #[derive(Clone, Debug, clap::Args)]
@@ -38,6 +46,39 @@ impl CoordinatorArg {
         let address = Address::parse(&self.coordinator).map_err(|e| Failure::Reach(e.into()))?;
         let (channel, credential) = connected(&address, &self.reach).await?;
         Ok(SweepApiClient::with_interceptor(channel, credential).max_decoding_message_size(LARGEST))
+    }
+}
+
+/// A coordinator that goes away while a sweep of it is followed may come back: it is waited for.
+#[derive(Debug, Default)]
+pub struct Patience {
+    heard: bool,
+    away: Option<Stopwatch>,
+}
+
+impl Patience {
+    /// The coordinator told something.
+    pub fn heard(&mut self) {
+        *self = Self { heard: true, away: None };
+    }
+
+    /// The connection ended so: waits a little before another try. One that never answered, or refuses, is not waited for.
+    pub async fn wait(&mut self, ended: Result<(), Failure>) -> Result<(), Failure> {
+        if let Err(error) = ended
+            && (!self.heard || error.exit() != Exit::Unreachable)
+        {
+            return Err(error);
+        }
+        let since = self.away.get_or_insert_with(|| {
+            say("the coordinator does not answer; it is waited for");
+            Stopwatch::start()
+        });
+        if since.elapsed() > PATIENCE {
+            let message = format!("no coordinator has answered for {}", spoken(PATIENCE));
+            return Err(Failure::Remote { message, exit: Exit::Unreachable });
+        }
+        clock::sleep(AGAIN).await;
+        Ok(())
     }
 }
 

@@ -2,9 +2,8 @@
 //! and steers them.
 
 use super::bars::{Bars, say};
-use super::remote::CoordinatorArg;
+use super::remote::{CoordinatorArg, Patience};
 use super::{Output, print};
-use crate::clock::{self, Stopwatch};
 use crate::exit::{Exit, Failure};
 use crate::serve::Progress;
 use crate::serve::progress::spoken;
@@ -12,11 +11,6 @@ use crate::spec::only::Only;
 use espalier_proto::messages as m;
 use serde_json::json;
 use std::time::Duration;
-
-/// How long a coordinator may be away while a sweep is watched.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// How often it is looked for meanwhile.
-const AGAIN: Duration = Duration::from_secs(1);
 
 /// Show every sweep of a coordinator
 #[derive(Debug, clap::Args)]
@@ -171,31 +165,17 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
 
 /// Shows a sweep until it is over. A coordinator that goes away may come back: it is waited for.
 pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
-    let mut bars = Bars::new();
-    let (mut last, mut away) = (None::<m::SweepState>, None::<Stopwatch>);
+    let (mut bars, mut last, mut patience) = (Bars::new(), None::<m::SweepState>, Patience::default());
     let state = loop {
-        let ended = follow(command, &mut bars, &mut last, &mut away).await;
+        let ended = follow(command, &mut bars, &mut last, &mut patience).await;
         if let Some(state) = last.take_if(|state| state.over) {
             break state;
         }
-        match ended {
-            Err(error) if last.is_none() || error.exit() != Exit::Unreachable => {
-                bars.clear();
-                return Err(error);
-            }
-            // It has ended, or the connection to it has.
-            Ok(()) | Err(_) => {}
-        }
-        let since = away.get_or_insert_with(|| {
-            say("the coordinator does not answer; it is waited for");
-            Stopwatch::start()
-        });
-        if since.elapsed() > PATIENCE {
+        // It has ended, or the connection to it has.
+        if let Err(error) = patience.wait(ended).await {
             bars.clear();
-            let message = format!("no coordinator has answered for {}", spoken(PATIENCE));
-            return Err(Failure::Remote { message, exit: Exit::Unreachable });
+            return Err(error);
         }
-        clock::sleep(AGAIN).await;
     };
     bars.clear();
     match output {
@@ -219,12 +199,12 @@ async fn follow(
     command: &Watch,
     bars: &mut Bars,
     last: &mut Option<m::SweepState>,
-    away: &mut Option<Stopwatch>,
+    patience: &mut Patience,
 ) -> Result<(), Failure> {
     let request = m::WatchRequest { sweep: command.named.sweep.clone() };
     let mut states = command.named.coordinator.connect().await?.watch(request).await?.into_inner();
     while let Some(state) = states.message().await? {
-        *away = None;
+        patience.heard();
         bars.show(&progress(&state));
         *last = Some(state);
     }

@@ -177,7 +177,7 @@ async fn new_pieces(
 }
 
 /// What a log says that it did not say before. Where its middle was left out since, that is what follows the last line known.
-fn news<'a>(before: &str, now: &'a str) -> &'a str {
+pub fn news<'a>(before: &str, now: &'a str) -> &'a str {
     if let Some(rest) = now.strip_prefix(before) {
         return rest;
     }
