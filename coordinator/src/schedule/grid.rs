@@ -134,8 +134,12 @@ impl Schedule {
     /// Sweeps of which something is open again are not over.
     pub(super) fn reopen(&mut self) {
         let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
+        let lacks = |key: &VariantKey| {
+            let variant = &self.variants[key];
+            !variant.done && self.why_given_up(variant).is_none()
+        };
         let again: Vec<Name> = over
-            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()))
+            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()) || s.alone.iter().any(lacks))
             .map(|(name, _)| name.clone())
             .collect();
         for name in again {

@@ -55,9 +55,14 @@ impl Schedule {
         reasons
     }
 
-    /// Workers that can be counted on: heard of within a lease, and not about to leave.
+    /// Workers that can be counted on.
     pub(super) fn connected(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
-        self.workers.iter().filter(|(_, w)| !w.draining && w.heard + self.timing.lease > self.now)
+        self.workers.iter().filter(|(_, worker)| self.is_connected(worker))
+    }
+
+    /// It was heard of within a lease, and is not about to leave.
+    pub(super) fn is_connected(&self, worker: &Worker) -> bool {
+        !worker.draining && worker.heard + self.timing.lease > self.now
     }
 
     /// Why a device of this kind cannot run the variant.
@@ -194,16 +199,11 @@ impl Schedule {
 
     /// What did not fit once goes to more memory, while any worker has more.
     pub(super) fn large_enough(&self, worker: &Worker, key: VariantKey, trouble: &Trouble) -> bool {
-        let larger = |w: &Worker| {
-            w.facts.memory > trouble.too_small
-                && !w.draining
-                && w.heard + self.timing.lease > self.now
-                && self.unfit(w, key).is_none()
-        };
+        let larger = |w: &Worker| w.facts.memory > trouble.too_small && self.unfit(w, key).is_none();
         trouble.too_small == 0
             || worker.facts.memory > trouble.too_small
             || planted!(self, TooLargeAgain)
-            || !self.workers.values().any(larger)
+            || !self.connected().any(|(_, w)| larger(w))
     }
 
     /// So much work of one worker may last longer than all that is left shared among all workers.

@@ -65,9 +65,19 @@ impl Schedule {
             return;
         }
         let id = sync.worker;
-        let kind = match self.workers.get(&id) {
-            Some(worker) if worker.facts.same_kind(&sync.facts) => worker.kind,
-            _ => self.index.kind(&sync.facts),
+        let known = self.workers.get(&id);
+        if known.is_some_and(|worker| worker.newest > sync.call) && !planted!(self, StaleCall) {
+            return; // an older call that arrived late: what it says is no longer the case
+        }
+        let kind = match known.map(|worker| (worker.facts.same_kind(&sync.facts), worker.kind)) {
+            Some((true, kind)) => kind,
+            other => {
+                if other.is_some() {
+                    // A worker is the same all its life: this is another one under its name.
+                    self.worker_lost(now, &id, commands);
+                }
+                self.index.kind(&sync.facts)
+            }
         };
         let worker = self.workers.get_or_insert_with(&id, || Worker {
             facts: sync.facts.clone(),
@@ -85,9 +95,6 @@ impl Schedule {
             held_until: None,
             greeted: false,
         });
-        if worker.newest > sync.call && !planted!(self, StaleCall) {
-            return; // an older call that arrived late: what it says is no longer the case
-        }
         // Most calls name what the one before named.
         let same = worker.reported.len() == sync.shards.len()
             && sync.shards.iter().all(|s| worker.reported.contains(&s.attempt));
@@ -273,5 +280,34 @@ impl Schedule {
             drain: self.draining,
             call_again_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::schedule::story::*;
+    use crate::schedule::{Command, Misfit};
+
+    #[test]
+    fn a_worker_that_comes_back_as_another_device_holds_only_what_it_fits() {
+        let mut story = Story::of(grid(&[2]));
+        let order = story.given(1);
+        story.sync(1, vec![pruning(&order)]);
+        let smaller = crate::schedule::WorkerFacts { memory: 50, ..facts() };
+        story.facts.insert(1, smaller.clone());
+        assert_eq!(story.sync(1, vec![pruning(&order)]), Some(vec![]), "it is told to stop");
+        assert!(story.commands.iter().any(|c| matches!(c, Command::LookFor { .. })));
+        assert_eq!(story.given(2).variant, order.variant);
+        assert_eq!(
+            story.schedule.misfit(&smaller, variant(0)),
+            Some(Misfit::Memory { found: 50, wanted: 100 })
+        );
+        // One that still fits goes on with it.
+        let mut story = Story::of(grid(&[2]));
+        let order = story.given(1);
+        story.sync(1, vec![pruning(&order)]);
+        story.facts.insert(1, crate::schedule::WorkerFacts { memory: 500, ..facts() });
+        let orders = story.sync(1, vec![pruning(&order)]).unwrap();
+        assert_eq!(orders[0].attempt, order.attempt);
     }
 }

@@ -14,12 +14,7 @@ pub struct View {
     /// Every live attempt.
     pub attempts: Vec<AttemptView>,
     /// Workers that have called and are not forgotten.
-    pub workers: Vec<WorkerId>,
-    /// How long each of them, in the same order, has been silent, and whether it takes nothing new. A call that is held open is no
-    /// silence.
-    pub silent: Vec<(Millis, bool)>,
-    /// Of those, the ones that are heard of and have not said that they leave.
-    pub connected: Vec<WorkerId>,
+    pub workers: Vec<WorkerView>,
     /// Workers are told to end: nothing is given out any more.
     pub draining: bool,
 }
@@ -49,6 +44,19 @@ pub struct SweepView {
     pub doomed: bool,
 }
 
+/// A worker at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerView {
+    /// Which.
+    pub id: WorkerId,
+    /// How long it has been silent. A call that is held open is no silence.
+    pub silent: Millis,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// It can be counted on: it is heard of, and has not said that it leaves.
+    pub connected: bool,
+}
+
 /// An attempt at one moment.
 #[derive(Clone, Debug)]
 pub struct AttemptView {
@@ -76,17 +84,20 @@ impl Schedule {
         View {
             sweeps: self.sweeps.keys().map(|name| (name.clone(), self.sweep_view(name))).collect(),
             attempts: self.attempts.keys().map(|id| self.attempt_view(id)).collect(),
-            workers: self.workers.keys().cloned().collect(),
-            silent: self.workers.values().map(|worker| (self.silence(worker), worker.draining)).collect(),
-            connected: self.connected().map(|(id, _)| id.clone()).collect(),
+            workers: self.workers.iter().map(|(id, worker)| self.worker_view(id, worker)).collect(),
             draining: self.draining,
         }
     }
 
-    fn silence(&self, worker: &Worker) -> Millis {
+    fn worker_view(&self, id: &WorkerId, worker: &Worker) -> WorkerView {
         // An open call is answered when it is due.
         let alive = if worker.call.is_some() { self.now } else { worker.heard.max(worker.answered) };
-        Millis(self.now.0.saturating_sub(alive.0))
+        WorkerView {
+            id: id.clone(),
+            silent: Millis(self.now.0.saturating_sub(alive.0)),
+            draining: worker.draining,
+            connected: self.is_connected(worker),
+        }
     }
 
     fn sweep_view(&self, name: &Name) -> SweepView {
@@ -150,7 +161,6 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::super::story::*;
-    use super::super::*;
 
     #[test]
     fn a_worker_is_silent_from_its_last_call_on_or_from_the_answer_to_it_where_that_was_held_open() {
@@ -159,13 +169,15 @@ mod tests {
         story.sync(1, vec![pruning(&order)]);
         assert_eq!(story.sync(2, vec![]), None);
         story.later(9_000);
-        let silent = |story: &Story| story.schedule.view().silent.clone();
-        assert_eq!(silent(&story), [(Millis(9_000), false), (Millis(0), false)]);
+        let silent = |story: &Story| -> Vec<u64> {
+            story.schedule.view().workers.iter().map(|worker| worker.silent.0).collect()
+        };
+        assert_eq!(silent(&story), [9_000, 0]);
         story.sync(1, vec![pruning(&order)]);
-        assert_eq!(silent(&story)[0], (Millis(0), false));
+        assert_eq!(silent(&story)[0], 0);
         // Its call was answered after 25 s, and it has not called again.
         story.later(16_000);
         story.later(4_000);
-        assert_eq!(silent(&story)[1].0, Millis(4_000));
+        assert_eq!(silent(&story)[1], 4_000);
     }
 }

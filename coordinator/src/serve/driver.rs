@@ -29,6 +29,8 @@ pub use super::handle::Handle;
 
 /// How often time passes for the schedule.
 const TICK: Duration = Duration::from_millis(200);
+/// What went wrong with the bucket is kept for whoever asks, the last of it.
+const MOST_TROUBLE: usize = 100;
 /// How often a newer epoch is looked for.
 const LOOK_FOR_EPOCH: Duration = Duration::from_secs(5);
 
@@ -319,33 +321,31 @@ impl Driver {
 
     /// A worker has heard of a later epoch: of this bucket, or of another one in which it worked before. The bucket says which; the call waits.
     fn verify_epoch(&mut self, mut sync: Box<Sync>, reply: oneshot::Sender<m::SyncResponse>) {
-        let (bucket, epoch, inputs) = (self.bucket.clone(), self.epoch.clone(), self.inputs.clone());
-        self.writes.spawn(async move {
-            let next = match epoch.superseded(&bucket).await {
-                Ok(true) => Input::Event(Event::NewerEpoch(sync.epoch_seen)),
-                Ok(false) => {
-                    sync.epoch_seen = 0;
-                    Input::Sync(sync, reply)
-                }
-                // The worker calls again.
-                Err(error) => return Some(format!("a newer epoch could not be looked for: {error}")),
-            };
-            // A driver that has ended needs no more events.
-            let _ = inputs.send(next);
-            None
+        self.ask_for_epoch(move |superseded| {
+            if superseded {
+                return Some(Input::Event(Event::NewerEpoch(sync.epoch_seen)));
+            }
+            sync.epoch_seen = 0;
+            Some(Input::Sync(sync, reply))
         });
     }
 
     fn look_for_epoch(&mut self) {
+        let later = self.epoch.n + 1;
+        self.ask_for_epoch(move |superseded| superseded.then_some(Input::Event(Event::NewerEpoch(later))));
+    }
+
+    /// What follows from whether the bucket names a later epoch.
+    fn ask_for_epoch(&mut self, next: impl FnOnce(bool) -> Option<Input> + Send + 'static) {
         let (bucket, epoch, inputs) = (self.bucket.clone(), self.epoch.clone(), self.inputs.clone());
         self.writes.spawn(async move {
             match epoch.superseded(&bucket).await {
-                Ok(false) => None,
-                Ok(true) => {
+                Ok(superseded) => {
                     // A driver that has ended needs no more events.
-                    let _ = inputs.send(Input::Event(Event::NewerEpoch(epoch.n + 1)));
+                    let _ = next(superseded).map(|input| inputs.send(input));
                     None
                 }
+                // It is looked for again; a worker calls again.
                 Err(error) => Some(format!("a newer epoch could not be looked for: {error}")),
             }
         });
@@ -358,6 +358,9 @@ impl Driver {
             Err(error) => error.to_string(),
         };
         tracing::error!(%trouble, "bucket");
+        if self.trouble.len() == MOST_TROUBLE {
+            self.trouble.remove(0);
+        }
         self.trouble.push(trouble);
         self.pace.changed();
     }

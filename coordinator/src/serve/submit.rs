@@ -169,8 +169,9 @@ async fn backend(
         return Ok(backend);
     }
     let status = sweeps.driver().status().borrow().clone();
+    let connected = status.view.workers.iter().filter(|worker| worker.connected);
     let kinds: BTreeSet<Backend> =
-        status.view.connected.iter().filter_map(|w| status.workers.get(w)).map(|f| f.backend).collect();
+        connected.filter_map(|worker| status.workers.get(&worker.id)).map(|f| f.backend).collect();
     match kinds.first() {
         Some(backend) if kinds.len() == 1 => Ok(*backend),
         found => {

@@ -312,21 +312,20 @@ fn workers(sweeps: &Sweeps, now: &Now) -> Vec<m::WorkerState> {
         let held = now.view.attempts.iter().filter(move |a| a.worker == worker);
         held.map(|a| sweeps.line(a)).collect()
     };
-    let silent = now.view.workers.iter().zip(&now.view.silent);
-    let known = silent.filter_map(|(id, silent)| Some((id, silent, now.workers.get(id)?)));
+    let known = now.view.workers.iter().filter_map(|worker| Some((worker, now.workers.get(&worker.id)?)));
     known
-        .map(|(id, (silent, draining), facts)| {
-            let doing: Vec<String> = doing(id.clone());
-            let silent = Duration::from_millis(silent.0);
+        .map(|(worker, facts)| {
+            let doing: Vec<String> = doing(worker.id.clone());
+            let silent = Duration::from_millis(worker.silent.0);
             let state = match () {
                 // Every worker that lives has called by then, however the last call ended.
                 () if silent > RECONCILE => "silent",
-                () if *draining => "draining",
+                () if worker.draining => "draining",
                 () if doing.is_empty() => "idle",
                 () => "working",
             };
             m::WorkerState {
-                id: id.to_string(),
+                id: worker.id.to_string(),
                 device: facts.device.clone(),
                 host: facts.host.clone(),
                 doing,

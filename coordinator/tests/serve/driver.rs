@@ -39,14 +39,22 @@ async fn until(driver: &Handle, what: &str, holds: impl FnMut(&Arc<Status>) -> b
     waited.unwrap_or_else(|_| panic!("waited in vain until {what}")).unwrap().clone()
 }
 
+/// A worker whose first call was answered at once: its next one may be held.
+async fn greeted(url: &str, name: &str) -> Wire {
+    let mut wire = Wire::connect(url, name).await;
+    let answer = wire.sync(Vec::new()).await.unwrap();
+    assert!(answer.shards.is_empty(), "{answer:?}");
+    wire
+}
+
 #[tokio::test]
 async fn an_idle_call_is_held_and_answered_at_once_when_there_is_work() {
     let (_folder, bucket) = bucket();
     let sweep = sweep(&bucket, 1, 2).await;
     let (driver, url) = start(&bucket, &sweep).await;
-    let mut wire = Wire::connect(&url, "w1").await;
+    let mut wire = greeted(&url, "w1").await;
     let call = tokio::spawn(async move { wire.sync(Vec::new()).await });
-    until(&driver, "the worker has called", |s| !s.called.is_empty()).await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(!call.is_finished());
     submit(&bucket, &sweep, &driver).await;
     let answer = call.await.unwrap().unwrap();
@@ -62,7 +70,7 @@ async fn a_call_that_is_given_up_takes_nothing_with_it() {
     let (_folder, bucket) = bucket();
     let sweep = sweep(&bucket, 1, 1).await;
     let (driver, url) = start(&bucket, &sweep).await;
-    let mut wire = Wire::connect(&url, "w1").await;
+    let mut wire = greeted(&url, "w1").await;
     // Given up while it is held: the answer never arrives.
     let held = tokio::time::timeout(Duration::from_millis(200), wire.sync(Vec::new())).await;
     assert!(held.is_err());
@@ -82,7 +90,7 @@ async fn a_silent_workers_shard_goes_to_another_and_comes_back_to_the_one_furthe
     let mut first = Wire::connect(&url, "w1").await;
     let order = first.sync(Vec::new()).await.unwrap().shards.remove(0);
     first.sync(vec![report(&order, m::Phase::Pruning)]).await.unwrap();
-    let mut second = Wire::connect(&url, "w2").await;
+    let mut second = greeted(&url, "w2").await;
     let other = second.sync(Vec::new()).await.unwrap().shards.remove(0);
     assert_eq!(other.attempt, "run.demo-1-2");
     // The first is back, its checkpoint in the bucket: it goes on, and the second is stopped.

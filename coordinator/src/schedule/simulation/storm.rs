@@ -3,7 +3,7 @@
 
 use super::worker::Nature;
 use super::world::{Message, World};
-use crate::schedule::{Event, FaultKind, WorkerId};
+use crate::schedule::{Event, FaultKind, VariantPlan, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeSet;
@@ -80,6 +80,49 @@ impl World {
             }
             _ => {}
         }
+        if self.deletions.percent(2) {
+            self.delete_records();
+        }
+    }
+
+    /// Records of a variant that nobody is at are deleted, and a sweep that wants it is submitted again.
+    fn delete_records(&mut self) {
+        let sweeps: Vec<Name> = self.desired.keys().cloned().collect();
+        let (Some(name), [coordinator]) = (self.deletions.one_of(&sweeps).cloned(), &self.coordinators[..])
+        else {
+            return;
+        };
+        let calls = self.workers.values().flat_map(|hands| &hands.last);
+        let said = calls.chain(self.wire.iter().filter_map(|(_, _, message)| match message {
+            Message::Call(call) => Some(&**call),
+            Message::Event(_) => None,
+        }));
+        let mut busy: BTreeSet<VariantKey> = said.flat_map(|call| &call.shards).map(|r| r.variant).collect();
+        busy.extend(self.workers.values().flat_map(|hands| hands.variants()));
+        busy.extend(coordinator.schedule.attempts.iter().map(|(_, attempt)| attempt.variant));
+        for (_, _, message) in &self.wire {
+            if let Message::Event(Event::RecordsFound { variants, cells }) = message {
+                let named = |plan: &&VariantPlan| {
+                    variants.contains(&plan.key) || plan.cells.iter().any(|c| cells.contains(&c.key))
+                };
+                busy.extend(self.pool.iter().filter(named).map(|plan| plan.key));
+            }
+        }
+        let plans = self.desired[&name].submission.variants.iter().map(|plan| plan.key);
+        let calm: Vec<VariantKey> = plans.filter(|key| !busy.contains(key)).collect();
+        let Some(key) = self.deletions.one_of(&calm).copied() else { return };
+        let whole = self.deletions.percent(30);
+        let plan = self.pool.iter().find(|plan| plan.key == key).unwrap();
+        for cell in &plan.cells {
+            if whole || self.deletions.percent(50) {
+                self.cells_there.remove(&cell.key);
+            }
+        }
+        if whole {
+            self.variants_there.remove(&key);
+        }
+        self.desired.get_mut(&name).unwrap().cancelled = false;
+        self.tell_submission(&name, 0);
     }
 
     /// A worker's process is gone, with or without anybody being told.

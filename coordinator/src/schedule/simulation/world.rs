@@ -38,6 +38,8 @@ pub(super) enum Message {
 
 pub(super) struct World {
     pub(super) dice: Dice,
+    /// Dice of their own: worlds in which nothing is deleted are as they would be anyway.
+    pub(super) deletions: Dice,
     pub(super) now: u64,
     pub(super) timing: Timing,
     /// The newest is the last.
@@ -72,6 +74,7 @@ impl World {
         let reconcile = Millis(if dice.percent(50) { 0 } else { 6_000 });
         let mut world = Self {
             dice,
+            deletions: Dice(seed.rotate_left(32)),
             now: 0,
             timing: Timing { reconcile, ..TIMING },
             coordinators: Vec::new(),
@@ -207,8 +210,12 @@ impl World {
         self.tell_submission(&name, self.coordinators.len() - 1);
     }
 
-    fn tell_submission(&mut self, name: &Name, to: usize) {
+    pub(super) fn tell_submission(&mut self, name: &Name, to: usize) {
         let mut submission = self.desired[name].submission.clone();
+        let keys: Vec<VariantKey> = submission.variants.iter().map(|plan| plan.key).collect();
+        let believed = self.coordinators[to].schedule.believed(&keys);
+        submission.gone.variants = believed.variants.difference(&self.variants_there).copied().collect();
+        submission.gone.cells = believed.cells.difference(&self.cells_there).copied().collect();
         submission.variants_done = self.variants_there.clone();
         submission.cells_done = self.cells_there.clone();
         submission.given_up = self.desired[name].given_up.clone();
