@@ -175,6 +175,12 @@ fn off_this_machine_a_coordinator_has_an_identity_unless_it_is_told_not_to() {
     std::fs::create_dir(place.at("broken")).unwrap();
     place.write("broken/worker-tokens", "short\n");
     place.ends(&["coordinator", "--identity", "broken"], 3, &["broken/ca.crt"]);
+    place.ends(&["coordinator", "--identity", "id", "--no-auth"], 2, &["found both --no-auth"]);
+    let mut command =
+        place.command(&["coordinator", "--listen", "127.0.0.1:0", "--instance", "c", "--output", "json"]);
+    command.env("ESPALIER_IDENTITY", "id").env("ESPALIER_NO_AUTH", "false");
+    let (_guarded, said) = listening(&place, command);
+    assert!(said["address"].as_str().unwrap().starts_with("https://"), "{said}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ pub struct Coordinator {
     #[arg(long, env = "ESPALIER_IDENTITY", value_name = "DIR")]
     pub identity: Option<PathBuf>,
     /// Listen without TLS and tokens: whoever reaches the port can use it
-    #[arg(long, env = "ESPALIER_NO_AUTH", conflicts_with = "identity", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
+    #[arg(long, env = "ESPALIER_NO_AUTH", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
     pub no_auth: bool,
     /// HOST or HOST:PORT as workers and users reach it; the certificate names it too [default: this host's name]
     #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
@@ -151,6 +151,10 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
 /// Where the identity is; `None` where everybody who reaches the port may use it.
 fn identity_folder(command: &Coordinator) -> Result<Option<PathBuf>, Failure> {
     match &command.identity {
+        Some(_) if command.no_auth => Err(Failure::Usage {
+            message: "found both --no-auth (or ESPALIER_NO_AUTH) and --identity (or ESPALIER_IDENTITY), expected one of them"
+                .to_owned(),
+        }),
         Some(folder) => Ok(Some(folder.clone())),
         None if command.no_auth || command.listen.ip().is_loopback() => Ok(None),
         None => default_folder(&command.instance).map(Some),
