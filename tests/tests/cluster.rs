@@ -38,6 +38,11 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
         &["4 of 4 cells measured"],
     );
     assert!(std::fs::read(place.at("mine/results.csv")).unwrap() == alone);
+    // The environment says it too, where no bucket is named.
+    let mut report = place.command(&["report", "s", "--to", "theirs"]);
+    report.env_remove("ESPALIER_BUCKET").env("ESPALIER_COORDINATOR", &cluster.url);
+    assert!(report.output().unwrap().status.success());
+    assert!(std::fs::read(place.at("theirs/results.csv")).unwrap() == alone);
     cluster.ends(&["explain", "s"], 0, &["done", "its record is in the bucket"]);
     cluster.ends(&["logs", "s"], 0, &["main epoch 1: submitted"]);
     logs_of_shards(&place, &cluster);
@@ -188,12 +193,19 @@ fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one
 #[test]
 fn drained_workers_end_and_leave_nothing_half_done() {
     let place = Place::new("phi-nobos");
-    let cluster = Cluster::start(&place, &[]);
+    let cluster = Cluster::start(&place, &["--lease", "10"]);
+    let workers = || cluster.json(&["status"])["workers"].as_array().unwrap().len();
+    let mut leaving = cluster.worker("l");
+    until("a worker has called", || workers() == 1);
+    leaving.signal(libc::SIGTERM);
+    assert_eq!(leaving.0.wait().unwrap().code(), Some(8), "{}", cluster.log("l"));
+    until("it said goodbye", || cluster.json(&["status"])["workers"][0]["state"] == "draining");
     let mut worker = cluster.worker("w");
-    until("the worker has called", || !cluster.json(&["status"])["workers"].as_array().unwrap().is_empty());
+    until("the other worker has called", || workers() == 2);
     cluster.ends(&["drain"], 0, &["workers finish what they hold and end"]);
     until("the worker has ended", || worker.0.try_wait().unwrap().is_some());
     assert_eq!(worker.0.wait().unwrap().code(), Some(0), "{}", cluster.log("w"));
+    until("who said goodbye is gone", || workers() == 0);
 }
 
 #[test]

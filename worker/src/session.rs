@@ -238,8 +238,9 @@ async fn execute(
 async fn call(session: &Session, mut client: Client) -> Result<(), SessionError> {
     let mut news = session.shared.news();
     let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
-    let mut farewell = None;
+    let (mut farewell, mut said) = (None, false);
     loop {
+        let mut silent = false;
         news.borrow_and_update();
         if told_to_end && session.shared.with(|board| board.idle()) {
             session.shared.with(|board| board.drain());
@@ -247,11 +248,13 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
         if session.shared.with(|board| board.leaves()) {
             session.shared.with(|board| board.give_back());
             let since = *farewell.get_or_insert_with(crate::clock::now);
-            if session.shared.with(|board| board.empty()) || since.elapsed() > FAREWELL {
+            // Who is told of it need not wonder where the worker is.
+            if said && session.shared.with(|board| board.empty()) || since.elapsed() > FAREWELL {
                 return Ok(());
             }
         }
         let request = session.request(epoch_seen);
+        let leaves = request.draining;
         let limit = if farewell.is_some() { FAREWELL } else { CALL };
         let sync = tokio::time::timeout(limit, client.sync(request));
         tokio::pin!(sync);
@@ -265,6 +268,7 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
             Some(Ok(Ok(answer))) => {
                 back_off = BACK_OFF.0;
                 session.watch.answered();
+                said = leaves;
                 let answer = answer.into_inner();
                 let pause = Duration::from_millis(u64::from(answer.call_again_ms));
                 epoch_seen = epoch_seen.max(answer.epoch);
@@ -296,15 +300,20 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
                     _ => format!("no answer in {} s", limit.as_secs()),
                 };
                 session.watch.unanswered();
+                silent = true;
                 tracing::warn!(why, "coordinator is silent; work goes on");
-                let pause = back_off;
+                let pause = if leaves { BACK_OFF.0 } else { back_off };
                 back_off = (back_off * 2).min(BACK_OFF.1);
                 pause
             }
         };
+        // Progress is news all the time: to a coordinator that does not answer it can wait.
+        let hurry = async {
+            while news.changed().await.is_ok() && silent && !session.shared.with(|board| board.leaves()) {}
+        };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            _ = news.changed() => {}
+            () = hurry => {}
         }
     }
 }

@@ -153,10 +153,10 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
             let rows: Vec<Vec<String>> = state
                 .workers
                 .iter()
-                .map(|w| vec![w.id.clone(), w.device.clone(), w.doing.join("; ")])
+                .map(|w| vec![w.id.clone(), w.device.clone(), worker_state(w), w.doing.join("; ")])
                 .collect();
             print::text("\n");
-            print::text(&print::table(&["worker", "device", "doing"], &rows));
+            print::text(&print::table(&["worker", "device", "state", "doing"], &rows));
             state.trouble.iter().for_each(|t| print::text(&format!("bucket: {t}\n")));
         }
     }
@@ -185,7 +185,7 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
             state.failures.iter().for_each(|f| say(&failure(f)));
             if state.doomed {
                 say("stopped before its end: limits.max_failed_cells of its cells failed");
-            } else if state.halted {
+            } else if state.halted && state.done < state.cells {
                 say("stopped before its end by `espalier cancel`");
             }
         }
@@ -321,5 +321,12 @@ fn progress(state: &m::SweepState) -> Progress {
         share: state.share,
         left: (state.left_s > 0.0).then(|| Duration::from_secs_f64(state.left_s)),
         running: state.running.clone(),
+    }
+}
+
+fn worker_state(worker: &m::WorkerState) -> String {
+    match worker.state.as_str() {
+        "silent" => format!("silent for {}", spoken(Duration::from_secs_f64(worker.silent_s))),
+        state => state.to_owned(),
     }
 }

@@ -47,8 +47,9 @@ impl Schedule {
         let states: Vec<(&Variant, &'static str)> =
             self.variants.each().filter_map(|variant| Some((variant, self.shard_state(variant)?))).collect();
         let busy = states.iter().filter(|(_, state)| !matches!(*state, "failed" | "done" | "resting"));
+        let workers = self.workers.each().filter(|worker| !self.has_left(worker));
         let mut census = Census {
-            workers: count(&WORKERS, self.workers.each().map(|worker| self.worker_state(worker))),
+            workers: count(&WORKERS, workers.map(|worker| self.worker_state(worker))),
             shards: count(&SHARDS, states.iter().map(|(_, state)| *state)),
             wanted: count(
                 &[Backend::Cpu, Backend::Cuda].map(Backend::as_str),

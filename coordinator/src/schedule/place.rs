@@ -65,6 +65,11 @@ impl Schedule {
         !worker.draining && worker.heard + self.timing.lease > self.now
     }
 
+    /// It said that it leaves, and was not heard of since.
+    pub(super) fn has_left(&self, worker: &Worker) -> bool {
+        worker.draining && worker.attempts.is_empty() && worker.heard + self.timing.lease <= self.now
+    }
+
     /// Why a device of this kind cannot run the variant.
     pub(super) fn misfit(&self, facts: &WorkerFacts, variant: VariantKey) -> Option<Misfit> {
         misfit(facts, &self.variants[&variant].needs)

@@ -239,7 +239,7 @@ impl Schedule {
                 continue;
             };
             let until = since + self.timing.hold;
-            let idle = worker.attempts.is_empty() && worker.reported.is_empty();
+            let idle = worker.attempts.is_empty() && worker.reported.is_empty() && !worker.draining;
             let held = (idle && worker.greeted && !self.draining && now < until).then_some(until);
             if worker.held_until != held {
                 if let Some(old) = std::mem::replace(&mut worker.held_until, held) {

@@ -13,7 +13,7 @@ pub struct View {
     pub sweeps: BTreeMap<Name, SweepView>,
     /// Every live attempt.
     pub attempts: Vec<AttemptView>,
-    /// Workers that have called and are not forgotten.
+    /// Workers that have called, have not left and are not forgotten.
     pub workers: Vec<WorkerView>,
     /// Workers are told to end: nothing is given out any more.
     pub draining: bool,
@@ -81,10 +81,11 @@ pub struct AttemptView {
 impl Schedule {
     /// The schedule now.
     pub fn view(&self) -> View {
+        let here = self.workers.iter().filter(|(_, worker)| !self.has_left(worker));
         View {
             sweeps: self.sweeps.keys().map(|name| (name.clone(), self.sweep_view(name))).collect(),
             attempts: self.attempts.keys().map(|id| self.attempt_view(id)).collect(),
-            workers: self.workers.iter().map(|(id, worker)| self.worker_view(id, worker)).collect(),
+            workers: here.map(|(id, worker)| self.worker_view(id, worker)).collect(),
             draining: self.draining,
         }
     }
@@ -160,6 +161,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::{Event, Sync, WorkerId};
     use super::super::story::*;
 
     #[test]
@@ -179,5 +181,29 @@ mod tests {
         story.later(16_000);
         story.later(4_000);
         assert_eq!(silent(&story)[1], 4_000);
+    }
+
+    #[test]
+    fn a_worker_that_said_goodbye_is_not_silent_but_gone() {
+        let mut story = Story::of(grid(&[]));
+        story.sync(1, vec![]);
+        let goodbye = Sync {
+            worker: WorkerId("w2".into()),
+            call: 99,
+            facts: facts(),
+            draining: true,
+            epoch_seen: 0,
+            shards: Vec::new(),
+        };
+        let said = story.event(Event::Sync(Box::new(goodbye)));
+        assert!(answer_to(&said, 2).is_some(), "it is answered at once");
+        let states = |story: &Story| story.schedule.census().workers;
+        assert_eq!((states(&story)["draining"], states(&story)["silent"]), (1, 0));
+        story.later(30_000);
+        let shown: Vec<String> = story.schedule.view().workers.iter().map(|w| w.id.to_string()).collect();
+        assert_eq!(
+            (shown, states(&story)["silent"], states(&story)["draining"]),
+            (vec!["w1".to_owned()], 1, 0)
+        );
     }
 }
