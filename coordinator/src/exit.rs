@@ -157,9 +157,10 @@ impl Failure {
             Self::Read { .. } => Exit::BadInput,
             Self::Reach(ReachError::Address(_) | ReachError::Plaintext { .. }) => Exit::Usage,
             Self::Reach(ReachError::Unreachable { .. }) => Exit::Unreachable,
-            Self::Reach(ReachError::File { .. } | ReachError::Tls { .. }) | Self::Identity(_) => {
-                Exit::BadInput
-            }
+            Self::Reach(
+                ReachError::File { .. } | ReachError::Tls { .. } | ReachError::Certificate { .. },
+            )
+            | Self::Identity(_) => Exit::BadInput,
             Self::Remote { exit, .. } => *exit,
             Self::Daemon(error) => daemon(error),
             Self::Runtime { .. } => Exit::BadNode,

@@ -53,7 +53,7 @@ pub struct Coordinator {
     #[arg(long, env = "ESPALIER_NO_AUTH", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
     pub no_auth: bool,
     /// HOST or HOST:PORT as workers and users reach it; the certificate names it too [default: this host's name]
-    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
+    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST", value_parser = super::identity::advertised)]
     pub advertise: Option<String>,
     /// Print how workers and users join, tokens and all, on stdout also where that is no terminal
     #[arg(long)]

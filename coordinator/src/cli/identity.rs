@@ -24,7 +24,7 @@ pub struct IdentityCommand {
     #[arg(long, env = "ESPALIER_INSTANCE", default_value = "main", value_name = "NAME")]
     pub instance: Name,
     /// HOST or HOST:PORT as workers and users reach the coordinator [default: this host's name and 7420]
-    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
+    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST", value_parser = advertised)]
     pub advertise: Option<String>,
 }
 
@@ -50,6 +50,15 @@ pub fn run(command: &IdentityCommand, output: Output) -> Result<Exit, Failure> {
 /// What workers and users do with their addresses. Secret.
 pub fn lines(worker: &str, user: &str) -> String {
     format!("workers:  espalier-worker --join {worker}\nusers:    export ESPALIER_COORDINATOR={user}\n")
+}
+
+/// HOST or HOST:PORT.
+pub fn advertised(text: &str) -> Result<String, String> {
+    let wrong = || format!("found {text:?}, expected HOST or HOST:PORT, an IPv6 address in brackets");
+    let parsed = url::Url::parse(&format!("https://{text}")).map_err(|_| wrong())?;
+    let plain = parsed.path() == "/" && parsed.username().is_empty() && parsed.password().is_none();
+    let rest = parsed.query().is_some() || parsed.fragment().is_some() || text.ends_with('/');
+    if plain && !rest { Ok(text.to_owned()) } else { Err(wrong()) }
 }
 
 /// An instance's identity where nothing is said: the user's own state folder.

@@ -68,6 +68,13 @@ pub struct BucketArg {
 
 const HERE: &str = "./espalier-out";
 
+impl BucketArg {
+    /// Somebody said which.
+    pub fn is_named(&self) -> bool {
+        self.bucket != HERE
+    }
+}
+
 /// What is said with nothing in it says nothing: `ESPALIER_BUCKET=`.
 fn url(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(if text.is_empty() { HERE.to_owned() } else { text.to_owned() })

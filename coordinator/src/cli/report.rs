@@ -42,7 +42,7 @@ pub struct Report {
     /// Where results are.
     #[command(flatten)]
     pub bucket: BucketArg,
-    /// Ask this coordinator instead of a bucket
+    /// Ask this coordinator instead of a bucket; where no bucket is named, ESPALIER_COORDINATOR says it too
     #[arg(long, value_name = "URL", conflicts_with_all = ["set", "limit"])]
     pub coordinator: Option<String>,
     /// How it is believed.
@@ -61,8 +61,8 @@ pub struct Report {
 
 /// Collects, merges, writes.
 pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
-    if let Some(coordinator) = &command.coordinator {
-        return ask(command, coordinator, output).await;
+    if let Some(coordinator) = asked(command) {
+        return ask(command, &coordinator, output).await;
     }
     let bucket = Bucket::open(&command.bucket.bucket)?;
     let (mut found, changed) = found(command, &bucket).await?;
@@ -97,10 +97,19 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
     Ok(if table.measured == table.cells { Exit::Whole } else { Exit::Holes })
 }
 
+/// The coordinator that is asked, if one is.
+fn asked(command: &Report) -> Option<String> {
+    let here = command.bucket.is_named() || !command.set.is_empty() || command.limit.is_some();
+    let meant = || std::env::var("ESPALIER_COORDINATOR").ok().filter(|url| !url.is_empty() && !here);
+    command.coordinator.clone().or_else(meant)
+}
+
 /// The report as a coordinator makes it.
 async fn ask(command: &Report, coordinator: &str, output: Output) -> Result<Exit, Failure> {
     let Some(folder) = &command.to else {
-        let message = "--coordinator: expected --to DIR, where the report's files are written".to_owned();
+        let message =
+            "--coordinator, or ESPALIER_COORDINATOR: expected --to DIR, where the report's files are written"
+                .to_owned();
         return Err(Failure::Usage { message });
     };
     let only = command.only.iter().map(ToString::to_string).collect();

@@ -73,6 +73,17 @@ pub enum ReachError {
         /// Why not.
         why: String,
     },
+    /// Who listens there is not the one who is meant.
+    #[error(
+        "{address}: who listens there shows another certificate than the fingerprint, or the CA, says: {why}; its CA may be new: \
+         ask for the address again, `espalier identity` prints it"
+    )]
+    Certificate {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// TLS cannot be set up.
     #[error("{address}: {why}")]
     Tls {
@@ -93,9 +104,14 @@ pub fn channel(address: &Address, reach: &Reach) -> Result<(Channel, Credential)
 pub async fn connected(address: &Address, reach: &Reach) -> Result<(Channel, Credential), ReachError> {
     let (endpoint, way, credential) = prepared(address, reach)?;
     let channel = endpoint.connect_with_connector(service_fn(move |_: Uri| way.clone().go())).await;
-    let channel = channel
-        .map_err(|error| ReachError::Unreachable { address: address.to_string(), why: deepest(&error) })?;
-    Ok((channel, credential))
+    let failed = |error: tonic::transport::Error| {
+        let (address, why) = (address.to_string(), deepest(&error));
+        match certificate(&error) {
+            true => ReachError::Certificate { address, why },
+            false => ReachError::Unreachable { address, why },
+        }
+    };
+    Ok((channel.map_err(failed)?, credential))
 }
 
 /// Why a call failed: what the other side said, or what the connection to it met.
@@ -113,6 +129,15 @@ fn deepest(error: &dyn std::error::Error) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// It failed by the certificate that the other side showed.
+fn certificate(error: &(dyn std::error::Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| error.source()).any(|error| {
+        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
+        let tls = inner.and_then(|error| error.downcast_ref::<tokio_rustls::rustls::Error>());
+        matches!(tls, Some(tokio_rustls::rustls::Error::InvalidCertificate(_)))
+    })
 }
 
 fn prepared(address: &Address, reach: &Reach) -> Result<(Endpoint, Way, Credential), ReachError> {

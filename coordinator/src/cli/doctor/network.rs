@@ -152,7 +152,7 @@ const ADDRESS: &str = "look at host and port, whether it listens for other machi
 
 fn coordinator_advice(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Reach(ReachError::Unreachable { why, .. }) if !why.contains("certificate") => ADDRESS,
+        Failure::Reach(ReachError::Unreachable { .. }) => ADDRESS,
         Failure::Reach(ReachError::File { .. }) => {
             "say a file that can be read and holds what its option is for"
         }
