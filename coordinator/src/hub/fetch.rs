@@ -3,10 +3,10 @@
 use super::checksum::Hashing;
 use super::error::HubError;
 use super::http::{Follow, Hub};
-use super::layout::{Layout, cache_error};
+use super::layout::Layout;
 use super::listing::{Facts, Listing};
 use super::lock;
-use super::placed::make_folder;
+use super::placed::{Unplaced, make_folder};
 use super::progress::{Meter, Progress};
 use crate::clock;
 use reqwest::Method;
@@ -49,13 +49,13 @@ impl<'t> Fetching<'t> {
         self.begin(format!("{}: {}", listing.repository.name(), facts.file));
         if !is_there(&blob, facts) {
             let lock = layout.lock(hex);
-            let held = lock::hold(&lock).await.map_err(|e| cache_error(&lock, e))?;
+            let held = lock::hold(&lock).await.map_err(|e| Unplaced::at(&lock, e))?;
             // Whoever held the lock may have fetched it.
             if !is_there(&blob, facts) {
                 let part = layout.incomplete(hex);
                 make_folder(&part)?;
                 self.verified(hub, listing, facts, &part).await?;
-                std::fs::rename(&part, &blob).map_err(|e| cache_error(&blob, e))?;
+                std::fs::rename(&part, &blob).map_err(|e| Unplaced::at(&blob, e))?;
             }
             drop(held);
         }
@@ -99,7 +99,7 @@ impl<'t> Fetching<'t> {
             if found == facts.checksum.hex() {
                 return Ok(());
             }
-            std::fs::remove_file(part).map_err(|e| cache_error(part, e))?;
+            std::fs::remove_file(part).map_err(|e| Unplaced::at(part, e))?;
             tracing::warn!(file = facts.file, found, "content is not what the hub says");
         }
         Err(HubError::Corrupt {
@@ -120,7 +120,7 @@ impl<'t> Fetching<'t> {
     ) -> Result<String, HubError> {
         let mut open = File::options();
         let file = open.read(true).write(true).create(true).truncate(false).open(part);
-        let file = file.map_err(|e| cache_error(part, e))?;
+        let file = file.map_err(|e| Unplaced::at(part, e))?;
         let hashing = facts.checksum.start(facts.size);
         let mut taken = Taken { file, hashing, at: 0, path: part };
         taken.read_on(facts)?;
@@ -146,7 +146,7 @@ impl<'t> Fetching<'t> {
             clock::sleep(wait).await;
             wait *= 4;
         }
-        taken.file.sync_all().map_err(|e| cache_error(part, e))?;
+        taken.file.sync_all().map_err(|e| Unplaced::at(part, e))?;
         Ok(taken.hashing.finish())
     }
 
@@ -194,7 +194,7 @@ struct Taken<'p> {
 impl Taken<'_> {
     /// Hashes what the file holds already; more than the whole is nothing.
     fn read_on(&mut self, facts: &Facts) -> Result<(), HubError> {
-        let failed = |e| cache_error(self.path, e);
+        let failed = |e| Unplaced::at(self.path, e);
         if self.file.metadata().map_err(failed)?.len() > facts.size {
             return self.restart(facts);
         }
@@ -211,14 +211,14 @@ impl Taken<'_> {
 
     fn restart(&mut self, facts: &Facts) -> Result<(), HubError> {
         let empty = self.file.set_len(0).and_then(|()| self.file.seek(SeekFrom::Start(0)));
-        empty.map_err(|e| cache_error(self.path, e))?;
+        empty.map_err(|e| Unplaced::at(self.path, e))?;
         self.hashing = facts.checksum.start(facts.size);
         self.at = 0;
         Ok(())
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), HubError> {
-        self.file.write_all(bytes).map_err(|e| cache_error(self.path, e))?;
+        self.file.write_all(bytes).map_err(|e| Unplaced::at(self.path, e))?;
         self.hashing.update(bytes);
         self.at += bytes.len() as u64;
         Ok(())

@@ -52,11 +52,6 @@ impl Layout {
     }
 }
 
-/// The cache cannot be written.
-pub(super) fn cache_error(path: &Path, source: std::io::Error) -> HubError {
-    HubError::Cache { path: path.display().to_string(), source }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,13 @@ pub struct Unplaced {
     pub source: io::Error,
 }
 
+impl Unplaced {
+    /// At this file or folder.
+    pub fn at(path: &Path, source: io::Error) -> Self {
+        Self { path: path.to_owned(), source }
+    }
+}
+
 /// Makes `snapshots/<snapshot>/<file>` under `root` a relative link to `blobs/<blob>`.
 pub fn link(root: &Path, snapshot: &str, file: &str, blob: &str) -> Result<(), Unplaced> {
     let link = root.join("snapshots").join(snapshot).join(file);
@@ -33,13 +40,13 @@ fn put(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> Result<(), Un
     make_folder(path)?;
     let new = beside(path);
     let made = make(&new).and_then(|()| std::fs::rename(&new, path));
-    made.map_err(|source| Unplaced { path: path.to_owned(), source })
+    made.map_err(|source| Unplaced::at(path, source))
 }
 
 /// Makes the folder of a file.
 pub fn make_folder(file: &Path) -> Result<(), Unplaced> {
     let folder = file.parent().unwrap_or(file);
-    std::fs::create_dir_all(folder).map_err(|source| Unplaced { path: folder.to_owned(), source })
+    std::fs::create_dir_all(folder).map_err(|source| Unplaced::at(folder, source))
 }
 
 /// A name beside a file that nobody else uses: no other process, and no other sweep that this one resolves.

@@ -91,8 +91,3 @@ impl ObjectCache {
 pub(super) fn is_there(blob: &Path, object: &Object) -> bool {
     std::fs::metadata(blob).is_ok_and(|meta| meta.is_file() && meta.len() == object.size)
 }
-
-/// The cache cannot be written.
-pub(super) fn cache_error(path: &Path, source: std::io::Error) -> ObjectError {
-    ObjectError::Cache { path: path.display().to_string(), source }
-}

@@ -4,11 +4,11 @@
 //! An ETag is an MD5 on some stores and for some uploads only, so nothing is checked against it but that it stays the same.
 
 use super::address::{Address, Object, Store};
-use super::cache::{ObjectCache, cache_error, is_there};
+use super::cache::{ObjectCache, is_there};
 use super::error::ObjectError;
 use crate::hub::fetch::Fetching;
 use crate::hub::lock;
-use crate::hub::placed::make_folder;
+use crate::hub::placed::{Unplaced, make_folder};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -26,13 +26,13 @@ impl Store {
         fetching.begin(address.of(object));
         if !is_there(&blob, object) {
             let lock = cache.lock(&object.id);
-            let held = lock::hold(&lock).await.map_err(|e| cache_error(&lock, e))?;
+            let held = lock::hold(&lock).await.map_err(|e| Unplaced::at(&lock, e))?;
             // Whoever held the lock may have fetched it.
             if !is_there(&blob, object) {
                 let part = cache.incomplete(&object.id);
                 make_folder(&part)?;
                 self.whole(address, object, &part, fetching).await?;
-                std::fs::rename(&part, &blob).map_err(|e| cache_error(&blob, e))?;
+                std::fs::rename(&part, &blob).map_err(|e| Unplaced::at(&blob, e))?;
             }
             drop(held);
         }
@@ -49,7 +49,7 @@ impl Store {
         fetching: &mut Fetching<'_>,
     ) -> Result<(), ObjectError> {
         let url = || address.of(object);
-        let failed = |e| cache_error(part, e);
+        let failed = |e| Unplaced::at(part, e);
         let mut file = File::options().create(true).append(true).open(part).map_err(failed)?;
         let mut at = file.metadata().map_err(failed)?.len();
         if at > object.size {
