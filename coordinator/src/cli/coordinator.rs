@@ -1,7 +1,7 @@
 //! `espalier coordinator`: serves workers and users until it is told to end.
 
 use super::bars::say;
-use super::identity::{authority, default_folder, host, lines};
+use super::identity::{Advertised, authority, default_folder, host, lines};
 use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
@@ -53,8 +53,8 @@ pub struct Coordinator {
     #[arg(long, env = "ESPALIER_NO_AUTH", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value_t = false, default_missing_value = "true", value_name = "BOOL")]
     pub no_auth: bool,
     /// HOST or HOST:PORT as workers and users reach it; the certificate names it too [default: this host's name]
-    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST", value_parser = super::identity::advertised)]
-    pub advertise: Option<String>,
+    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<Advertised>,
     /// Print how workers and users join, tokens and all, on stdout also where that is no terminal
     #[arg(long)]
     pub print_join: bool,
@@ -70,14 +70,16 @@ pub struct Coordinator {
     /// What `backend: auto` is [default: what all connected workers are]
     #[arg(long, value_parser = backend, value_name = "cpu|cuda")]
     pub backend: Option<Backend>,
-    /// Silence after which a worker is taken for dead and its shards are given to others, in seconds, 10 at least. Shorter wastes less
+    /// Silence after which a worker is taken for dead and its shards are given to others, in seconds, 10 to 86400. Shorter wastes less
     /// time after a death; longer wastes less work where the network is slow (a worker never stops because of silence)
-    #[arg(long, env = "ESPALIER_LEASE", default_value_t = protocol::LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(LEAST_LEASE..), value_name = "SECONDS")]
+    #[arg(long, env = "ESPALIER_LEASE", default_value_t = protocol::LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(LEAST_LEASE..=LONGEST_LEASE), value_name = "SECONDS")]
     pub lease: u64,
 }
 
 /// A worker may be silent for as long while all is well: a call every two seconds, or five seconds' pause after one that failed.
 const LEAST_LEASE: u64 = protocol::RECONCILE.as_secs() + protocol::BUSY.as_secs();
+/// A day: with a longer one a death would keep its shards from everybody.
+const LONGEST_LEASE: u64 = 24 * 60 * 60;
 
 fn backend(text: &str) -> Result<Backend, String> {
     match text {
@@ -167,8 +169,7 @@ fn names(command: &Coordinator) -> Vec<String> {
     if !command.listen.ip().is_unspecified() {
         names.push(command.listen.ip().to_string());
     }
-    let advertised = command.advertise.as_deref().map(|at| at.rsplit_once(':').map_or(at, |(host, _)| host));
-    names.extend(advertised.map(str::to_owned));
+    names.extend(command.advertise.as_ref().map(|at| at.host().to_owned()));
     names
 }
 
@@ -185,7 +186,7 @@ impl Join<'_> {
     fn authority(&self) -> String {
         match &self.command.advertise {
             None if self.address.ip().is_loopback() => self.address.to_string(),
-            advertised => authority(advertised.as_deref(), self.address.port()),
+            advertised => authority(advertised.as_ref(), self.address.port()),
         }
     }
 

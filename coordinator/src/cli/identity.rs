@@ -5,8 +5,11 @@ use crate::exit::{Exit, Failure};
 use crate::serve::guard::{Identity, Role};
 use crate::serve::process;
 use espalier_proto::ids::Name;
+use espalier_proto::remote::Address;
 use serde_json::json;
 use std::path::PathBuf;
+use std::str::FromStr;
+use tonic::codegen::http::uri::Authority;
 
 /// Show the addresses with fingerprint and token by which workers and users reach a coordinator; make its identity if there is none
 #[derive(Debug, clap::Args)]
@@ -24,8 +27,8 @@ pub struct IdentityCommand {
     #[arg(long, env = "ESPALIER_INSTANCE", default_value = "main", value_name = "NAME")]
     pub instance: Name,
     /// HOST or HOST:PORT as workers and users reach the coordinator [default: this host's name and 7420]
-    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST", value_parser = advertised)]
-    pub advertise: Option<String>,
+    #[arg(long, env = "ESPALIER_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<Advertised>,
 }
 
 /// Prints them.
@@ -35,7 +38,7 @@ pub fn run(command: &IdentityCommand, output: Output) -> Result<Exit, Failure> {
         None => default_folder(&command.instance)?,
     };
     let identity = Identity::open(&folder, &[])?;
-    let authority = authority(command.advertise.as_deref(), 7420);
+    let authority = authority(command.advertise.as_ref(), 7420);
     let [worker, user] = [Role::Worker, Role::User].map(|role| identity.address(&authority, role));
     let (worker, user) = (worker?, user?);
     match output {
@@ -52,13 +55,28 @@ pub fn lines(worker: &str, user: &str) -> String {
     format!("workers:  espalier-worker --join {worker}\nusers:    export ESPALIER_COORDINATOR={user}\n")
 }
 
-/// HOST or HOST:PORT.
-pub fn advertised(text: &str) -> Result<String, String> {
-    let wrong = || format!("found {text:?}, expected HOST or HOST:PORT, an IPv6 address in brackets");
-    let parsed = url::Url::parse(&format!("https://{text}")).map_err(|_| wrong())?;
-    let plain = parsed.path() == "/" && parsed.username().is_empty() && parsed.password().is_none();
-    let rest = parsed.query().is_some() || parsed.fragment().is_some() || text.ends_with('/');
-    if plain && !rest { Ok(text.to_owned()) } else { Err(wrong()) }
+/// HOST or HOST:PORT, as workers and users reach a coordinator.
+#[derive(Clone, Debug)]
+pub struct Advertised(Authority);
+
+impl FromStr for Advertised {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("found {text:?}, expected HOST or HOST:PORT, an IPv6 address in brackets");
+        let parsed: Authority = text.parse().map_err(|_| wrong())?;
+        // An empty host, a colon without a port and names of users are left to the reader of addresses.
+        let port = if parsed.port().is_none() { ":1" } else { "" };
+        Address::parse(&format!("http://{text}{port}")).map_err(|_| wrong())?;
+        Ok(Self(parsed))
+    }
+}
+
+impl Advertised {
+    /// The host alone, as a certificate names it.
+    pub fn host(&self) -> &str {
+        self.0.host().trim_start_matches('[').trim_end_matches(']')
+    }
 }
 
 /// An instance's identity where nothing is said: the user's own state folder.
@@ -73,10 +91,10 @@ pub fn default_folder(instance: &Name) -> Result<PathBuf, Failure> {
 }
 
 /// `HOST:PORT` as others reach it.
-pub fn authority(advertised: Option<&str>, port: u16) -> String {
+pub fn authority(advertised: Option<&Advertised>, port: u16) -> String {
     match advertised {
-        Some(at) if at.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) => at.to_owned(),
-        Some(host) => format!("{host}:{port}"),
+        Some(Advertised(at)) if at.port().is_some() => at.to_string(),
+        Some(Advertised(host)) => format!("{host}:{port}"),
         None => format!("{}:{port}", host()),
     }
 }
@@ -84,4 +102,28 @@ pub fn authority(advertised: Option<&str>, port: u16) -> String {
 /// This host's name, as a certificate and an address have it.
 pub fn host() -> String {
     Some(process::host()).filter(|name| !name.is_empty()).unwrap_or_else(|| "localhost".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_advertised_with_its_own_port_or_the_one_that_is_listened_on() {
+        let cases = [
+            ("espalier.example", "espalier.example", "espalier.example:7420"),
+            ("espalier.example:443", "espalier.example", "espalier.example:443"),
+            ("[fd00::1]", "fd00::1", "[fd00::1]:7420"),
+            ("[fd00::1]:80", "fd00::1", "[fd00::1]:80"),
+        ];
+        for (text, host, reached) in cases {
+            let advertised: Advertised = text.parse().unwrap();
+            assert_eq!((advertised.host(), authority(Some(&advertised), 7420).as_str()), (host, reached));
+        }
+        for text in
+            ["", "a b", "fd00::1", "h:", "h:x", "h:70000", "user@h", "https://h", "h/path", "h#f", ":80"]
+        {
+            assert!(text.parse::<Advertised>().unwrap_err().contains(&format!("found {text:?}")), "{text}");
+        }
+    }
 }
