@@ -33,7 +33,7 @@ pub enum Exit {
     BadInput = 3,
     /// The sweep finished, and some cells have no result.
     Holes = 4,
-    /// The bucket cannot be reached or used, or another run holds the sweep in it.
+    /// The bucket cannot be reached or used, or another run, or a newer coordinator of the instance, holds the sweep in it.
     Bucket = 5,
     /// The coordinator does not answer.
     Unreachable = 6,
@@ -185,9 +185,11 @@ impl Failure {
 fn local(error: &LocalError) -> Exit {
     match error {
         // Somebody else holds the sweep's name in the bucket: nothing is wrong with the command line.
-        LocalError::Epoch(_) | LocalError::Records(_) | LocalError::Bucket(_) => Exit::Bucket,
+        LocalError::Epoch(_)
+        | LocalError::Records(_)
+        | LocalError::Bucket(_)
+        | LocalError::TakenOver { .. } => Exit::Bucket,
         LocalError::Log(error) => log(error),
-        LocalError::TakenOver { .. } => Exit::Interrupted,
         LocalError::NoWorker { .. }
         | LocalError::NoGpu
         | LocalError::Machine { .. }
@@ -206,9 +208,8 @@ fn folder(error: &FolderError) -> Exit {
 
 fn daemon(error: &DaemonError) -> Exit {
     match error {
-        DaemonError::Epoch(_) | DaemonError::Bucket(_) => Exit::Bucket,
+        DaemonError::Epoch(_) | DaemonError::Bucket(_) | DaemonError::Superseded { .. } => Exit::Bucket,
         DaemonError::Machine { .. } | DaemonError::Serve(_) => Exit::BadNode,
-        DaemonError::Superseded { .. } => Exit::Interrupted,
     }
 }
 
