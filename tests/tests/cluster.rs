@@ -22,8 +22,14 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     place.ends(&["run", "s.yaml", "--bucket", "alone", "--devices", "cpu:1"], 0, &["4 of 4 cells done"]);
     let alone = std::fs::read(place.at("alone/sweeps/s/report/results.csv")).unwrap();
     let cluster = Cluster::start(&place, &["--http", "127.0.0.1:0"]);
-    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
-    cluster.ends(&["explain", "s", "--only", "method=dense"], 0, &["waiting", "no worker is connected"]);
+    let nobody = "no worker is connected";
+    cluster.ends(
+        &["submit", "s.yaml"],
+        0,
+        &["s: 4 cells, 4 of them to do", "note: nothing of it runs yet: ", nobody],
+    );
+    cluster.ends(&["explain", "s", "--only", "method=dense"], 0, &["waiting", nobody]);
+    cluster.ends(&["status"], 0, &["s waits: ", nobody]);
     assert_eq!(wanted(&cluster), serde_json::json!({"cpu": 2, "cuda": 0}));
     hide(&place, "model");
     hide(&place, "cs.jsonl");
@@ -77,6 +83,7 @@ fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
     place.ends(&["logs", "t", "--bucket", "out"], 3, &["has no sweep t"]);
     let unknown = ["--shard: found main-9-99, of which sweep s has no log, expected one of ", attempt];
     cluster.ends(&["logs", "s", "--shard", "main-9-99"], 2, &unknown);
+    cluster.ends(&["logs", "s", "--shard", "main"], 2, &["--shard", "main"]);
     place.ends(&[&bucket[..], &["--shard", "main-9-99"]].concat(), 2, &unknown);
     cluster.ends(&["logs", "s", "--variant", "wanda-0.6"], 2, &["wanda-0.6", "dense, wanda-0.5-s0"]);
     let usage = place.ends(&["du", "--bucket", "out", "--output", "json"], 0, &[]);
@@ -206,6 +213,8 @@ fn drained_workers_end_and_leave_nothing_half_done() {
     until("the worker has ended", || worker.0.try_wait().unwrap().is_some());
     assert_eq!(worker.0.wait().unwrap().code(), Some(0), "{}", cluster.log("w"));
     until("who said goodbye is gone", || workers() == 0);
+    let draining = ["note: nothing of it runs yet: workers were told to finish and end (`espalier drain`)"];
+    cluster.ends(&["submit", "s.yaml"], 0, &draining);
 }
 
 #[test]
@@ -244,6 +253,7 @@ fn who_follows_a_sweep_or_its_logs_waits_for_a_coordinator_that_was_killed_to_co
     let mut logs = follow("logs", &["logs", "s", "--follow"], "followed");
     let followed = || std::fs::read_to_string(place.at("followed")).unwrap();
     until("it shows the sweep", || cluster.log("watch").contains("0 of 62"));
+    assert!(cluster.log("watch").contains("waiting: no worker is connected"), "{}", cluster.log("watch"));
     let worker = cluster.worker("w");
     until("a few shards are done", || cluster.log("w").matches("cell committed").count() > 4);
     worker.signal(libc::SIGSTOP);

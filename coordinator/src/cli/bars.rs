@@ -15,8 +15,8 @@ pub struct Bars {
     all: MultiProgress,
     main: ProgressBar,
     running: Vec<ProgressBar>,
-    /// Cells done and failed, and twentieths of the work, that the last plain line told.
-    told: Option<(usize, usize, usize)>,
+    /// Cells done and failed, twentieths of the work and what is waited for, that the last plain line told.
+    told: Option<(usize, usize, usize, Option<String>)>,
     /// The same of a fetch.
     told_fetch: Option<u64>,
 }
@@ -62,28 +62,30 @@ impl Bars {
     pub fn show(&mut self, progress: &Progress) {
         let text = line(progress);
         if !self.terminal {
-            let now = (progress.done, progress.failed, (progress.share * 20.0) as usize);
-            if self.told != Some(now) {
-                self.told = Some(now);
-                let doing = progress.running.join("; ");
+            let twentieths = (progress.share * 20.0) as usize;
+            let now = Some((progress.done, progress.failed, twentieths, progress.waits_for.clone()));
+            if self.told != now {
+                self.told = now;
+                let doing = doing(progress).join("; ");
                 say(&if doing.is_empty() { text } else { format!("{text} ({doing})") });
             }
             return;
         }
         self.main.set_position((progress.share * STEPS as f64) as u64);
         self.main.set_message(text);
-        while self.running.len() < progress.running.len() {
+        let doing = doing(progress);
+        while self.running.len() < doing.len() {
             let bar = self.all.add(ProgressBar::new_spinner());
             bar.set_style(
                 ProgressStyle::with_template("  {spinner} {msg}").expect("the template is a constant"),
             );
             self.running.push(bar);
         }
-        for bar in self.running.drain(progress.running.len()..) {
+        for bar in self.running.drain(doing.len()..) {
             bar.finish_and_clear();
             self.all.remove(&bar);
         }
-        for (bar, text) in self.running.iter().zip(&progress.running) {
+        for (bar, text) in self.running.iter().zip(&doing) {
             bar.set_message(text.clone());
             bar.tick();
         }
@@ -110,6 +112,12 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// What runs, a line each, or why nothing does.
+fn doing(progress: &Progress) -> Vec<String> {
+    let waits = progress.waits_for.iter().map(|why| format!("waiting: {why}"));
+    progress.running.iter().cloned().chain(waits).collect()
+}
+
 fn line(progress: &Progress) -> String {
     let mut text = format!("{:.0} %", progress.share * 100.0);
     // A sweep without tasks has no cells.
@@ -132,8 +140,15 @@ mod tests {
 
     #[test]
     fn a_line_says_what_is_done_and_an_estimate_only_where_there_is_one() {
-        let mut progress =
-            Progress { cells: 30, done: 12, failed: 0, share: 0.4, left: None, running: Vec::new() };
+        let mut progress = Progress {
+            cells: 30,
+            done: 12,
+            failed: 0,
+            share: 0.4,
+            left: None,
+            running: Vec::new(),
+            waits_for: None,
+        };
         assert_eq!(line(&progress), "12 of 30 cells, 40 %");
         progress.failed = 1;
         progress.left = Some(Duration::from_secs(95));

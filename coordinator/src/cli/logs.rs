@@ -29,7 +29,7 @@ pub struct Logs {
     pub variant: Option<String>,
     /// What a worker logged in this attempt at a shard
     #[arg(long, value_name = "ATTEMPT")]
-    pub shard: Option<String>,
+    pub shard: Option<AttemptId>,
     /// What workers log, also from now on, until the sweep is over
     #[arg(long)]
     pub follow: bool,
@@ -46,10 +46,8 @@ pub async fn run(command: &Logs, output: Output) -> Result<Exit, Failure> {
             let bucket = Bucket::open(url)?;
             let sweep = submitted(&bucket, &command.named.sweep).await?;
             if of_shards {
-                let attempt = command.shard.as_ref().map(|text| text.parse::<AttemptId>()).transpose();
-                let attempt = attempt.map_err(|e| Failure::Usage { message: format!("--shard: {e}") })?;
                 let variant = command.variant.as_deref().unwrap_or_default();
-                let pieces = shard_logs::read(&bucket, &sweep, variant, attempt.as_ref()).await;
+                let pieces = shard_logs::read(&bucket, &sweep, variant, command.shard.as_ref()).await;
                 let mut printed = Printed::new(output, false);
                 pieces.map_err(Status::from)?.iter().for_each(|piece| printed.add(piece));
                 return Ok(Exit::Whole);
@@ -136,7 +134,7 @@ async fn shards(command: &Logs, output: Output) -> Result<Exit, Failure> {
     let request = m::ShardLogsRequest {
         sweep: command.named.sweep.clone(),
         variant: command.variant.clone().unwrap_or_default(),
-        attempt: command.shard.clone().unwrap_or_default(),
+        attempt: command.shard.as_ref().map(ToString::to_string).unwrap_or_default(),
         follow: command.follow,
     };
     let (mut printed, mut patience) = (Printed::new(output, command.follow), Patience::default());

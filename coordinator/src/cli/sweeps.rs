@@ -148,6 +148,9 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
             print::text(&table(&state.sweeps));
             for sweep in &state.sweeps {
                 sweep.running.iter().for_each(|line| print::text(&format!("  {line}\n")));
+                if !sweep.waits_for.is_empty() {
+                    print::text(&format!("  {} waits: {}\n", sweep.name, sweep.waits_for));
+                }
                 sweep.failures.iter().for_each(|f| print::text(&format!("  {}\n", failure(f))));
             }
             let rows: Vec<Vec<String>> = state
@@ -269,6 +272,7 @@ pub fn as_json(state: &m::SweepState) -> serde_json::Value {
         "share": state.share,
         "seconds_left": (state.left_s > 0.0).then_some(state.left_s),
         "running": state.running,
+        "waits_for": (!state.waits_for.is_empty()).then_some(&state.waits_for),
         "failures": state.failures.iter().map(|f| {
             json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
         }).collect::<Vec<_>>(),
@@ -321,6 +325,7 @@ fn progress(state: &m::SweepState) -> Progress {
         share: state.share,
         left: (state.left_s > 0.0).then(|| Duration::from_secs_f64(state.left_s)),
         running: state.running.clone(),
+        waits_for: Some(state.waits_for.clone()).filter(|why| !why.is_empty()),
     }
 }
 

@@ -70,7 +70,7 @@ impl Schedule {
 
     fn worker_state(&self, worker: &Worker) -> &'static str {
         match worker {
-            w if w.heard + self.timing.lease <= self.now => "silent",
+            w if self.is_silent(w) => "silent",
             w if w.faults >= super::fit::NODE_FAULTS => "faulty",
             w if w.draining => "draining",
             w if w.attempts.is_empty() => "idle",

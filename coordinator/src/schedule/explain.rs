@@ -2,9 +2,9 @@
 
 use super::canary::Gate;
 use super::event::{Millis, WorkerId};
-use super::fit::Misfit;
-use super::state::Schedule;
-use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
+use super::fit::{Misfit, NODE_FAULTS};
+use super::state::{Schedule, Sweep, Worker};
+use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 
 /// How a cell stands.
@@ -84,6 +84,44 @@ impl Schedule {
         Explanation::Waiting { on: self.wait(home, cell) }
     }
 
+    /// What a sweep of which nothing runs waits for; `None` while something of it runs, or once it is over.
+    pub fn waits_for(&self, sweep: &Name) -> Option<Wait> {
+        let sweep = self.sweeps.get(sweep).filter(|s| !s.told && self.sum(s.no).running == 0)?;
+        Some(match () {
+            () if sweep.doomed => Wait::Doomed,
+            () if sweep.halted => Wait::Halted,
+            () if sweep.paused => Wait::Paused,
+            () if self.draining => Wait::Draining,
+            () if !self.reconciled(self.now) => Wait::Reconciling,
+            () => return self.waits_for_workers(sweep),
+        })
+    }
+
+    fn waits_for_workers(&self, sweep: &Sweep) -> Option<Wait> {
+        let Some(classes) = self.index.queues.get(&sweep.no).filter(|classes| !classes.is_empty()) else {
+            return self.rests(sweep);
+        };
+        // Workers of one kind, and variants of one class, are alike: of both there are few.
+        let fits = |worker: &Worker| classes.keys().any(|class| self.index.fits(worker.kind, *class));
+        if self.connected().any(|(_, worker)| worker.faults < NODE_FAULTS && fits(worker)) {
+            return Some(Wait::Busy);
+        }
+        let first = classes.values().find_map(|queue| queue.last()).map(|(.., variant)| *variant)?;
+        self.rests(sweep).or_else(|| {
+            let unfit = |(id, worker): (&WorkerId, &Worker)| Some((id.clone(), self.unfit(worker, first)?));
+            Some(Wait::NoWorkerFits(self.connected().filter_map(unfit).collect()))
+        })
+    }
+
+    /// What of it is tried again later, the soonest.
+    fn rests(&self, sweep: &Sweep) -> Option<Wait> {
+        let wanted = |key: &VariantKey| {
+            self.variants[key].entry.tallies.iter().any(|(no, tally)| *no == sweep.no && tally.open)
+        };
+        let (when, _) = self.index.timers.iter().find(|(_, key)| wanted(key))?;
+        Some(Wait::NotBefore(Millis(when.0.saturating_sub(self.now.0))))
+    }
+
     fn wait(&self, home: VariantKey, cell: CellKey) -> Wait {
         let wanting: Vec<_> = self.sweeps.values().filter(|s| s.cells.contains(&cell)).collect();
         if wanting.is_empty() {
@@ -125,6 +163,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use super::super::event::Event;
     use super::super::story::*;
     use super::*;
 
@@ -137,8 +176,33 @@ mod tests {
             Explanation::Waiting { on: Wait::NoWorkerFits(misfits) } => misfits.len(),
             other => panic!("{other:?}"),
         };
-        assert_eq!((misfits(&story), story.schedule.starved().len()), (1, 1));
+        let of_the_sweep = |story: &Story| match story.schedule.waits_for(&sweep()) {
+            Some(Wait::NoWorkerFits(misfits)) => misfits.len(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((misfits(&story), of_the_sweep(&story)), (1, 1));
         story.later(31_000);
-        assert_eq!((misfits(&story), story.schedule.starved().len()), (0, 0));
+        assert_eq!((misfits(&story), of_the_sweep(&story)), (0, 0));
+    }
+
+    #[test]
+    fn a_sweep_waits_for_what_keeps_all_of_it_from_running() {
+        let mut story = Story::of(grid(&[1]));
+        let waits = |story: &Story| story.schedule.waits_for(&sweep());
+        assert_eq!(waits(&story), Some(Wait::NoWorkerFits(Vec::new())));
+        let order = story.given(1);
+        assert_eq!(waits(&story), None);
+        let failed = failing(
+            pruning(&order),
+            order.variant.0,
+            crate::schedule::FaultKind::StoreError,
+            FailureCode::StoreError,
+        );
+        story.sync(1, vec![failed]);
+        assert!(matches!(waits(&story), Some(Wait::NotBefore(Millis(1..)))), "{:?}", waits(&story));
+        story.event(Event::Pause(sweep()));
+        assert_eq!(waits(&story), Some(Wait::Paused));
+        story.event(Event::Cancel(sweep()));
+        assert_eq!(waits(&story), None, "nothing of it runs: it is over");
     }
 }

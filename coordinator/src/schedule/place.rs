@@ -1,7 +1,6 @@
 //! Who gets what: long shards first, to a worker that fits and preferably has the model; when nothing waits, unstarted cells
 //! of a running shard are split off for idle workers, as soon as its checkpoint is in the bucket.
 
-use super::canary::Gate;
 use super::event::{Millis, WorkerFacts, WorkerId};
 use super::fit::{Misfit, NODE_FAULTS, misfit};
 use super::state::{Schedule, Trouble, Worker};
@@ -33,28 +32,6 @@ struct Split {
 }
 
 impl Schedule {
-    /// Why no connected worker can run any waiting variant; empty while something runs, nothing waits, or one can.
-    pub fn starved(&self) -> Vec<(WorkerId, Misfit)> {
-        if !self.attempts.is_empty() {
-            return Vec::new();
-        }
-        let waiting: Vec<VariantKey> =
-            self.variants.keys().copied().filter(|v| self.waits(Millis(u64::MAX), *v)).collect();
-        if waiting.is_empty() {
-            return Vec::new();
-        }
-        let mut reasons = Vec::new();
-        for (id, worker) in self.connected() {
-            for variant in &waiting {
-                match self.unfit(worker, *variant) {
-                    Some(misfit) => reasons.push((id.clone(), misfit)),
-                    None => return Vec::new(),
-                }
-            }
-        }
-        reasons
-    }
-
     /// Workers that can be counted on.
     pub(super) fn connected(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
         self.workers.iter().filter(|(_, worker)| self.is_connected(worker))
@@ -62,12 +39,17 @@ impl Schedule {
 
     /// It was heard of within a lease, and is not about to leave.
     pub(super) fn is_connected(&self, worker: &Worker) -> bool {
-        !worker.draining && worker.heard + self.timing.lease > self.now
+        !worker.draining && !self.is_silent(worker)
+    }
+
+    /// It was not heard of for a lease.
+    pub(super) fn is_silent(&self, worker: &Worker) -> bool {
+        worker.heard + self.timing.lease <= self.now
     }
 
     /// It said that it leaves, and was not heard of since.
     pub(super) fn has_left(&self, worker: &Worker) -> bool {
-        worker.draining && worker.attempts.is_empty() && worker.heard + self.timing.lease <= self.now
+        worker.draining && worker.attempts.is_empty() && self.is_silent(worker)
     }
 
     /// Why a device of this kind cannot run the variant.
@@ -137,16 +119,6 @@ impl Schedule {
         }
         self.refresh(now);
         true
-    }
-
-    /// A variant has something to do and nobody is preparing it.
-    fn waits(&self, now: Millis, key: VariantKey) -> bool {
-        let variant = &self.variants[&key];
-        variant.trouble.quarantined.is_none()
-            && variant.trouble.not_before <= now
-            && (variant.attempts.is_empty() || variant.done)
-            && self.gate(variant) == Gate::Open
-            && (!self.free_cells(key).is_empty() || (variant.attempts.is_empty() && self.wanted_alone(key)))
     }
 
     /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are

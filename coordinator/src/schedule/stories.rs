@@ -248,8 +248,8 @@ fn a_worker_that_does_not_fit_is_given_nothing_and_the_reason_is_told() {
     let mut story = Story::of(grid(&[1]));
     story.facts.insert(1, WorkerFacts { threads: 4, ..facts() });
     assert_eq!(story.sync(1, vec![]), None);
-    let starved = story.schedule.starved();
-    assert_eq!(starved, [(WorkerId("w1".into()), Misfit::Threads { found: 4, wanted: 2 })]);
+    let misfits = vec![(WorkerId("w1".into()), Misfit::Threads { found: 4, wanted: 2 })];
+    assert_eq!(story.schedule.waits_for(&sweep()), Some(Wait::NoWorkerFits(misfits)));
 }
 
 #[test]

@@ -114,10 +114,6 @@ impl<K: Ord + Hash + Clone, V> Table<K, V> {
         self.found.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
     pub(super) fn keys(&self) -> impl Iterator<Item = &K> {
         self.order.iter()
     }

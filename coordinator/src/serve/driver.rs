@@ -148,6 +148,10 @@ impl Driver {
                 // Whoever asked may have gone.
                 let _ = reply.send(cells.iter().map(|c| self.schedule.explain(*c)).collect());
             }
+            Input::WaitsFor(sweep, reply) => {
+                // Whoever asked may have gone.
+                let _ = reply.send(self.schedule.waits_for(&sweep));
+            }
             Input::Believed(variants, reply) => {
                 // Whoever asked may have gone.
                 let _ = reply.send(self.schedule.believed(&variants));
@@ -370,7 +374,6 @@ impl Driver {
         self.status.send_replace(Arc::new(Status {
             view: self.schedule.view(),
             faults: self.faults.clone(),
-            starved: self.schedule.starved(),
             superseded: self.superseded,
             trouble: self.trouble.clone(),
             called: self.known.iter().map(|(id, f)| (f.pid, id.clone())).collect(),

@@ -4,6 +4,9 @@ use crate::schedule::{Explanation, Wait};
 use espalier_proto::messages as m;
 use espalier_proto::sweep::{CellEntry, ResolvedSweep};
 
+/// Of workers that do not fit so many are named.
+const NAMED: usize = 3;
+
 /// The cell and how it stands, for people and for programs.
 pub(super) fn explained(sweep: &ResolvedSweep, cell: &CellEntry, how: &Explanation) -> m::CellExplanation {
     let variant = sweep.variants.iter().find(|v| v.key == cell.variant);
@@ -35,6 +38,14 @@ fn sentence(how: &Explanation) -> (&'static str, String) {
     }
 }
 
+/// Why nothing of a sweep runs. It says the same for as long as nothing changes.
+pub(super) fn waits_for(on: &Wait) -> String {
+    match on {
+        Wait::NotBefore(_) => "what failed by no fault of its own is tried again in a while".to_owned(),
+        on => wait(on),
+    }
+}
+
 fn wait(on: &Wait) -> String {
     match on {
         Wait::NotBefore(left) => {
@@ -47,9 +58,14 @@ fn wait(on: &Wait) -> String {
             "one worker tries first whether the model can be loaded, pruned and measured at all".to_owned()
         }
         Wait::Preparing { attempt } => format!("its variant is being prepared by attempt {attempt}"),
-        Wait::NoWorkerFits(misfits) if misfits.is_empty() => "no worker is connected".to_owned(),
+        Wait::NoWorkerFits(misfits) if misfits.is_empty() => {
+            "no worker is connected; `espalier-worker --coordinator URL` joins from any host".to_owned()
+        }
         Wait::NoWorkerFits(misfits) => {
-            let each: Vec<String> = misfits.iter().map(|(worker, why)| format!("{worker}: {why}")).collect();
+            let each = misfits.iter().take(NAMED).map(|(worker, why)| format!("{worker}: {why}"));
+            let more = misfits.len().saturating_sub(NAMED);
+            let more = (more > 0).then(|| format!("and {more} more"));
+            let each: Vec<String> = each.chain(more).collect();
             format!("no connected worker can run it: {}", each.join("; "))
         }
         Wait::Busy => "every worker that can run it has something else to do".to_owned(),
@@ -74,11 +90,14 @@ fn wait(on: &Wait) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Millis;
+    use crate::schedule::{Millis, Misfit, WorkerId};
 
     #[test]
     fn waiting_is_told_with_what_to_do() {
-        assert_eq!(wait(&Wait::NoWorkerFits(Vec::new())), "no worker is connected");
+        assert!(wait(&Wait::NoWorkerFits(Vec::new())).starts_with("no worker is connected"));
+        let misfits = (0..5).map(|n| (WorkerId(format!("w{n}")), Misfit::Faulty { faults: 3 })).collect();
+        let told = wait(&Wait::NoWorkerFits(misfits));
+        assert!(told.contains("w2: ") && told.ends_with("; and 2 more"), "{told}");
         assert!(wait(&Wait::NotBefore(Millis(1500))).ends_with("in 2 s"));
         assert!(wait(&Wait::Paused).contains("espalier resume"));
     }

@@ -3,8 +3,8 @@
 use super::grid::Catalog;
 use super::metrics::Metrics;
 use super::status::Status;
-use crate::schedule::{Census, Event, Explanation, Records, Submission, Sync, WorkerId};
-use espalier_proto::ids::{CellKey, VariantKey};
+use crate::schedule::{Census, Event, Explanation, Records, Submission, Sync, Wait, WorkerId};
+use espalier_proto::ids::{CellKey, Name, VariantKey};
 use espalier_proto::messages as m;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,6 +16,7 @@ pub(super) enum Input {
     Event(Event),
     Submit(Box<Submission>, Catalog, oneshot::Sender<()>),
     Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    WaitsFor(Name, oneshot::Sender<Option<Wait>>),
     Believed(Vec<VariantKey>, oneshot::Sender<Records>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
@@ -75,6 +76,13 @@ impl Handle {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
+    }
+
+    /// What a sweep of which nothing runs waits for; `None` while something of it runs, once it is over, or if the driver has ended.
+    pub async fn waits_for(&self, sweep: &Name) -> Option<Wait> {
+        let (reply, answer) = oneshot::channel();
+        self.inputs.send(Input::WaitsFor(sweep.clone(), reply)).ok()?;
+        answer.await.ok().flatten()
     }
 
     /// What is believed to be in the bucket of these variants and their cells, those that somebody is at left out.

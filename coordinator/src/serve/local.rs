@@ -16,7 +16,7 @@ use super::worker_api;
 use super::workers::{WorkerCommand, find_binary};
 use crate::clock::{self, Stopwatch};
 use crate::records::{Present, RecordsError, kept, present, present_without_stale};
-use crate::schedule::{Event, Millis, Misfit, Timing};
+use crate::schedule::{Event, Millis, Misfit, Timing, Wait};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::CellKey;
 use espalier_proto::layout;
@@ -235,12 +235,16 @@ impl<'a> Running<'a> {
                 return Err(LocalError::TakenOver { sweep: self.sweep.name.to_string() });
             }
             self.fleet.look_after(&now)?;
-            match now.starved.first().filter(|_| self.fleet.all_called(&now)) {
-                None => starved = None,
-                Some((worker, why)) if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED => {
-                    return Err(LocalError::NoFit { worker: worker.to_string(), why: unfit(why, &now) });
+            let still = now.view.attempts.is_empty() && self.fleet.all_called(&now);
+            let waits = if still { self.driver.waits_for(&self.sweep.name).await } else { None };
+            match waits {
+                Some(Wait::NoWorkerFits(misfits)) if !misfits.is_empty() => {
+                    if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED {
+                        let (worker, why) = &misfits[0];
+                        return Err(LocalError::NoFit { worker: worker.to_string(), why: unfit(why, &now) });
+                    }
                 }
-                Some(_) => {}
+                _ => starved = None,
             }
             tokio::select! {
                 () = clock::sleep(LOOK) => {}

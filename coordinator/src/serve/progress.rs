@@ -30,6 +30,8 @@ pub struct Progress {
     pub left: Option<Duration>,
     /// One line for each running attempt.
     pub running: Vec<String>,
+    /// Why nothing runs, where that is known.
+    pub waits_for: Option<String>,
 }
 
 /// Turns statuses into progress.
@@ -116,6 +118,7 @@ impl Estimator {
             share,
             left: left.filter(|_| !view.over),
             running,
+            waits_for: None,
         })
     }
 

@@ -1,6 +1,6 @@
 //! What a coordinator is doing, for people and for local mode. Read-only.
 
-use crate::schedule::{Fault, Misfit, View, WorkerFacts, WorkerId};
+use crate::schedule::{Fault, View, WorkerFacts, WorkerId};
 use espalier_proto::ids::Digest;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,8 +12,6 @@ pub struct Status {
     pub view: View,
     /// The last failure of each key that failed since the start.
     pub faults: Arc<BTreeMap<Digest, Fault>>,
-    /// Why no worker can run what waits; empty while one can.
-    pub starved: Vec<(WorkerId, Misfit)>,
     /// A newer epoch of this instance.
     pub superseded: bool,
     /// What could not be written to the bucket.

@@ -2,17 +2,17 @@
 
 use super::canary::{Canary, canaries};
 use super::daemon;
-use super::explain::explained;
+use super::explain::{explained, waits_for};
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
 use super::status::Status as Now;
 use super::submit::{self, Defaults, only, some};
 use super::sweep_logs;
-use super::sweeps::{Shown, Sweeps};
+use super::sweeps::Sweeps;
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;
-use crate::schedule::Event;
+use crate::schedule::{Event, Wait};
 use crate::spec::only::Only;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::messages as m;
@@ -113,7 +113,10 @@ impl SweepApi for Service {
         let request = request.into_inner();
         tokio::spawn(async move {
             let done = submit::submit(&sweeps, &uploads, &defaults, request, tell).await;
-            let answer = done.map_err(Status::from).map(|sweep| last_update(&sweeps, &sweep));
+            let answer = match done {
+                Ok(sweep) => Ok(last_update(&sweeps, &sweep).await),
+                Err(refusal) => Err(Status::from(refusal)),
+            };
             // A user who has gone hears it from `status`.
             let _ = sender.send(answer);
         });
@@ -128,7 +131,10 @@ impl SweepApi for Service {
             vec![self.sweeps.sweep(&name).map_err(Refusal::sweeps)?.name.clone()]
         };
         let now = self.sweeps.driver().status().borrow().clone();
-        let sweeps = names.iter().filter_map(|n| Some(state(n, self.sweeps.show(n, &now)?))).collect();
+        let mut sweeps = Vec::new();
+        for name in &names {
+            sweeps.extend(state(&self.sweeps, name, &now).await);
+        }
         Ok(Response::new(m::StateResponse {
             sweeps,
             workers: workers(&self.sweeps, &now),
@@ -149,9 +155,9 @@ impl SweepApi for Service {
             let mut status = sweeps.driver().status();
             loop {
                 let now = status.borrow_and_update().clone();
-                let Some(shown) = sweeps.show(&sweep.name, &now) else { return };
-                let over = shown.over;
-                if sender.send(Ok(state(&sweep.name, shown))).is_err() || over {
+                let Some(state) = state(&sweeps, &sweep.name, &now).await else { return };
+                let over = state.over;
+                if sender.send(Ok(state)).is_err() || over {
                     return;
                 }
                 crate::clock::sleep(BREATH).await;
@@ -220,7 +226,7 @@ impl SweepApi for Service {
         self.sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?;
         self.sweeps.driver().settled().await;
         let now = self.sweeps.driver().status().borrow().clone();
-        let state = self.sweeps.show(&name, &now).map(|shown| state(&name, shown));
+        let state = state(&self.sweeps, &name, &now).await;
         Ok(Response::new(m::ControlResponse { state }))
     }
 
@@ -252,17 +258,14 @@ impl SweepApi for Service {
     }
 }
 
-fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
+async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
     let now = sweeps.driver().status().borrow().clone();
-    let notes = now
-        .starved
-        .first()
-        .map(|(worker, why)| format!("no connected worker can run what waits: {worker}: {why}"));
-    let drained = now.view.draining.then(|| {
-        "workers were told to finish and end (`espalier drain`): nothing runs until this coordinator is started again".to_owned()
-    });
-    let state = sweeps.show(&sweep.name, &now).map(|shown| state(&sweep.name, shown));
-    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(drained).collect() }
+    let waits = sweeps.driver().waits_for(&sweep.name).await;
+    // That it is begun in a moment, or when others are done, needs no note.
+    let lasts = |wait: &Wait| matches!(wait, Wait::NoWorkerFits(_) | Wait::Draining | Wait::Paused);
+    let notes = waits.filter(lasts).map(|wait| format!("nothing of it runs yet: {}", waits_for(&wait)));
+    let state = state(sweeps, &sweep.name, &now).await;
+    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().collect() }
 }
 
 /// The keys of the chosen cells and of their variants; none for everything.
@@ -278,9 +281,13 @@ fn keys(sweep: &ResolvedSweep, only: &Only) -> Vec<Digest> {
     keys.into_iter().collect()
 }
 
-fn state(name: &Name, shown: Shown) -> m::SweepState {
+/// A sweep under this status; `None` if it is not here.
+async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState> {
+    let shown = sweeps.show(name, now)?;
     let progress = shown.progress;
-    m::SweepState {
+    let still = progress.running.is_empty() && !shown.over;
+    let waits = if still { sweeps.driver().waits_for(name).await } else { None };
+    Some(m::SweepState {
         name: name.to_string(),
         cells: progress.cells as u64,
         done: progress.done as u64,
@@ -294,7 +301,8 @@ fn state(name: &Name, shown: Shown) -> m::SweepState {
         doomed: shown.doomed,
         paused: shown.paused,
         priority: shown.priority,
-    }
+        waits_for: waits.as_ref().map(waits_for).unwrap_or_default(),
+    })
 }
 
 fn failed(failed: Failed) -> m::FailedState {

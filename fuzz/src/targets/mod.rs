@@ -1,4 +1,4 @@
-//! The registry. One target a boundary; docs/security.md says which boundary that is.
+//! The registry. One target a boundary; docs/fuzzing.md says which boundary that is.
 
 mod checkpoints;
 mod data;
