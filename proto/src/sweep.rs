@@ -3,16 +3,22 @@
 use crate::ids::{CellKey, Digest, InputsDigest, ModelDigest, Name, VariantKey};
 use crate::recipe::{Dtype, VariantSpec};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
-/// Format of the resolved sweep and of log entries.
-pub const SWEEP_FORMAT: u32 = 1;
+/// Format of log entries.
+pub const LOG_FORMAT: u32 = 1;
+/// Format of the resolved sweep. Of the first one `written_by` and `data` are absent.
+pub const SWEEP_FORMAT: u32 = 2;
 
 /// A sweep file after resolving: sources pinned, data read, inputs written, grid expanded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResolvedSweep {
-    /// [`SWEEP_FORMAT`].
+    /// [`SWEEP_FORMAT`], or an earlier one.
     pub format: u32,
+    /// The version that wrote it; empty if none said so.
+    #[serde(default)]
+    pub written_by: String,
     /// The sweep's identity.
     pub name: Name,
     /// Models in the file's order.
@@ -23,10 +29,23 @@ pub struct ResolvedSweep {
     pub variants: Vec<VariantEntry>,
     /// Cells in table order: for each variant its tasks. No (key, task) twice.
     pub cells: Vec<CellEntry>,
+    /// Where the data came from; in no key, which have its content.
+    #[serde(default)]
+    pub data: DataSources,
     /// What happens to checkpoints; in no key.
     pub checkpoints: Checkpoints,
     /// When to give up.
     pub limits: Limits,
+}
+
+/// Sources of data, as a user may write them, pinned to a revision where they have one: `hf://datasets/org/name@commit`, `s3://…`, a path.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSources {
+    /// Of tasks, by `TaskEntry::label`.
+    pub tasks: BTreeMap<String, String>,
+    /// Of calibrations that some variant reads, by name.
+    pub calibrations: BTreeMap<String, String>,
 }
 
 /// A model of the sweep.
@@ -175,7 +194,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogEntry {
-    /// [`SWEEP_FORMAT`].
+    /// [`LOG_FORMAT`].
     pub format: u32,
     /// The instance that wrote it.
     pub instance: Name,

@@ -8,8 +8,8 @@ use espalier_proto::layout;
 use espalier_proto::recipe::{Backend, Dtype, Pattern, VariantSpec};
 use espalier_proto::records::{CellRecord, LinearRecord, Measured, Outcome, RECORD_FORMAT, VariantRecord};
 use espalier_proto::sweep::{
-    CellEntry, Checkpoints, Limits, LogEntry, LogEvent, ModelEntry, Reasoning, ResolvedSweep, SWEEP_FORMAT,
-    TaskEntry, TaskKind, VariantEntry,
+    CellEntry, Checkpoints, DataSources, LOG_FORMAT, Limits, LogEntry, LogEvent, ModelEntry, Reasoning,
+    ResolvedSweep, SWEEP_FORMAT, TaskEntry, TaskKind, VariantEntry,
 };
 use std::collections::BTreeMap;
 
@@ -34,6 +34,8 @@ pub fn synthetic(seeds: u64) -> Synthetic {
     let mut made = Synthetic {
         sweep: ResolvedSweep {
             format: SWEEP_FORMAT,
+            written_by: "nobody".to_owned(),
+            data: data(&tasks),
             name: "synthetic".parse().expect("it is a name"),
             models: models.clone(),
             tasks,
@@ -149,7 +151,7 @@ impl Synthetic {
         let name = &self.sweep.name;
         bucket.commit_json(&layout::spec(name, spec), &self.sweep).await.expect("the bucket takes the spec");
         let entry = LogEntry {
-            format: SWEEP_FORMAT,
+            format: LOG_FORMAT,
             instance: name.local_instance(),
             epoch: 1,
             at: "2026-01-01T00:00:00Z".to_owned(),
@@ -207,6 +209,14 @@ fn model(id: &str, vocab: u64) -> ModelEntry {
         parameters: 2_779_683_840,
         prunable: 2_516_582_400,
         blocks: 32,
+    }
+}
+
+fn data(tasks: &[TaskEntry]) -> DataSources {
+    let at = |name: &str| format!("hf://datasets/org/{name}@{}", Digest::of(name.as_bytes()));
+    DataSources {
+        tasks: tasks.iter().map(|task| (task.label.clone(), at(&task.task))).collect(),
+        calibrations: [("c4".to_owned(), "/home/user/data/c4.jsonl".to_owned())].into(),
     }
 }
 

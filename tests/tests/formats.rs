@@ -156,7 +156,7 @@ fn what_a_later_version_wrote_is_refused_by_its_name_and_every_byte_of_it_stays(
         let _ = std::fs::remove_dir_all(place.at("out/coordinators/main/ended"));
         let path = place.at("out").join(&object);
         let mut value: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        value["format"] = 2.into();
+        value["format"] = 9.into();
         value["written_by"] = "espalier 9.9.9".into();
         value["only_later_versions_know"] = Value::Bool(true);
         std::fs::write(&path, value.to_string()).unwrap();
@@ -169,7 +169,7 @@ fn what_a_later_version_wrote_is_refused_by_its_name_and_every_byte_of_it_stays(
         let before = kept(&place);
         for command in commands {
             let says =
-                ["of format 2, written by espalier 9.9.9", "this is espalier", "Nothing was changed or lost"];
+                ["of format 9, written by espalier 9.9.9", "this is espalier", "Nothing was changed or lost"];
             let said = place.ends(command, 5, &says);
             assert!(said.contains(object.to_str().unwrap()), "{command:?} on {}: {said}", object.display());
             assert!(before == kept(&place), "{command:?} changed the bucket at {}", object.display());

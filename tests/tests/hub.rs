@@ -89,6 +89,15 @@ fn the_dissertations_sweep_needs_a_network_once_and_none_afterwards() {
     let specs = files(&place.at("out/sweeps/dissertation/specs"), "json");
     let resolved = std::fs::read_to_string(&specs[0]).unwrap();
     assert!(resolved.contains(&format!("hf://microsoft/phi-2@{commit}")), "{resolved}");
+    let converted = hub.commit("datasets/EleutherAI/logiqa", "refs/convert/parquet");
+    assert!(resolved.contains(&format!("hf://datasets/EleutherAI/logiqa@{converted}")), "{resolved}");
+    let report = std::fs::read_to_string(place.at("out/sweeps/dissertation/report/results.md")).unwrap();
+    for read in [
+        format!("| model phi-2 | hf://microsoft/phi-2@{} |", &commit[..12]),
+        format!("EleutherAI/logiqa@{}", &converted[..12]),
+    ] {
+        assert!(report.contains(&read), "{read}: {report}");
+    }
     let folder = cache(&place, "models--microsoft--phi-2");
     assert_eq!(std::fs::read_to_string(folder.join("refs/main")).unwrap(), commit);
     let link = std::fs::read_link(folder.join("snapshots").join(&commit).join("config.json")).unwrap();

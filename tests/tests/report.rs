@@ -6,7 +6,7 @@ use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Digest;
 use espalier_proto::layout;
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::{LogEntry, LogEvent, SWEEP_FORMAT};
+use espalier_proto::sweep::{LOG_FORMAT, LogEntry, LogEvent};
 use espalier_tests::synthetic::{Synthetic, synthetic};
 
 const RESULTS: [&str; 4] = ["results.csv", "results.json", "results.md", "results.html"];
@@ -53,9 +53,14 @@ async fn the_report_in_a_bucket_is_the_same_whatever_order_records_came_in_and_w
         let root = folder.path().to_str().expect("the path is text");
         for name in RESULTS {
             let text = report.file(name).expect("the report has the file");
-            for word in [root, "main-7", "run.synthetic", "device-b", "2026-", "2027-", "a CPU", "/models/"] {
+            for word in
+                [root, "main-7", "run.synthetic", "device-b", "2026-", "2027-", "a CPU", "/models/", "/home/"]
+            {
                 assert!(!text.contains(word), "{name} holds {word:?}");
             }
+            let words = ["model phi-like", "hf://datasets/org/cosmos_qa@", "c4.jsonl"];
+            let told = words.map(|word| text.contains(word));
+            assert_eq!(told, [name.ends_with(".md") || name.ends_with(".html"); 3], "{name}");
         }
         reports.push(report);
     }
@@ -116,7 +121,7 @@ async fn an_unfinished_sweep_says_n_of_n_and_names_every_hole_with_its_reason() 
     let bucket = bucket(&folder);
     made.write(&bucket).await;
     let entry = LogEntry {
-        format: SWEEP_FORMAT,
+        format: LOG_FORMAT,
         instance: made.sweep.name.local_instance(),
         epoch: 1,
         at: String::new(),

@@ -2,7 +2,7 @@
 
 use super::catalog;
 use super::error::InputsError;
-use super::items::{lone_file, of_split};
+use super::items::{SplitFiles, lone_file, of_split};
 use super::model::Model;
 use super::read::files::data_files;
 use super::read::text::{Texts, read_texts};
@@ -11,7 +11,7 @@ use super::windows;
 use crate::spec::file::{CalibrationDecl, Sampler};
 use espalier_proto::inputs::{Inputs, Windows};
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The split that is read where nothing is said.
 pub(super) const DEFAULT_SPLIT: &str = "train";
@@ -22,6 +22,7 @@ const DEFAULT_FIELD: &str = "text";
 #[derive(Default)]
 pub struct Calibrations {
     texts: BTreeMap<String, Texts>,
+    sources: BTreeMap<String, String>,
     tokens: BTreeMap<(String, String), Vec<u32>>,
 }
 
@@ -29,6 +30,8 @@ pub struct Calibrations {
 pub struct Drawn {
     /// The windows.
     pub inputs: Inputs,
+    /// Where their text is from, pinned.
+    pub source: String,
     /// False if they were taken in file order: then no seed drove them.
     pub by_seed: bool,
 }
@@ -59,8 +62,9 @@ impl Calibrations {
         let split = decl.split.as_deref().unwrap_or(DEFAULT_SPLIT);
         let source = format!("{}\u{0}{split}\u{0}{field}", decl.data);
         if !self.texts.contains_key(&source) {
-            let files = files(decl, split, hub, &declared)?;
-            self.texts.insert(source.clone(), read_texts(&files, field)?);
+            let found = files(decl, split, hub, &declared)?;
+            self.texts.insert(source.clone(), read_texts(&found.files, field)?);
+            self.sources.insert(source.clone(), found.source);
         }
         let texts = &self.texts[&source];
         let by_seed = decl.sampler != Sampler::Windows && matches!(texts, Texts::Rows(_));
@@ -104,7 +108,7 @@ impl Calibrations {
         };
         let inputs = Inputs::Calibration(Windows::new(seqlen, drawn));
         model.check_ids(&decl.data, &inputs)?;
-        Ok(Drawn { inputs, by_seed })
+        Ok(Drawn { inputs, source: self.sources[&source].clone(), by_seed })
     }
 }
 
@@ -146,14 +150,15 @@ pub(super) fn files(
     split: &str,
     hub: &HubCache,
     declared: &dyn Fn(&str, String, String) -> InputsError,
-) -> Result<Vec<PathBuf>, InputsError> {
-    let data = if let Some(path) = hub.data(&decl.data)? {
-        if let Some(only) = lone_file(&path)? {
-            return Ok(only.files);
+) -> Result<SplitFiles, InputsError> {
+    let (source, data) = if let Some(path) = hub.data(&decl.data)? {
+        if let Some(only) = lone_file(&decl.data, &path)? {
+            return Ok(only);
         }
-        data_files(&path, None)?
+        (decl.data.clone(), data_files(&path, None)?)
     } else if decl.data.contains('/') {
-        hub.named_dataset(&decl.data, None)?.1
+        let (located, files) = hub.named_dataset(&decl.data, None)?;
+        (located.pinned, files)
     } else {
         let Some(task) = catalog::task(&decl.data).filter(|t| !t.text.is_empty()) else {
             let texts: Vec<&str> =
@@ -167,11 +172,15 @@ pub(super) fn files(
                 ),
             ));
         };
-        hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?.1
+        let (located, files) =
+            hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?;
+        (located.pinned, files)
     };
-    match of_split(&data, split) {
-        Some(found) => Ok(found.files),
-        None if data.splits.is_empty() && data.others.len() == 1 => Ok(data.others),
+    match of_split(&source, &data, split) {
+        Some(found) => Ok(found),
+        None if data.splits.is_empty() && data.others.len() == 1 => {
+            Ok(SplitFiles { source, split: split.to_owned(), files: data.others })
+        }
         None => Err(declared("split", split.to_owned(), data.names())),
     }
 }

@@ -24,6 +24,8 @@ const PLAIN_SEQLEN: u32 = 2048;
 pub struct Column {
     /// What the resolved sweep says of it.
     pub entry: TaskEntry,
+    /// Where its data is from, pinned.
+    pub data: String,
     /// Inputs by index of the model.
     pub inputs: Vec<(usize, Inputs)>,
 }
@@ -98,8 +100,8 @@ pub fn columns(
                 let expected = format!("nothing: {} is multiple choice and has no windows", task.name);
                 return Err(declared("seqlen", seqlen.to_string(), expected));
             }
-            let (split, items) = task_items(&task, &files)?;
-            column.choices(&models, &split, items)
+            let (of, items) = task_items(&task, &files)?;
+            column.choices(&models, of, items)
         }
     }
 }
@@ -131,7 +133,7 @@ impl Building<'_> {
     fn choices(
         &self,
         models: &[(usize, &Model)],
-        split: &str,
+        of: &SplitFiles,
         mut items: Vec<Item>,
     ) -> Result<Vec<Column>, InputsError> {
         let most =
@@ -141,7 +143,8 @@ impl Building<'_> {
         let default = self.task.styles.first().is_some_and(|s| s.name == self.style.name);
         let label =
             if default { self.task.name.clone() } else { format!("{}/{}", self.task.name, self.style.name) };
-        let mut column = Column { entry: self.entry(label.clone(), split), inputs: Vec::new() };
+        let entry = self.entry(label.clone(), &of.split);
+        let mut column = Column { entry, data: of.source.clone(), inputs: Vec::new() };
         column.entry.limited = limited;
         let asked = Asked { task: self.task, style: self.style, label: &label };
         for (index, model) in models {
@@ -192,7 +195,7 @@ impl Building<'_> {
                     let mut entry = self.entry(label, &files.split);
                     entry.seqlen = seqlen;
                     entry.metrics = self.style.metrics.iter().map(|m| format!("{m}@{seqlen}")).collect();
-                    columns.push(Column { entry, inputs: Vec::new() });
+                    columns.push(Column { entry, data: files.source.clone(), inputs: Vec::new() });
                     columns.last_mut().expect("pushed above")
                 }
             };

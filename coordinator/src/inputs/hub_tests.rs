@@ -44,6 +44,18 @@ fn datasets_of_the_hub_are_read_from_its_cache_under_their_own_name_or_the_tasks
     let splits: Vec<(&str, &str)> =
         got.sweep.tasks.iter().map(|t| (t.label.as_str(), t.split.as_str())).collect();
     assert_eq!(splits, [("ekar", "validation"), ("logiqa", "test"), ("wikitext2@32", "test")]);
+    let data = &got.sweep.data;
+    let pinned: Vec<&str> =
+        data.tasks.values().chain(data.calibrations.values()).map(String::as_str).collect();
+    assert_eq!(
+        pinned,
+        [
+            "hf://datasets/me/mine@a1",
+            "hf://datasets/EleutherAI/logiqa@b2",
+            "hf://datasets/me/text@c1",
+            "hf://datasets/me/text@c1"
+        ]
+    );
     // The same cells as from the files themselves.
     let local = case
         .prepare(&format!(
@@ -52,6 +64,8 @@ fn datasets_of_the_hub_are_read_from_its_cache_under_their_own_name_or_the_tasks
         ))
         .unwrap();
     assert_eq!(local.sweep.cells[0].inputs, got.sweep.cells[0].inputs);
+    assert_eq!(local.sweep.data.tasks["ekar"], golden("data/hf/ekar.jsonl").display().to_string());
+    assert!(local.sweep.data.calibrations.is_empty());
     assert!(
         before.ends_with("--repo-type dataset EleutherAI/logiqa --revision refs/convert/parquet"),
         "{before}"
@@ -84,7 +98,13 @@ fn a_dataset_of_several_configurations_is_read_only_where_one_is_named() {
         said.ends_with("found configurations en, zh, expected one of them: hf://me/two/CONFIGURATION"),
         "{said}"
     );
-    assert_eq!(case.prepare(&ekar("hf://me/two/zh@a1")).unwrap().sweep.tasks[0].split, "test");
+    let chosen = case.prepare(&ekar("hf://me/two/zh@a1")).unwrap().sweep;
+    assert_eq!(
+        (chosen.tasks[0].split.as_str(), chosen.data.tasks["ekar"].as_str()),
+        ("test", "hf://datasets/me/two/zh@a1")
+    );
+    // What a sweep says of its data can be asked for again.
+    assert_eq!(case.prepare(&ekar(&chosen.data.tasks["ekar"])).unwrap().sweep.cells, chosen.cells);
     let said = case.error(&ekar("hf://me/two/fr@a1"));
     assert!(said.contains("en, zh"), "{said}");
 }

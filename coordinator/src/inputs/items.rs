@@ -5,7 +5,7 @@ use super::read::files::{DataFiles, WHOLE_FILE, data_files, split_of};
 use super::read::logiqa;
 use super::read::records::{Record, extension, read_records};
 use super::read::schema::{Kind, Reader};
-use super::sources::HubCache;
+use super::sources::{HubCache, Located};
 use super::task::Task;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -19,9 +19,11 @@ pub struct Item {
     pub document: Map<String, Value>,
 }
 
-/// Files of a task's data.
+/// Files of a task's, or a calibration's, data.
 #[derive(Clone, Debug)]
 pub struct SplitFiles {
+    /// Where they are from, pinned to a revision where there is one.
+    pub source: String,
     /// The split's name.
     pub split: String,
     /// Its files in order.
@@ -31,17 +33,14 @@ pub struct SplitFiles {
 /// The files that may be evaluated on, the preferred first: those of the test split, then of validation; of a file named
 /// alone that file.
 pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec<SplitFiles>, InputsError> {
-    let (folder, files) = match data {
+    let (located, files) = match data {
         Some(data) => match hub.data(data)? {
-            None => {
-                let (located, files) = hub.named_dataset(data, task.config.as_deref())?;
-                (located.folder, files)
-            }
-            Some(path) => match lone_file(&path)? {
+            None => hub.named_dataset(data, task.config.as_deref())?,
+            Some(path) => match lone_file(data, &path)? {
                 Some(only) => return Ok(vec![only]),
                 None => {
                     let files = data_files(&path, task.config.as_deref())?;
-                    (path, files)
+                    (Located { folder: path, pinned: data.to_owned() }, files)
                 }
             },
         },
@@ -53,48 +52,51 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
                 expected: "a dataset, or data: with a file in the sweep".to_owned(),
             });
         }
-        None => {
-            let (located, files) =
-                hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?;
-            (located.folder, files)
-        }
+        None => hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?,
     };
-    let found: Vec<SplitFiles> = ["test", "validation"].iter().filter_map(|s| of_split(&files, s)).collect();
+    let of = |split| of_split(&located.pinned, &files, split);
+    let found: Vec<SplitFiles> = ["test", "validation"].into_iter().filter_map(of).collect();
     if !found.is_empty() {
         return Ok(found);
     }
     match &files.others[..] {
         [only] if files.splits.is_empty() => {
-            Ok(vec![SplitFiles { split: WHOLE_FILE.to_owned(), files: vec![only.clone()] }])
+            let files = vec![only.clone()];
+            Ok(vec![SplitFiles { source: located.pinned, split: WHOLE_FILE.to_owned(), files }])
         }
         _ => Err(InputsError::data(
-            &folder,
+            &located.folder,
             files.names(),
             "a file of the test or validation split, or one data file alone",
         )),
     }
 }
 
-/// The one file that this path is; `None` if it is a folder.
-pub fn lone_file(path: &Path) -> Result<Option<SplitFiles>, InputsError> {
+/// The one file that the path of this source is; `None` if it is a folder.
+pub fn lone_file(source: &str, path: &Path) -> Result<Option<SplitFiles>, InputsError> {
     let meta = std::fs::metadata(path).map_err(|e| InputsError::io(path, e))?;
     if meta.is_dir() {
         return Ok(None);
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Some(SplitFiles {
+        source: source.to_owned(),
         split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(),
         files: vec![path.to_owned()],
     }))
 }
 
-/// The files of one split.
-pub fn of_split(files: &DataFiles, split: &str) -> Option<SplitFiles> {
-    files.splits.get(split).map(|files| SplitFiles { split: split.to_owned(), files: files.clone() })
+/// The files of one split of a source.
+pub fn of_split(source: &str, files: &DataFiles, split: &str) -> Option<SplitFiles> {
+    let files = files.splits.get(split)?.clone();
+    Some(SplitFiles { source: source.to_owned(), split: split.to_owned(), files })
 }
 
 /// The items of a multiple-choice task: of the first split in which every item has an answer.
-pub fn task_items(task: &Task, candidates: &[SplitFiles]) -> Result<(String, Vec<Item>), InputsError> {
+pub fn task_items<'a>(
+    task: &Task,
+    candidates: &'a [SplitFiles],
+) -> Result<(&'a SplitFiles, Vec<Item>), InputsError> {
     let mut first_lack = None;
     for candidate in candidates {
         let mut items = Vec::new();
@@ -105,7 +107,7 @@ pub fn task_items(task: &Task, candidates: &[SplitFiles]) -> Result<(String, Vec
             None if items.is_empty() => {
                 return Err(InputsError::data(&candidate.files[0], "no items", "at least one"));
             }
-            None => return Ok((candidate.split.clone(), items)),
+            None => return Ok((candidate, items)),
             Some(item) => {
                 let field = task.answer.as_deref().unwrap_or("answer");
                 let found = match at(&item.document, field) {

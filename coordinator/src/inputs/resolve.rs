@@ -13,7 +13,7 @@ use espalier_proto::inputs::Inputs;
 use espalier_proto::keys::cell_key;
 use espalier_proto::layout;
 use espalier_proto::recipe::Backend;
-use espalier_proto::sweep::{CellEntry, ResolvedSweep, SWEEP_FORMAT};
+use espalier_proto::sweep::{CellEntry, DataSources, ResolvedSweep, SWEEP_FORMAT};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -66,7 +66,7 @@ pub fn prepare(
     }
     let mut inputs = BTreeMap::new();
     let reading = Reading { hub: &options.hub, limit: options.limit };
-    let mut tasks = Vec::new();
+    let (mut tasks, mut data) = (Vec::new(), DataSources::default());
     let mut by_task: Vec<Vec<(usize, InputsDigest)>> = Vec::new();
     for decl in &file.tasks {
         progress(&format!("reading task {}", decl.task));
@@ -80,6 +80,7 @@ pub fn prepare(
                     expected: "tasks that differ in name, style or seqlen".to_owned(),
                 });
             }
+            data.tasks.insert(column.entry.label.clone(), column.data);
             tasks.push(column.entry);
             let digests = column.inputs.into_iter().map(|(model, resolved)| {
                 let digest = resolved.digest();
@@ -89,7 +90,8 @@ pub fn prepare(
             by_task.push(digests.collect());
         }
     }
-    let variants = variants(file, options, &models, &mut inputs, progress)?;
+    let mut drawn = DrawnFor { inputs: &mut inputs, sources: &mut data.calibrations };
+    let variants = variants(file, options, &models, &mut drawn, progress)?;
     let mut cells = Vec::new();
     for variant in &variants {
         let model = models.iter().position(|m| m.entry.id == variant.model);
@@ -107,22 +109,31 @@ pub fn prepare(
     }
     let sweep = ResolvedSweep {
         format: SWEEP_FORMAT,
+        written_by: format!("espalier {}", env!("CARGO_PKG_VERSION")),
         name: file.name.clone(),
         models: models.iter().map(|m| m.entry.clone()).collect(),
         tasks,
         variants,
         cells,
+        data,
         checkpoints: file.checkpoints,
         limits: file.limits,
     };
     Ok(Prepared { sweep, inputs, models })
 }
 
+/// What drawing calibrations adds to a sweep.
+struct DrawnFor<'a> {
+    inputs: &'a mut BTreeMap<InputsDigest, Inputs>,
+    /// Where their texts are from, by name.
+    sources: &'a mut BTreeMap<String, String>,
+}
+
 fn variants(
     file: &SweepFile,
     options: &ResolveOptions,
     models: &[Model],
-    inputs: &mut BTreeMap<InputsDigest, Inputs>,
+    adds: &mut DrawnFor<'_>,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Vec<espalier_proto::sweep::VariantEntry>, InputsError> {
     let known: Vec<ExpandModel> = models
@@ -151,7 +162,8 @@ fn variants(
         let model = models.iter().find(|m| m.entry.id == of.id).expect("expand was given these models");
         let got = calibrations.windows(decl, seed, model, &options.hub, &place(&file.path, decl.at))?;
         let found = CalibrationInputs { digest: got.inputs.digest(), drawn: got.by_seed };
-        inputs.insert(found.digest, got.inputs);
+        adds.inputs.insert(found.digest, got.inputs);
+        adds.sources.insert(name.to_owned(), got.source);
         drawn.insert(key, found);
         Ok(found)
     })

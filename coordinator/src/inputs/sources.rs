@@ -209,7 +209,11 @@ impl HubCache {
                     format!("one of them: hf://{name}/CONFIGURATION"),
                 ));
             }
-            let located = Located { folder, pinned: format!("hf://datasets/{name}@{sha}") };
+            let pinned = match &lack.configuration {
+                Configuration::Named(own) => format!("hf://datasets/{name}/{own}@{sha}"),
+                Configuration::Only | Configuration::IfThere(_) => format!("hf://datasets/{name}@{sha}"),
+            };
+            let located = Located { folder, pinned };
             // A snapshot may hold nothing but a loading script.
             match files.is_empty() {
                 false if !files.splits.is_empty() => return Ok(Some((located, files))),

@@ -8,7 +8,7 @@ use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::methods::DENSE;
 use espalier_proto::recipe::{ParamValue, Pattern};
 use espalier_proto::records::{CellRecord, FailureCode, Outcome};
-use espalier_proto::sweep::{CellEntry, ModelEntry, TaskEntry, VariantEntry};
+use espalier_proto::sweep::{CellEntry, DataSources, ModelEntry, TaskEntry, VariantEntry};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -136,6 +136,8 @@ pub struct Table {
     pub models: Vec<ModelEntry>,
     /// Tasks in the spec's order.
     pub tasks: Vec<TaskEntry>,
+    /// Where the data came from.
+    pub data: DataSources,
     /// Variants in the spec's order.
     pub variants: Vec<Variant>,
     /// Rows in the order of the spec's cells, then of the task's metrics.
@@ -191,6 +193,7 @@ impl Table {
             sweep: Some(sweep.name.to_string()),
             models: sweep.models.clone(),
             tasks: sweep.tasks.clone(),
+            data: sweep.data.clone(),
             variants,
             rows,
             cells,

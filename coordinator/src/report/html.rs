@@ -105,6 +105,9 @@ impl Page {
         }
         self.add(format_args!("<h2 id=\"tasks\">Tasks</h2>\n"));
         self.sheet(&tables::tasks(table), "words");
+        if let Some(sheet) = tables::sources(table) {
+            self.sheet(&sheet, "words");
+        }
         self.add(format_args!("<h2 id=\"reading\">How to read the numbers</h2>\n<dl>\n"));
         for (term, text) in NOTES {
             self.add(format_args!("<dt>{term}</dt><dd>{text}</dd>\n"));

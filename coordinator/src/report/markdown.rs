@@ -37,6 +37,7 @@ pub fn results(table: &Table) -> String {
     }
     text += "\n## Tasks\n";
     text += &sheet(&tables::tasks(table));
+    text += &tables::sources(table).as_ref().map(sheet).unwrap_or_default();
     text
 }
 

@@ -224,6 +224,36 @@ pub fn holes(table: &Table) -> Option<Sheet> {
     (!sheet.rows.is_empty()).then_some(sheet)
 }
 
+/// Where models and data came from; `None` where nothing is known.
+pub fn sources(table: &Table) -> Option<Sheet> {
+    let mut sheet = Sheet::new("Models and data", "", &["read", "from"]);
+    let models = table.models.iter().map(|m| (format!("model {}", m.id), &m.source));
+    let tasks = table
+        .tasks
+        .iter()
+        .filter_map(|t| Some((format!("task {}", t.label), table.data.tasks.get(&t.label)?)));
+    let calibrations =
+        table.data.calibrations.iter().map(|(name, source)| (format!("calibration {name}"), source));
+    for (what, source) in models.chain(tasks).chain(calibrations) {
+        sheet.rows.push((String::new(), vec![plain(what), plain(source_shown(source))]));
+    }
+    (!sheet.rows.is_empty()).then_some(sheet)
+}
+
+/// An address with as much of its commit as tells it from others; of a path, which is another on every machine, the last part.
+fn source_shown(source: &str) -> &str {
+    match source.rsplit_once('@') {
+        Some((_, commit)) if source.starts_with("hf://") && commit.is_ascii() => {
+            &source[..source.len() - commit.len().saturating_sub(COMMIT)]
+        }
+        _ if source.starts_with('/') => source.trim_end_matches('/').rsplit('/').next().unwrap_or(source),
+        _ => source,
+    }
+}
+
+/// Characters of a commit that are shown.
+const COMMIT: usize = 12;
+
 /// What each task is.
 pub fn tasks(table: &Table) -> Sheet {
     let mut sheet = Sheet::new(

@@ -9,7 +9,7 @@ use espalier_proto::ids::{Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep, SWEEP_FORMAT};
+use espalier_proto::sweep::{LOG_FORMAT, LogEntry, LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a log cannot be read or written.
@@ -162,13 +162,8 @@ async fn append(
     fold: &mut Fold,
     event: LogEvent,
 ) -> Result<bool, LogError> {
-    let entry = LogEntry {
-        format: SWEEP_FORMAT,
-        instance: me.instance.clone(),
-        epoch: me.n,
-        at: clock::utc(),
-        event,
-    };
+    let entry =
+        LogEntry { format: LOG_FORMAT, instance: me.instance.clone(), epoch: me.n, at: clock::utc(), event };
     let seq = fold.last + 1;
     if bucket.commit_json(&layout::log_entry(sweep, seq), &entry).await? == Commit::Lost {
         catch_up(bucket, sweep, fold).await?;
@@ -185,7 +180,9 @@ mod tests {
 
     fn sweep(attempts: u32) -> ResolvedSweep {
         ResolvedSweep {
-            format: SWEEP_FORMAT,
+            format: espalier_proto::sweep::SWEEP_FORMAT,
+            written_by: String::new(),
+            data: Default::default(),
             name: "demo".parse().unwrap(),
             models: Vec::new(),
             tasks: Vec::new(),

@@ -167,6 +167,8 @@ mod tests {
     fn estimator() -> Estimator {
         Estimator::new(&ResolvedSweep {
             format: SWEEP_FORMAT,
+            written_by: String::new(),
+            data: Default::default(),
             name: "demo".parse().unwrap(),
             models: Vec::new(),
             tasks: Vec::new(),

@@ -19,7 +19,7 @@ use espalier_proto::ids::{CellKey, Digest};
 use espalier_proto::messages as m;
 use espalier_proto::mirror;
 use espalier_proto::recipe::Backend;
-use espalier_proto::sweep::ResolvedSweep;
+use espalier_proto::sweep::{DataSources, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -111,7 +111,9 @@ async fn queue(
         model.folder = outside(&model.folder, root);
         model.source = outside(&model.source, root);
     }
-    let sweep = prepared.sweep;
+    let mut sweep = prepared.sweep;
+    let DataSources { tasks, calibrations } = &mut sweep.data;
+    tasks.values_mut().chain(calibrations.values_mut()).for_each(|source| *source = outside(source, root));
     sweeps.submit(sweep.clone(), only, request.take_over, request.priority).await.map_err(Refusal::sweeps)?;
     Ok(sweep)
 }

@@ -58,6 +58,8 @@ pub(crate) async fn sweep(bucket: &Bucket, variants: usize, tasks: usize) -> Res
     });
     ResolvedSweep {
         format: SWEEP_FORMAT,
+        written_by: String::new(),
+        data: Default::default(),
         name: "demo".parse().unwrap(),
         cells: cells.collect(),
         variants,

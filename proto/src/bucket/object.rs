@@ -6,7 +6,7 @@
 
 use super::BucketError;
 use crate::records::{CellRecord, DroppedRecord, FailureRecord, RECORD_FORMAT, VariantRecord};
-use crate::sweep::{LogEntry, ResolvedSweep, SWEEP_FORMAT};
+use crate::sweep::{LOG_FORMAT, LogEntry, ResolvedSweep, SWEEP_FORMAT};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,7 +14,7 @@ use serde::de::DeserializeOwned;
 pub trait Formatted: DeserializeOwned {
     /// What people call it.
     const WHAT: &'static str;
-    /// The format that this version writes and reads.
+    /// The format that this version writes; it reads those before it too.
     const FORMAT: u32;
 
     /// The format that this object says.
@@ -40,7 +40,7 @@ formatted!(VariantRecord, "record of a variant", RECORD_FORMAT);
 formatted!(DroppedRecord, "note of a dropped checkpoint", RECORD_FORMAT);
 formatted!(CellRecord, "record of a cell", RECORD_FORMAT);
 formatted!(FailureRecord, "record of a failure", RECORD_FORMAT);
-formatted!(LogEntry, "entry of a sweep's log", SWEEP_FORMAT);
+formatted!(LogEntry, "entry of a sweep's log", LOG_FORMAT);
 formatted!(ResolvedSweep, "resolved sweep", SWEEP_FORMAT);
 
 /// What every format begins with.
@@ -53,12 +53,12 @@ struct Head {
 /// Reads an object that lies at `path`.
 pub fn object<T: Formatted>(path: &str, bytes: &[u8]) -> Result<T, BucketError> {
     let error = match serde_json::from_slice::<T>(bytes) {
-        Ok(value) if value.format() == T::FORMAT => return Ok(value),
+        Ok(value) if (1..=T::FORMAT).contains(&value.format()) => return Ok(value),
         Ok(_) => None,
         Err(error) => Some(error),
     };
     // Of a later format the head alone is known.
-    let head = serde_json::from_slice::<Head>(bytes).ok().filter(|head| head.format != T::FORMAT);
+    let head = serde_json::from_slice::<Head>(bytes).ok().filter(|head| head.format > T::FORMAT);
     let path = path.to_owned();
     Err(match (head, error) {
         (Some(Head { format: found, written_by }), _) => BucketError::Format {
