@@ -8,6 +8,8 @@ Its F1 equals scikit-learn's on its own per-item predictions: 1e-12. Perplexity:
 """
 
 import json
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -130,9 +132,18 @@ def check_cuda_library():
     if not library.exists():
         print("skip the installed torch is without CUDA")
         return
-    done = subprocess.run([BIN / "espalier-worker", "doctor", "--device", "cuda:0", "--libtorch-cuda", library], capture_output=True, text=True)
+    command = [BIN / "espalier-worker", "doctor", "--device", "cuda:0", "--libtorch-cuda", library]
+    with tempfile.TemporaryDirectory() as folder:
+        # The dynamic linker writes down what it initialises, a file a process.
+        environment = os.environ | {"LD_DEBUG": "libs", "LD_DEBUG_OUTPUT": f"{folder}/opened"}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        opened = "".join(file.read_text(errors="replace") for file in Path(folder).iterdir())
     fine = done.returncode == 0 or "libtorch_cuda.so is open, but there is no NVIDIA driver" in done.stderr
     check("libtorch_cuda.so opens in the worker", fine, done.stderr.strip() or done.stdout.strip())
+    for name in ("libnvrtc.so", "libnvrtc-builtins.so"):
+        # Later ones ask for it by name alone, which finds only what is in the process.
+        found = re.search(rf"calling init: \S*/{name}\.\d", opened)
+        check(f"{name} is opened with it", found, "" if found else "not among what the linker initialised")
 
 
 def main():

@@ -11,6 +11,7 @@ mod fingerprint;
 pub mod memory;
 mod native;
 mod nvidia;
+mod nvrtc;
 mod open;
 mod speed;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! libtorch_cuda.so is opened at run time, so that one binary serves both. Nothing may ask libtorch for CUDA before that: it
 //! remembers the first answer.
 
-use super::{cpu, native, nvidia};
+use super::{cpu, native, nvidia, nvrtc};
 use crate::error::EngineError;
 use espalier_proto::recipe::Backend;
 use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
@@ -129,6 +129,7 @@ fn open_cuda(asked_for: Option<&Path>) -> Result<(), String> {
     let library = library.map_err(|e| format!("{} cannot be opened: {e}", path.display()))?;
     // It stays for the life of the process: libtorch holds pointers into it.
     std::mem::forget(library);
+    nvrtc::preload(&loaded_libraries());
     needs_driver(&path)
 }
 

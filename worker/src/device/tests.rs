@@ -37,6 +37,38 @@ fn a_cuda_library_that_does_not_open_is_named() {
 }
 
 #[test]
+fn the_compiler_is_that_of_the_loaded_cuda() {
+    let root = tempfile::tempdir().unwrap();
+    let place = |folder: &str, name: &str| {
+        let folder = root.path().join(folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(name), "").unwrap();
+        folder.join(name)
+    };
+    let names = ["libnvrtc-builtins.so.13.0", "libnvrtc.so.13"];
+    // Packages of CUDA 13, packages of CUDA 12, a libtorch that brings its own; what is loaded of each, and where the compiler lies.
+    let layouts = [
+        ("13/nvidia/cu13/lib", "13/torch/lib", "13/nvidia/cu13/lib"),
+        ("12/nvidia/cublas/lib", "12/torch/lib", "12/nvidia/cuda_nvrtc/lib"),
+        ("own/lib", "own/lib", "own/lib"),
+        ("usr/lib", "apart/lib", "apart/lib"),
+    ];
+    for (blas, torch, compiler) in layouts {
+        let loaded = [
+            place("cpu/lib", "libcudart.so.13"),
+            place(torch, "libtorch_cuda.so"),
+            place(blas, "libcublasLt.so.13"),
+        ];
+        assert_eq!(nvrtc::files(&loaded), Vec::<std::path::PathBuf>::new(), "{blas}");
+        for other in ["libnvrtc.alt.so.13", "libnvrtc-builtins.alt.so.13.0", "libnvrtc.so"] {
+            place(compiler, other);
+        }
+        let expected = names.map(|name| place(compiler, name));
+        assert_eq!(nvrtc::files(&loaded), expected, "{blas}");
+    }
+}
+
+#[test]
 fn the_same_device_has_the_same_fingerprint() {
     open("cpu", 2, None).unwrap();
     let first = fingerprint(Device::Cpu);
