@@ -38,9 +38,16 @@ pub fn open(name: &str, threads: u32, cuda_library: Option<&Path>) -> Result<Dev
     let index: usize = index.ok_or_else(|| refuse("expected cpu or cuda:N".to_owned()))?;
     open_cuda(cuda_library).map_err(refuse)?;
     if !tch::Cuda::is_available() {
-        let driver = nvidia::driver_version().unwrap_or_else(|| "of an unknown version".to_owned());
+        // The kernel's part is seen in every container of the host, the libraries only where a GPU was given.
+        let driver = nvidia::driver_version().map_or_else(
+            || {
+                "there is one, but its libraries are not here: a container has them when it is given a GPU"
+                    .to_owned()
+            },
+            |version| format!("the driver is {version}"),
+        );
         return Err(refuse(format!(
-            "libtorch finds no usable NVIDIA GPU (CUDA 13 needs driver {} or newer, the driver is {driver})",
+            "libtorch finds no usable NVIDIA GPU (CUDA 13 needs driver {} or newer; {driver})",
             nvidia::DRIVER_NEEDED
         )));
     }
