@@ -50,11 +50,14 @@ RUN LIBTORCH=/opt/espalier/.libtorch cargo build --locked --release --workspace 
 
 FROM libtorch AS libraries
 ARG CUDA=no
-# Of Python's packages the shared libraries stay; without CUDA, those of CUDA that libtorch_cpu.so itself needs (cudart, cupti).
-RUN find .venv-libtorch ! -type d ! -name '*.so*' -delete \
-    && find .venv-libtorch -path '*/torch/lib/libtorch_python*' -delete \
+# What runs is libtorch and NVIDIA's libraries. The other shared libraries are modules for Python, which no image has (Triton, CUDA's bindings), or nothing here
+# opens them: the multi-GPU solver and NVRTC's second build are named by no other library. Without CUDA, those stay that libtorch_cpu.so itself needs (cudart, cupti).
+# Last, what the worker opens is asked whether all that it needs is still there.
+RUN find .venv-libtorch ! -type d ! \( -path '*/torch/lib/*.so*' -o -path '*/nvidia/*/lib/*.so*' \) -delete \
+    && find .venv-libtorch \( -name 'libtorch_python*' -o -name 'libcusolverMg*' -o -name '*.alt.so*' \) -delete \
     && if [ "${CUDA}" = no ]; then find .venv-libtorch -name '*.so*' \( -name '*cuda.so' -o -name '*cuda_linalg.so' -o -name '*nvshmem*' -o -name '*nvrtc*' \) -delete; fi \
-    && find .venv-libtorch -type d -empty -delete && find .libtorch -xtype l -delete && rm -rf .libtorch/include scripts
+    && find .venv-libtorch -type d -empty -delete && find .libtorch -xtype l -delete && rm -rf .libtorch/include scripts \
+    && ! ldd .venv-libtorch/lib/python3*/site-packages/torch/lib/libtorch_c*.so | grep 'not found'
 
 FROM runtime AS image
 COPY --from=libraries /opt/espalier /opt/espalier
