@@ -215,7 +215,7 @@ fn daemon(error: &DaemonError) -> Exit {
 
 fn log(error: &LogError) -> Exit {
     match error {
-        LogError::Bucket(_) | LogError::Owned { .. } => Exit::Bucket,
+        LogError::Bucket(_) | LogError::Owned { .. } | LogError::Gone { .. } => Exit::Bucket,
     }
 }
 

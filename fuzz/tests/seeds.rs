@@ -138,14 +138,15 @@ fn inputs() -> Vec<Vec<u8>> {
 
 fn objects() -> Vec<Vec<u8>> {
     let entry = |event| LogEntry {
-        format: 1,
+        format: 2,
+        written_by: "espalier 0.1.0".to_owned(),
         instance: "demo".parse().expect("a name"),
         epoch: 1,
         at: "2026-01-01T00:00:00Z".to_owned(),
         event,
     };
     let events = [
-        LogEvent::Submit { spec: digest(0), take_over: true },
+        LogEvent::Submit { spec: digest(0), take_over: true, only: Some("seed=1".to_owned()) },
         LogEvent::Pause,
         LogEvent::Retry { keys: vec![digest(1)] },
         LogEvent::Quarantine { key: digest(1), code: FailureCode::Internal },

@@ -5,8 +5,8 @@ use crate::recipe::{Dtype, VariantSpec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
-/// Format of log entries.
-pub const LOG_FORMAT: u32 = 1;
+/// Format of log entries. Of the first one `written_by` and a submission's `only` are absent.
+pub const LOG_FORMAT: u32 = 2;
 /// Format of the resolved sweep. Of the first one `written_by` and `data` are absent.
 pub const SWEEP_FORMAT: u32 = 2;
 
@@ -194,8 +194,11 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogEntry {
-    /// [`LOG_FORMAT`].
+    /// [`LOG_FORMAT`], or an earlier one.
     pub format: u32,
+    /// The version that wrote it; empty if none said so.
+    #[serde(default)]
+    pub written_by: String,
     /// The instance that wrote it.
     pub instance: Name,
     /// That instance's epoch.
@@ -216,6 +219,9 @@ pub enum LogEvent {
         spec: Digest,
         /// The sweep's name passes to the entry's instance.
         take_over: bool,
+        /// `--only`: the part of the grid that was asked for; absent for all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<String>,
     },
     /// Nothing more of the sweep is to be run until it is submitted again.
     Cancel,

@@ -152,10 +152,11 @@ impl Synthetic {
         bucket.commit_json(&layout::spec(name, spec), &self.sweep).await.expect("the bucket takes the spec");
         let entry = LogEntry {
             format: LOG_FORMAT,
+            written_by: "nobody".to_owned(),
             instance: name.local_instance(),
             epoch: 1,
             at: "2026-01-01T00:00:00Z".to_owned(),
-            event: LogEvent::Submit { spec, take_over: false },
+            event: LogEvent::Submit { spec, take_over: false, only: None },
         };
         bucket.commit_json(&layout::log_entry(name, 1), &entry).await.expect("the bucket takes the log");
         for record in &self.variants {

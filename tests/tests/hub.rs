@@ -93,7 +93,7 @@ fn the_dissertations_sweep_needs_a_network_once_and_none_afterwards() {
     assert!(resolved.contains(&format!("hf://datasets/EleutherAI/logiqa@{converted}")), "{resolved}");
     let report = std::fs::read_to_string(place.at("out/sweeps/dissertation/report/results.md")).unwrap();
     for read in [
-        format!("| model phi-2 | hf://microsoft/phi-2@{} |", &commit[..12]),
+        format!("| model phi-2 | microsoft/phi-2@{} |", &commit[..12]),
         format!("EleutherAI/logiqa@{}", &converted[..12]),
     ] {
         assert!(report.contains(&read), "{read}: {report}");

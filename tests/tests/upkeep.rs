@@ -218,7 +218,7 @@ fn a_record_of_a_later_version_is_neither_repaired_nor_collected_around() {
     assert_eq!(place.cells(), 4);
     let spec = files(&place.at("out/sweeps/s/specs"), "json").remove(0);
     let text = std::fs::read_to_string(&spec).unwrap();
-    std::fs::write(&spec, text.replacen("\"format\": 1", "\"format\": 99", 1)).unwrap();
+    std::fs::write(&spec, text.replacen("\"format\": 2", "\"format\": 99", 1)).unwrap();
     place.ends(&["gc"], 5, &["resolved sweep of format 99", "Nothing was changed or lost"]);
     place.ends(&["rm", "s", "--yes"], 5, &["format 99"]);
     assert_eq!(place.cells(), 4);

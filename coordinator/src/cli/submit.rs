@@ -21,9 +21,9 @@ pub struct Submit {
     /// The coordinator.
     #[command(flatten)]
     pub coordinator: CoordinatorArg,
-    /// Larger goes first; sweeps of one priority share fairly
-    #[arg(long, default_value_t = 0, value_name = "N", allow_hyphen_values = true)]
-    pub priority: i32,
+    /// Larger goes first; sweeps of one priority share fairly [default: what it was, 0 at first]
+    #[arg(long, value_name = "N", allow_hyphen_values = true)]
+    pub priority: Option<i32>,
     /// Take the sweep's name from another instance
     #[arg(long)]
     pub take_over: bool,

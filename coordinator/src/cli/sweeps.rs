@@ -148,6 +148,9 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
             print::text(&table(&state.sweeps));
             for sweep in &state.sweeps {
                 sweep.running.iter().for_each(|line| print::text(&format!("  {line}\n")));
+                if !sweep.unreadable.is_empty() {
+                    print::text(&format!("  {} cannot be taken up: {}\n", sweep.name, sweep.unreadable));
+                }
                 if !sweep.waits_for.is_empty() {
                     print::text(&format!("  {} waits: {}\n", sweep.name, sweep.waits_for));
                 }
@@ -184,7 +187,13 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
     match output {
         Output::Json => print::json(&as_json(&state)),
         Output::Text => {
-            say(&format!("{} of {} cells done", state.done, state.cells));
+            let part = state.grid.saturating_sub(state.cells);
+            let part = if part > 0 {
+                format!("; {part} more of its grid were not asked for (--only)")
+            } else {
+                String::new()
+            };
+            say(&format!("{} of {} cells done{part}", state.done, state.cells));
             state.failures.iter().for_each(|f| say(&failure(f)));
             if state.doomed {
                 say("stopped before its end: limits.max_failed_cells of its cells failed");
@@ -277,6 +286,8 @@ pub fn as_json(state: &m::SweepState) -> serde_json::Value {
             json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
         }).collect::<Vec<_>>(),
         "state": word(state),
+        "grid": state.grid,
+        "unreadable": (!state.unreadable.is_empty()).then_some(&state.unreadable),
         "stopped_by_failures": state.doomed,
         "priority": state.priority,
     })
@@ -284,6 +295,8 @@ pub fn as_json(state: &m::SweepState) -> serde_json::Value {
 
 fn word(state: &m::SweepState) -> &'static str {
     match state {
+        s if !s.unreadable.is_empty() => "unreadable",
+        s if s.over && s.done == s.cells && s.cells < s.grid => "part",
         s if s.over && s.done == s.cells => "whole",
         s if s.halted => "stopped",
         s if s.over => "holes",

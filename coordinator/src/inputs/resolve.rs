@@ -7,7 +7,7 @@ use super::model::{self, Model};
 use super::sources::HubCache;
 use crate::spec::expand::{CalibrationInputs, ExpandModel, expand};
 use crate::spec::file::{Pos, SweepFile};
-use espalier_proto::bucket::Bucket;
+use espalier_proto::bucket::{Bucket, written_by};
 use espalier_proto::ids::InputsDigest;
 use espalier_proto::inputs::Inputs;
 use espalier_proto::keys::cell_key;
@@ -109,7 +109,7 @@ pub fn prepare(
     }
     let sweep = ResolvedSweep {
         format: SWEEP_FORMAT,
-        written_by: format!("espalier {}", env!("CARGO_PKG_VERSION")),
+        written_by: written_by(),
         name: file.name.clone(),
         models: models.iter().map(|m| m.entry.clone()).collect(),
         tasks,

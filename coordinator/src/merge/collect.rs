@@ -146,6 +146,15 @@ async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, Collect
             log.push(entry);
         }
     }
+    // Whoever lost the name, and did not know it yet, said nothing that counts.
+    let mut owner: Option<Name> = None;
+    log.retain(|entry| {
+        let owner = owner.get_or_insert_with(|| entry.instance.clone());
+        if matches!(entry.event, LogEvent::Submit { take_over: true, .. }) {
+            *owner = entry.instance.clone();
+        }
+        *owner == entry.instance
+    });
     Ok(log)
 }
 

@@ -240,14 +240,17 @@ pub fn sources(table: &Table) -> Option<Sheet> {
     (!sheet.rows.is_empty()).then_some(sheet)
 }
 
-/// An address with as much of its commit as tells it from others; of a path, which is another on every machine, the last part.
-fn source_shown(source: &str) -> &str {
-    match source.rsplit_once('@') {
-        Some((_, commit)) if source.starts_with("hf://") && commit.is_ascii() => {
-            &source[..source.len() - commit.len().saturating_sub(COMMIT)]
-        }
-        _ if source.starts_with('/') => source.trim_end_matches('/').rsplit('/').next().unwrap_or(source),
-        _ => source,
+/// A name of the hub with as much of its commit as tells it from others, a place in a store; of a path, which is another on every machine,
+/// the last part. No address: a page refers to nothing outside of it.
+fn source_shown(source: &str) -> String {
+    if let Some(named) = source.strip_prefix("hf://") {
+        let named = named.strip_prefix("datasets/").unwrap_or(named);
+        let (name, commit) = named.split_once('@').unwrap_or((named, ""));
+        return format!("{name}@{}", commit.chars().take(COMMIT).collect::<String>());
+    }
+    match source.strip_prefix('/') {
+        Some(path) => path.trim_end_matches('/').rsplit('/').next().unwrap_or(path).to_owned(),
+        None => source.replacen("://", ": ", 1),
     }
 }
 

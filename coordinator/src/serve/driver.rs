@@ -135,9 +135,14 @@ impl Driver {
                 self.step(Event::Sync(sync));
             }
             Input::Event(event) => self.step(event),
-            Input::Submit(submission, catalog, done) => {
+            Input::Submit(submission, catalog, again, done) => {
                 self.catalog.extend(catalog);
-                self.step(Event::Submit(submission));
+                let retry = again.then(|| Event::Retry { sweep: submission.sweep.clone(), keys: Vec::new() });
+                let commands: Vec<Command> = std::iter::once(Event::Submit(submission))
+                    .chain(retry)
+                    .flat_map(|event| self.decide(event))
+                    .collect();
+                commands.into_iter().for_each(|command| self.carry_out(command));
                 self.show();
                 // Whoever asked may have gone.
                 let _ = done.send(());
@@ -171,11 +176,16 @@ impl Driver {
         }
     }
 
-    fn step(&mut self, event: Event) {
+    fn decide(&mut self, event: Event) -> Vec<Command> {
         let (now, watch) = (Millis(self.clock.millis()), Stopwatch::start());
         let commands = self.schedule.step(now, event);
         self.metrics.stepped(watch.elapsed());
         self.pace.changed();
+        commands
+    }
+
+    fn step(&mut self, event: Event) {
+        let commands = self.decide(event);
         let (mut news, mut over) = (false, false);
         for command in commands {
             news |= !matches!(command, Command::Answer { .. });

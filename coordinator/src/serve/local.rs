@@ -134,7 +134,7 @@ async fn run_epoch(
     show: &mut impl FnMut(&Progress),
 ) -> Result<Outcome, LocalError> {
     let LocalRun { sweep, bucket, only, .. } = options;
-    log::submit(bucket, epoch, sweep, options.take_over).await?;
+    log::submit(bucket, epoch, sweep, None, options.take_over).await?;
     let before = present_without_stale(bucket, sweep, kept(bucket, &sweep.name).await?).await?;
     let missing = outcome::missing(sweep, &before, only.as_ref());
     if missing == 0 {

@@ -56,8 +56,14 @@ impl Refusal {
             SweepsError::Log(LogError::Owned { .. }) => {
                 Self { code: Code::FailedPrecondition, exit: 5, message: chain(&error) }
             }
-            SweepsError::Unknown { .. } => Self { code: Code::NotFound, exit: 3, message: chain(&error) },
-            SweepsError::Log(_) | SweepsError::Records(_) | SweepsError::Bucket(_) => Self::bucket(error),
+            SweepsError::Unknown { .. } | SweepsError::Log(LogError::Gone { .. }) => {
+                Self { code: Code::NotFound, exit: 3, message: chain(&error) }
+            }
+            SweepsError::Log(_)
+            | SweepsError::Records(_)
+            | SweepsError::Bucket(_)
+            | SweepsError::Only { .. }
+            | SweepsError::Unreadable { .. } => Self::bucket(error),
         }
     }
 

@@ -3,7 +3,7 @@
 use super::log;
 use super::progress::fetching;
 use super::refuse::Refusal;
-use super::sweeps::Sweeps;
+use super::sweeps::{Asked, Sweeps};
 use super::uploads::{Tree, Uploads};
 use crate::causes;
 use crate::hub::Environment;
@@ -67,8 +67,9 @@ pub async fn submit(
     };
     fetch(&file, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
-    let only = some(chosen(&prepared.sweep, &only))?;
-    queue(sweeps, &request, prepared, only, tree.root(), defaults, tell.as_ref()).await
+    some(chosen(&prepared.sweep, &only))?;
+    let asked = Asked { only, take_over: request.take_over, priority: request.priority };
+    queue(sweeps, prepared, &asked, tree.root(), defaults, tell.as_ref()).await
 }
 
 /// All `--only` together.
@@ -92,9 +93,8 @@ pub(super) fn some(chosen: Option<BTreeSet<CellKey>>) -> Result<Option<BTreeSet<
 
 async fn queue(
     sweeps: &Sweeps,
-    request: &m::SubmitRequest,
     mut prepared: Prepared,
-    only: Option<BTreeSet<CellKey>>,
+    asked: &Asked,
     root: &Path,
     defaults: &Defaults,
     tell: &(dyn Fn(&str) + Send + Sync),
@@ -114,7 +114,7 @@ async fn queue(
     let mut sweep = prepared.sweep;
     let DataSources { tasks, calibrations } = &mut sweep.data;
     tasks.values_mut().chain(calibrations.values_mut()).for_each(|source| *source = outside(source, root));
-    sweeps.submit(sweep.clone(), only, request.take_over, request.priority).await.map_err(Refusal::sweeps)?;
+    sweeps.submit(sweep.clone(), asked).await.map_err(Refusal::sweeps)?;
     Ok(sweep)
 }
 

@@ -111,10 +111,11 @@ impl SweepApi for Service {
             let _ = progress.send(Ok(m::SubmitUpdate { doing: doing.to_owned(), ..Default::default() }));
         });
         let request = request.into_inner();
+        let part = !request.only.is_empty();
         tokio::spawn(async move {
             let done = submit::submit(&sweeps, &uploads, &defaults, request, tell).await;
             let answer = match done {
-                Ok(sweep) => Ok(last_update(&sweeps, &sweep).await),
+                Ok(sweep) => Ok(last_update(&sweeps, &sweep, part).await),
                 Err(refusal) => Err(Status::from(refusal)),
             };
             // A user who has gone hears it from `status`.
@@ -134,6 +135,14 @@ impl SweepApi for Service {
         let mut sweeps = Vec::new();
         for name in &names {
             sweeps.extend(state(&self.sweeps, name, &now).await);
+        }
+        if name.is_empty() {
+            let unreadable = self.sweeps.unreadable();
+            sweeps.extend(unreadable.iter().map(|(name, why)| m::SweepState {
+                name: name.to_string(),
+                unreadable: why.clone(),
+                ..Default::default()
+            }));
         }
         Ok(Response::new(m::StateResponse {
             sweeps,
@@ -218,6 +227,12 @@ impl SweepApi for Service {
             m::Action::Retry => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),
             _ => None,
         };
+        let over = now.view.sweeps.get(&name).is_some_and(|view| view.over && !view.halted);
+        if action == m::Action::Cancel && over {
+            // Nothing of it is to be stopped, and nothing to be remembered.
+            let state = state(&self.sweeps, &name, &now).await;
+            return Ok(Response::new(m::ControlResponse { state }));
+        }
         if let Some(goes_on) = goes_on {
             return Err(
                 Refusal::usage(&format!("sweep {name} was stopped; {goes_on} goes on with it")).into()
@@ -258,14 +273,18 @@ impl SweepApi for Service {
     }
 }
 
-async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep) -> m::SubmitUpdate {
+/// `part`: the submission asked for a part of the grid.
+async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::SubmitUpdate {
     let now = sweeps.driver().status().borrow().clone();
     let waits = sweeps.driver().waits_for(&sweep.name).await;
     // That it is begun in a moment, or when others are done, needs no note.
     let lasts = |wait: &Wait| matches!(wait, Wait::NoWorkerFits(_) | Wait::Draining | Wait::Paused);
     let notes = waits.filter(lasts).map(|wait| format!("nothing of it runs yet: {}", waits_for(&wait)));
     let state = state(sweeps, &sweep.name, &now).await;
-    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().collect() }
+    let all = (part && sweeps.wants_all(&sweep.name)).then(|| {
+        "all of the sweep was asked for before, so --only changes nothing; after `espalier cancel` it stands alone".to_owned()
+    });
+    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(all).collect() }
 }
 
 /// The keys of the chosen cells and of their variants; none for everything.
@@ -302,6 +321,8 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         paused: shown.paused,
         priority: shown.priority,
         waits_for: waits.as_ref().map(waits_for).unwrap_or_default(),
+        grid: shown.grid as u64,
+        unreadable: String::new(),
     })
 }
 

@@ -50,9 +50,10 @@ pub async fn submitted(bucket: &Bucket, name: &Name) -> Result<Option<ResolvedSw
 
 fn said(event: &LogEvent) -> String {
     match event {
-        LogEvent::Submit { spec, take_over: false } => format!("submitted (spec {})", spec.short()),
-        LogEvent::Submit { spec, take_over: true } => {
-            format!("submitted, taken over (spec {})", spec.short())
+        LogEvent::Submit { spec, take_over, only } => {
+            let taken = if *take_over { ", taken over" } else { "" };
+            let only = only.as_ref().map(|only| format!(", only {only}")).unwrap_or_default();
+            format!("submitted{taken}{only} (spec {})", spec.short())
         }
         LogEvent::Cancel => "cancelled".to_owned(),
         LogEvent::Pause => "paused".to_owned(),

@@ -10,9 +10,12 @@ use super::log::{self, Fold, LogError};
 use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
+use crate::causes::chain;
 use crate::clock::Stopwatch;
+use crate::plan::cells::chosen;
 use crate::records::{Kept, RecordsError, kept, present_without_stale};
 use crate::schedule::{AttemptView, Event, Records};
+use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Name};
 use espalier_proto::layout;
@@ -32,6 +35,22 @@ pub enum SweepsError {
     /// The bucket.
     #[error(transparent)]
     Bucket(#[from] BucketError),
+    /// What is asked for of it, in its log.
+    #[error("the log of sweep {sweep}")]
+    Only {
+        /// The sweep.
+        sweep: Name,
+        /// What is wrong.
+        source: OnlyError,
+    },
+    /// It could not be taken up at the start.
+    #[error("sweep {sweep} could not be taken up: {why}; submitting it again writes its grid anew")]
+    Unreadable {
+        /// The sweep.
+        sweep: Name,
+        /// Why.
+        why: String,
+    },
     /// This instance has no such sweep.
     #[error("instance {instance} has no sweep {sweep}; it has: {known}")]
     Unknown {
@@ -58,6 +77,10 @@ pub struct Sweeps {
     driver: Handle,
     watch: Stopwatch,
     live: Mutex<BTreeMap<Name, Live>>,
+    /// Those that could not be taken up, with why.
+    unreadable: Mutex<BTreeMap<Name, String>>,
+    /// Held while a sweep's log is written and the schedule is told of it: both hear everything in one order.
+    turns: Mutex<BTreeMap<Name, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// A sweep at one moment.
@@ -77,12 +100,33 @@ pub struct Shown {
     pub paused: bool,
     /// Its place among sweeps.
     pub priority: i32,
+    /// Cells of its whole grid, of which `--only` may want a part.
+    pub grid: usize,
+}
+
+/// What a submission says beside the sweep.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The part of its grid.
+    pub only: Only,
+    /// The sweep's name passes to this instance.
+    pub take_over: bool,
+    /// Its place among sweeps; `None` leaves it.
+    pub priority: Option<i32>,
 }
 
 impl Sweeps {
     /// None yet.
     pub fn new(bucket: Bucket, epoch: Epoch, driver: Handle) -> Self {
-        Self { bucket, epoch, driver, watch: Stopwatch::start(), live: Mutex::default() }
+        Self {
+            bucket,
+            epoch,
+            driver,
+            watch: Stopwatch::start(),
+            live: Mutex::default(),
+            unreadable: Mutex::default(),
+            turns: Mutex::default(),
+        }
     }
 
     /// The bucket of the instance.
@@ -106,7 +150,9 @@ impl Sweeps {
         for name in self.bucket.folders(&layout::sweeps()).await? {
             let Ok(name) = name.parse::<Name>() else { continue };
             if let Err(error) = self.restore_one(&name).await {
-                tracing::error!(sweep = %name, %error, "sweep cannot be taken up");
+                let why = chain(&error);
+                tracing::error!(sweep = %name, why, "sweep cannot be taken up");
+                self.unreadable().insert(name, why);
             }
         }
         self.driver.settled().await;
@@ -130,7 +176,7 @@ impl Sweeps {
         let kept = finished(kept).await?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(sweep, kept, fold, None, Records::default()).await?;
+        self.take_up(sweep, kept, fold, Records::default(), false).await?;
         if cancelled {
             self.driver.tell(Event::Cancel(name.clone()));
         }
@@ -141,25 +187,23 @@ impl Sweeps {
     }
 
     /// Submits a resolved sweep whose inputs and models are in the bucket.
-    pub async fn submit(
-        &self,
-        sweep: ResolvedSweep,
-        only: Option<BTreeSet<CellKey>>,
-        take_over: bool,
-        priority: i32,
-    ) -> Result<(), SweepsError> {
+    pub async fn submit(&self, sweep: ResolvedSweep, asked: &Asked) -> Result<(), SweepsError> {
         let name = sweep.name.clone();
-        let mut fold = log::submit(&self.bucket, &self.epoch, &sweep, take_over).await?;
-        if fold.priority != priority {
+        let turn = self.turn(&name);
+        let _turn = turn.lock().await;
+        let only = (!asked.only.is_all()).then(|| asked.only.to_string());
+        let mut fold =
+            log::submit(&self.bucket, &self.epoch, &sweep, only.as_deref(), asked.take_over).await?;
+        if let Some(priority) = asked.priority.filter(|priority| *priority != fold.priority) {
             log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
             fold = log::read(&self.bucket, &name).await?;
         }
         // Before the bucket is read: what is believed by then and not found was deleted.
         let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
         let kept = kept(&self.bucket, &name).await?;
-        self.take_up(sweep, kept, fold, only, believed).await?;
         // Submitted again means tried again, as the log says too.
-        self.driver.tell(Event::Retry { sweep: name, keys: Vec::new() });
+        self.take_up(sweep, kept, fold, believed, true).await?;
+        self.unreadable().remove(&name);
         Ok(())
     }
 
@@ -169,9 +213,10 @@ impl Sweeps {
         sweep: ResolvedSweep,
         kept: Kept,
         fold: Fold,
-        only: Option<BTreeSet<CellKey>>,
         believed: Records,
+        again: bool,
     ) -> Result<(), SweepsError> {
+        let only = asked_for(&sweep, &fold)?;
         let sweep = Arc::new(sweep);
         // Of a large sweep each takes seconds.
         let of = sweep.clone();
@@ -190,7 +235,7 @@ impl Sweeps {
         let name = sweep.name.clone();
         let live = Live { estimator, sweep, fold };
         self.live().insert(name, live);
-        self.driver.submit(submission, catalog).await;
+        self.driver.submit(submission, catalog, again).await;
         Ok(())
     }
 
@@ -199,6 +244,22 @@ impl Sweeps {
         let known: Vec<(Name, Fold)> =
             self.live().iter().map(|(name, live)| (name.clone(), live.fold.clone())).collect();
         for (name, mut fold) in known {
+            let turn = self.turn(&name);
+            // Whoever is at it reads the log too.
+            let Ok(_turn) = turn.try_lock() else { continue };
+            match self.bucket.exists(&layout::log_entry(&name, fold.last)).await {
+                Ok(false) => {
+                    tracing::warn!(sweep = %name, "the sweep was removed from the bucket");
+                    self.driver.tell(Event::Forget(name.clone()));
+                    self.live().remove(&name);
+                    continue;
+                }
+                Ok(true) => {}
+                Err(error) => {
+                    tracing::warn!(sweep = %name, %error, "the sweep's log cannot be looked at");
+                    continue;
+                }
+            }
             if let Err(error) = log::catch_up(&self.bucket, &name, &mut fold).await {
                 tracing::warn!(sweep = %name, %error, "the sweep's log cannot be read");
                 continue;
@@ -218,6 +279,8 @@ impl Sweeps {
 
     /// Writes what was asked of a sweep to its log, then tells the schedule.
     pub async fn steer(&self, name: &Name, entry: LogEvent, event: Event) -> Result<(), SweepsError> {
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
         self.sweep(name.as_str())?;
         log::write(&self.bucket, &self.epoch, name, entry).await?;
         self.driver.tell(event);
@@ -227,8 +290,14 @@ impl Sweeps {
     /// A sweep of this instance.
     pub fn sweep(&self, name: &str) -> Result<Arc<ResolvedSweep>, SweepsError> {
         let live = self.live();
-        let found = name.parse::<Name>().ok().and_then(|n| live.get(&n).map(|l| l.sweep.clone()));
+        let parsed = name.parse::<Name>().ok();
+        let found = parsed.as_ref().and_then(|n| live.get(n).map(|l| l.sweep.clone()));
         found.ok_or_else(|| {
+            if let Some((sweep, why)) = parsed
+                .and_then(|n| self.unreadable().get_key_value(&n).map(|(n, why)| (n.clone(), why.clone())))
+            {
+                return SweepsError::Unreadable { sweep, why };
+            }
             let known: Vec<&str> = live.keys().map(Name::as_str).collect();
             SweepsError::Unknown {
                 instance: self.epoch.instance.clone(),
@@ -236,6 +305,21 @@ impl Sweeps {
                 known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
             }
         })
+    }
+
+    /// Sweeps of the bucket that could not be taken up, with why.
+    pub fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, String>> {
+        self.unreadable.lock().expect("nothing panics while it holds the sweeps that cannot be read")
+    }
+
+    fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().expect("nothing panics while it holds the turns");
+        turns.entry(name.clone()).or_default().clone()
+    }
+
+    /// All of its grid is asked for.
+    pub fn wants_all(&self, name: &Name) -> bool {
+        self.live().get(name).is_some_and(|live| live.fold.only.is_none())
     }
 
     /// The names of all sweeps.
@@ -257,6 +341,7 @@ impl Sweeps {
             doomed: view.doomed,
             paused: view.paused,
             priority: view.priority,
+            grid: live.sweep.cells.len(),
         })
     }
 
@@ -270,6 +355,20 @@ impl Sweeps {
     fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
         self.live.lock().expect("nothing panics while it holds the sweeps")
     }
+}
+
+/// The cells that a log asks for; `None`: all.
+fn asked_for(sweep: &ResolvedSweep, fold: &Fold) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
+    let Some(parts) = &fold.only else { return Ok(None) };
+    let mut cells = BTreeSet::new();
+    for part in parts {
+        let only = part.parse().map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })?;
+        match chosen(sweep, &only) {
+            None => return Ok(None),
+            Some(more) => cells.extend(more),
+        }
+    }
+    Ok(Some(cells))
 }
 
 /// What a task gave; its panic goes on here.

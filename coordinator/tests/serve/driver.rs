@@ -18,7 +18,7 @@ const TIMING: Timing =
 /// A driver with its service, its sweep not submitted yet.
 async fn start(bucket: &Bucket, sweep: &ResolvedSweep) -> (Handle, String) {
     let epoch = epoch::take(bucket, &sweep.name.local_instance()).await.unwrap();
-    log::submit(bucket, &epoch, sweep, false).await.unwrap();
+    log::submit(bucket, &epoch, sweep, None, false).await.unwrap();
     let driver = driver::start(bucket.clone(), epoch, TIMING, Catalog::new(sweep));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

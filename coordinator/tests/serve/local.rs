@@ -195,7 +195,7 @@ async fn a_sweep_of_another_instance_is_refused_and_taken_over_on_demand() {
     let (folder, bucket) = bucket();
     let sweep = sweep(&bucket, 1, 1).await;
     let main = epoch::take(&bucket, &"main".parse().unwrap()).await.unwrap();
-    log::submit(&bucket, &main, &sweep, false).await.unwrap();
+    log::submit(&bucket, &main, &sweep, None, false).await.unwrap();
     let script = worker_script(folder.path(), "");
     let error = run(&bucket, &sweep, &script).await.unwrap_err();
     assert!(error.to_string().contains("belongs to instance main"), "{error}");

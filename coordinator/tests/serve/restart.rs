@@ -41,7 +41,7 @@ async fn a_segment_says_what_its_records_say_until_one_of_them_is_deleted() {
     let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
     let sweep = sweep(&bucket, 1_000, 5).await;
     let me = Epoch { instance: "main".parse().unwrap(), n: 1, probe_nonce: String::new() };
-    log::submit(&bucket, &me, &sweep, false).await.unwrap();
+    log::submit(&bucket, &me, &sweep, None, false).await.unwrap();
     write_records(folder.path(), &sweep);
     let whole = present(&bucket, &sweep, true).await.unwrap();
     assert_eq!((whole.variants.len(), whole.cells.len(), whole.stale.len()), (1_000, 5_000, 0));
@@ -81,7 +81,7 @@ fn how_long_a_start_takes_over_a_million_records() {
     let sweep = runtime.block_on(async {
         let sweep = sweep(&bucket, variants, tasks).await;
         let me = Epoch { instance: "main".parse().unwrap(), n: 1, probe_nonce: String::new() };
-        log::submit(&bucket, &me, &sweep, false).await.unwrap();
+        log::submit(&bucket, &me, &sweep, None, false).await.unwrap();
         sweep
     });
     let since = Instant::now();

@@ -127,7 +127,7 @@ fn measure(size: Size) -> Figures {
     let sweep = runtime.block_on(async {
         let sweep = sweep(&bucket, size.variants, size.tasks).await;
         let me = Epoch { instance: "main".parse().unwrap(), n: 1, probe_nonce: String::new() };
-        log::submit(&bucket, &me, &sweep, false).await.unwrap();
+        log::submit(&bucket, &me, &sweep, None, false).await.unwrap();
         log::write(&bucket, &me, &sweep.name, LogEvent::Pause).await.unwrap();
         sweep
     });

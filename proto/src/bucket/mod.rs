@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 pub use error::{BucketError, Commit};
-pub use object::{Formatted, object};
+pub use object::{Formatted, object, written_by};
 pub use pieces::Pieces;
 
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.

@@ -1,0 +1,150 @@
+//! What a coordinator is asked for, one thing after another and two at once: its memory, the sweep's log and what a restart makes of it
+//! are the same.
+
+use espalier_tests::cluster::{Cluster, until};
+use espalier_tests::files;
+use espalier_tests::sweeps::Place;
+use serde_json::{Value, json};
+
+/// A sweep as `list` tells it; null if it does not.
+fn listed(cluster: &Cluster<'_>, name: &str) -> Value {
+    let list = cluster.json(&["list"]);
+    list.as_array().unwrap().iter().find(|s| s["name"] == name).cloned().unwrap_or_default()
+}
+
+/// Wanted cells, those of the grid, and the state.
+fn wants(cluster: &Cluster<'_>, name: &str) -> Value {
+    let listed = listed(cluster, name);
+    json!([listed["cells"], listed["grid"], listed["state"]])
+}
+
+#[test]
+fn a_part_of_a_grid_is_all_that_runs_also_after_a_restart_and_another_part_adds_to_it() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml", "--only", "method=dense"], 0, &["s: 2 cells"]);
+    cluster.restart();
+    assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
+    let _worker = cluster.worker("w");
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done; 2 more of its grid were not asked for"]);
+    assert_eq!(wants(&cluster, "s"), json!([2, 4, "part"]));
+    cluster.restart();
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
+    cluster.ends(&["submit", "s.yaml", "--only", "method=wanda,task=wikitext2"], 0, &["3 cells, 1 of them"]);
+    cluster.ends(&["watch", "s"], 0, &["3 of 3 cells done; 1 more"]);
+    cluster.ends(
+        &["logs", "s"],
+        0,
+        &["submitted, only method=dense", "submitted, only method=wanda,task=wikitext2"],
+    );
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 cells, 1 of them"]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    // Nothing that was asked for is given up for a part.
+    cluster.ends(&["submit", "s.yaml", "--only", "method=dense"], 0, &["4 cells", "--only changes nothing"]);
+    assert_eq!(wants(&cluster, "s"), json!([4, 4, "whole"]));
+}
+
+#[test]
+fn a_priority_stays_until_another_is_said_and_a_finished_sweep_is_not_stopped() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml", "--priority", "7"], 0, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    assert_eq!(listed(&cluster, "s")["priority"], 7);
+    cluster.ends(&["submit", "s.yaml", "--priority", "0"], 0, &[]);
+    assert_eq!(listed(&cluster, "s")["priority"], 0);
+    let _worker = cluster.worker("w");
+    cluster.ends(&["watch", "s"], 0, &[]);
+    let entries = files(&place.at("out/sweeps/s/log"), "json").len();
+    cluster.ends(&["cancel", "s"], 0, &["whole"]);
+    cluster.ends(&["resume", "s"], 0, &["whole"]);
+    assert!(
+        !files(&place.at("out/sweeps/s/log"), "json")
+            .iter()
+            .skip(entries)
+            .any(|path| { std::fs::read_to_string(path).unwrap().contains("cancel") })
+    );
+}
+
+#[test]
+fn what_is_asked_for_while_a_large_sweep_is_taken_up_is_done_after_it() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    let many: Vec<String> = (1..1000).map(|n| format!("{:.4}", 0.0009 * f64::from(n))).collect();
+    place.sweep("big", &many.join(", "), "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+    place.replace("big.yaml", "name: big", "name: s");
+    let entries = || files(&place.at("out/sweeps/s/log"), "json").len();
+    let at_once = |args: &[&str], then: &[&str]| {
+        let before = entries();
+        let mut first = place.command(args);
+        let mut first = first.env("ESPALIER_COORDINATOR", &cluster.url).spawn().unwrap();
+        while entries() == before {
+            std::thread::yield_now();
+        }
+        cluster.ends(then, 0, &[]);
+        assert!(first.wait().unwrap().success());
+    };
+    at_once(&["submit", "big.yaml"], &["submit", "s.yaml"]);
+    let first = wants(&cluster, "s");
+    assert_eq!(first, json!([4, 4, "waiting"]));
+    at_once(&["submit", "big.yaml"], &["cancel", "s"]);
+    let second = wants(&cluster, "s");
+    assert_eq!(second[2], "stopped");
+    cluster.restart();
+    assert_eq!(wants(&cluster, "s"), second, "the log says the same");
+}
+
+#[test]
+fn whoever_lost_a_sweep_to_another_instance_cannot_steer_it() {
+    let place = Place::new("phi-nobos");
+    let first = Cluster::start(&place, &[]);
+    first.ends(&["submit", "s.yaml"], 0, &[]);
+    let mut second = Cluster::start(&place, &["--instance", "second"]);
+    second.ends(&["submit", "s.yaml", "--take-over"], 0, &[]);
+    let said = first.espalier(&["cancel", "s"]);
+    // It may have seen already that the sweep is another's.
+    assert!([Some(5), Some(3)].contains(&said.status.code()), "{said:?}");
+    second.coordinator.kill();
+    let second = Cluster::start(&place, &["--instance", "second"]);
+    assert_eq!(listed(&second, "s")["state"], "waiting");
+}
+
+#[test]
+fn whoever_submits_again_and_watches_sees_nothing_of_failures_that_are_tried_again() {
+    let place = Place::new("phi-nobos");
+    place.poison("model.layers.0.self_attn.q_proj.weight");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let worker = cluster.worker("w");
+    cluster.ends(&["watch", "s"], 4, &[]);
+    worker.signal(libc::SIGSTOP);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let listed = listed(&cluster, "s");
+    assert_eq!((&listed["failed"], &listed["state"] == "holes"), (&json!(0), false), "{listed}");
+    worker.signal(libc::SIGCONT);
+    cluster.ends(&["watch", "s"], 4, &[]);
+}
+
+#[test]
+fn a_sweep_that_cannot_be_taken_up_is_told_and_submitting_it_again_mends_it_and_a_removed_one_is_let_go() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.coordinator.kill();
+    let spec = files(&place.at("out/sweeps/s/specs"), "json").remove(0);
+    let whole = std::fs::read(&spec).unwrap();
+    std::fs::write(&spec, &whole[..20]).unwrap();
+    cluster.restart();
+    assert_eq!(listed(&cluster, "s")["state"], "unreadable");
+    cluster.ends(&["status"], 0, &["s cannot be taken up: ", "specs/"]);
+    cluster.ends(&["status", "s"], 5, &["sweep s could not be taken up", "submitting it again"]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    assert!(std::fs::read(&spec).unwrap() == whole);
+    assert_eq!(listed(&cluster, "s")["state"], "waiting");
+    cluster.restart();
+    assert_eq!(listed(&cluster, "s")["state"], "waiting");
+    place.ends(&["rm", "s", "--yes", "--force"], 0, &[]);
+    until("it is let go", || listed(&cluster, "s").is_null());
+    cluster.ends(&["pause", "s"], 3, &["no sweep s"]);
+    assert!(files(&place.at("out/sweeps/s"), "json").is_empty());
+}
