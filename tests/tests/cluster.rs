@@ -4,6 +4,7 @@ use espalier_tests::cluster::{Cluster, hide, spawned, spawned_to, until, worker_
 use espalier_tests::files;
 use espalier_tests::scrape::{get, samples};
 use espalier_tests::sweeps::Place;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 #[test]
@@ -218,16 +219,33 @@ fn drained_workers_end_and_leave_nothing_half_done() {
 }
 
 #[test]
-fn what_was_repaired_under_a_living_coordinator_is_done_again_when_its_sweep_is_submitted_again() {
+fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_its_sweep_is_submitted_again()
+{
     let place = Place::new("phi-nobos");
     let cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker("w");
+    let worker = cluster.worker("w");
     cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
-    std::fs::write(&files(&place.at("out/cells"), "parquet")[0], "short").unwrap();
+    let damage = || {
+        // What was damaged before is left to `gc`.
+        let whole = |path: &PathBuf| std::fs::read(path).unwrap() != b"short";
+        let blob = files(&place.at("out/cells"), "parquet").into_iter().find(whole).unwrap();
+        std::fs::write(blob, "short").unwrap();
+    };
+    worker.signal(libc::SIGSTOP);
+    damage();
     place.ends(&["repair", "s"], 4, &["1 were damaged"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 1 of them to do"]);
+    worker.signal(libc::SIGCONT);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    worker.signal(libc::SIGSTOP);
+    damage();
+    place.ends(&["repair", "s"], 4, &["1 were damaged"]);
+    assert_eq!(place.cells(), 3);
+    until("the coordinator has seen it", || cluster.json(&["list"])[0]["done"] == 3);
+    worker.signal(libc::SIGCONT);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    assert_eq!(place.cells(), 4);
     cluster.ends(
         &["report", "s", "--coordinator", &cluster.url, "--to", "mine"],
         0,

@@ -72,6 +72,13 @@ pub struct Kept {
     rows: Vec<Row>,
 }
 
+impl Kept {
+    /// The records' generation when they were read; `None` if some were being deleted.
+    pub fn generation(&self) -> Option<Digest> {
+        self.generation
+    }
+}
+
 /// Reads a sweep's segments.
 pub async fn kept(bucket: &Bucket, name: &Name) -> Result<Kept, RecordsError> {
     let generation = generation::current(bucket).await?;

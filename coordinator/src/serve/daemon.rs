@@ -9,6 +9,7 @@ use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
 use super::guard::{Guard, Incoming, Role, Tls};
+use super::notice;
 use super::submit::Defaults;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
@@ -143,7 +144,7 @@ pub async fn run(
 }
 
 /// Reports sweeps that are over, looks at their logs, and ends when this is no longer the current coordinator.
-async fn watch(sweeps: &Sweeps, report: &Reporter) -> Result<(), DaemonError> {
+async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonError> {
     let mut status = sweeps.driver().status();
     let mut reported: BTreeSet<Name> = BTreeSet::new();
     let mut looked = Stopwatch::start();
@@ -169,7 +170,7 @@ async fn watch(sweeps: &Sweeps, report: &Reporter) -> Result<(), DaemonError> {
         }
         if looked.elapsed() > protocol::RECONCILE {
             looked = Stopwatch::start();
-            sweeps.look_at_logs().await;
+            notice::look(sweeps).await;
         }
         tokio::select! {
             () = clock::sleep(LOOK) => {}

@@ -17,7 +17,7 @@ use crate::records::{Kept, RecordsError, kept, present_without_stale};
 use crate::schedule::{AttemptView, Event, Records};
 use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
-use espalier_proto::ids::{CellKey, Name};
+use espalier_proto::ids::{CellKey, Digest, Name};
 use espalier_proto::layout;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
@@ -64,9 +64,11 @@ pub enum SweepsError {
 }
 
 /// One sweep.
-struct Live {
-    sweep: Arc<ResolvedSweep>,
-    fold: Fold,
+pub(super) struct Live {
+    pub(super) sweep: Arc<ResolvedSweep>,
+    pub(super) fold: Fold,
+    /// That of the records when they were read; `None` if some were being deleted.
+    pub(super) generation: Option<Digest>,
     estimator: Estimator,
 }
 
@@ -176,7 +178,7 @@ impl Sweeps {
         let kept = finished(kept).await?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(sweep, kept, fold, Records::default(), false).await?;
+        self.take_up(Arc::new(sweep), kept, fold, Records::default(), false).await?;
         if cancelled {
             self.driver.tell(Event::Cancel(name.clone()));
         }
@@ -202,22 +204,22 @@ impl Sweeps {
         let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
         let kept = kept(&self.bucket, &name).await?;
         // Submitted again means tried again, as the log says too.
-        self.take_up(sweep, kept, fold, believed, true).await?;
+        self.take_up(Arc::new(sweep), kept, fold, believed, true).await?;
         self.unreadable().remove(&name);
         Ok(())
     }
 
     #[tracing::instrument(skip_all, fields(sweep = %sweep.name, cells = sweep.cells.len()))]
-    async fn take_up(
+    pub(super) async fn take_up(
         &self,
-        sweep: ResolvedSweep,
+        sweep: Arc<ResolvedSweep>,
         kept: Kept,
         fold: Fold,
         believed: Records,
         again: bool,
     ) -> Result<(), SweepsError> {
         let only = asked_for(&sweep, &fold)?;
-        let sweep = Arc::new(sweep);
+        let generation = kept.generation();
         // Of a large sweep each takes seconds.
         let of = sweep.clone();
         let told = tokio::task::spawn_blocking(move || (Estimator::new(&of), Catalog::new(&of)));
@@ -233,48 +235,10 @@ impl Sweeps {
         submission.variants_done.extend(&fold.canaries);
         let (estimator, catalog) = finished(told).await;
         let name = sweep.name.clone();
-        let live = Live { estimator, sweep, fold };
+        let live = Live { estimator, sweep, fold, generation };
         self.live().insert(name, live);
         self.driver.submit(submission, catalog, again).await;
         Ok(())
-    }
-
-    /// Looks whether other instances have taken sweeps over.
-    pub async fn look_at_logs(&self) {
-        let known: Vec<(Name, Fold)> =
-            self.live().iter().map(|(name, live)| (name.clone(), live.fold.clone())).collect();
-        for (name, mut fold) in known {
-            let turn = self.turn(&name);
-            // Whoever is at it reads the log too.
-            let Ok(_turn) = turn.try_lock() else { continue };
-            match self.bucket.exists(&layout::log_entry(&name, fold.last)).await {
-                Ok(false) => {
-                    tracing::warn!(sweep = %name, "the sweep was removed from the bucket");
-                    self.driver.tell(Event::Forget(name.clone()));
-                    self.live().remove(&name);
-                    continue;
-                }
-                Ok(true) => {}
-                Err(error) => {
-                    tracing::warn!(sweep = %name, %error, "the sweep's log cannot be looked at");
-                    continue;
-                }
-            }
-            if let Err(error) = log::catch_up(&self.bucket, &name, &mut fold).await {
-                tracing::warn!(sweep = %name, %error, "the sweep's log cannot be read");
-                continue;
-            }
-            if fold.owner.as_ref() == Some(&self.epoch.instance) {
-                if let Some(live) = self.live().get_mut(&name) {
-                    live.fold = fold;
-                }
-            } else {
-                let owner = fold.owner.as_ref().map(Name::as_str).unwrap_or_default();
-                tracing::warn!(sweep = %name, owner, "the sweep was taken over");
-                self.driver.tell(Event::Forget(name.clone()));
-                self.live().remove(&name);
-            }
-        }
     }
 
     /// Writes what was asked of a sweep to its log, then tells the schedule.
@@ -312,7 +276,7 @@ impl Sweeps {
         self.unreadable.lock().expect("nothing panics while it holds the sweeps that cannot be read")
     }
 
-    fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().expect("nothing panics while it holds the turns");
         turns.entry(name.clone()).or_default().clone()
     }
@@ -352,7 +316,7 @@ impl Sweeps {
         of.map_or_else(|| attempt.variant.0.short(), |l| l.estimator.line(attempt))
     }
 
-    fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
+    pub(super) fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
         self.live.lock().expect("nothing panics while it holds the sweeps")
     }
 }
