@@ -156,7 +156,9 @@ impl Failure {
             Self::Usage { .. } => Exit::Usage,
             Self::Read { .. } => Exit::BadInput,
             Self::Reach(ReachError::Address(_) | ReachError::Plaintext { .. }) => Exit::Usage,
-            Self::Reach(ReachError::Unreachable { .. }) => Exit::Unreachable,
+            Self::Reach(
+                ReachError::Unreachable { .. } | ReachError::Mute { .. } | ReachError::NoTls { .. },
+            ) => Exit::Unreachable,
             Self::Reach(
                 ReachError::File { .. } | ReachError::Tls { .. } | ReachError::Certificate { .. },
             )

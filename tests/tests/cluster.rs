@@ -294,6 +294,34 @@ fn who_follows_a_sweep_or_its_logs_waits_for_a_coordinator_that_was_killed_to_co
 }
 
 #[test]
+fn a_coordinator_that_hangs_is_told_within_half_a_minute_and_waited_for_by_who_follows() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let encrypted = cluster.url.replace("http://", "https://");
+    place.ends(&["list", "--coordinator", &encrypted], 6, &["speaks plaintext", "begins with http://"]);
+    let mut command = place.command(&["watch", "s"]);
+    command.env("ESPALIER_COORDINATOR", &cluster.url);
+    let mut watch = spawned(&place, "watch", command);
+    until("it shows the sweep", || cluster.log("watch").contains("0 of 4"));
+    // Longer than it takes to call silence what hangs: nothing changes, and the stream is not cut.
+    std::thread::sleep(Duration::from_secs(22));
+    assert!(!cluster.log("watch").contains("does not answer"), "{}", cluster.log("watch"));
+
+    cluster.coordinator.signal(libc::SIGSTOP);
+    let began = Instant::now();
+    let mute = format!("the coordinator at {} accepts connections but does not answer", cluster.url);
+    cluster.ends(&["list"], 6, &[&mute]);
+    assert!(began.elapsed() < Duration::from_secs(35), "{:?}", began.elapsed());
+    cluster.ends(&["submit", "s.yaml"], 6, &[&mute]);
+    until("it is waited for", || cluster.log("watch").contains("the coordinator does not answer"));
+    cluster.coordinator.signal(libc::SIGCONT);
+    cluster.ends(&["cancel", "s"], 0, &[]);
+    assert_eq!(watch.0.wait().unwrap().code(), Some(4), "{}", cluster.log("watch"));
+    assert!(cluster.log("watch").contains("0 of 4 cells done"), "{}", cluster.log("watch"));
+}
+
+#[test]
 fn an_idle_worker_is_ready_once_its_coordinator_has_accepted_it() {
     let place = Place::new("phi-nobos");
     let cluster = Cluster::start(&place, &[]);

@@ -6,7 +6,7 @@ use crate::exit::{Exit, Failure};
 use crate::serve::progress::spoken;
 use crate::serve::refuse::EXIT_KEY;
 use espalier_proto::messages::sweep_api_client::SweepApiClient;
-use espalier_proto::remote::{Address, Credential, Reach, connected};
+use espalier_proto::remote::{Address, Credential, Reach, connected, is_mute, reason};
 use std::time::Duration;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -102,9 +102,10 @@ impl From<Status> for Failure {
                  ESPALIER_COORDINATOR or --token-file",
                 status.message()
             ),
+            (None, _) if is_mute(&status) => reason(&status),
             (None, code) => format!(
                 "no coordinator answers: {code}: {}; is its address right, http:// or https://?",
-                status.message()
+                reason(&status)
             ),
             _ => status.message().to_owned(),
         };

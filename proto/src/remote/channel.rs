@@ -2,26 +2,28 @@
 
 use super::address::{Address, AddressError};
 use super::dialect::Dialect;
+use super::heard::{Heard, PING, mute};
 use super::pem;
 use super::pin::Pinned;
 use hyper_util::rt::TokioIo;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::{TlsConnector, rustls};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 use tower::service_fn;
 
-/// How long a connection may take, TLS included.
+/// How long a connection may take, and TLS on it.
 const CONNECT: Duration = Duration::from_secs(5);
+/// A ping's answer is waited for by [`Heard`], which knows the address.
+const PONG: Duration = Duration::from_secs(600);
 
 /// How a coordinator is believed, and what is shown to it: what stands in files.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,6 +42,9 @@ pub struct Reach {
     #[arg(long, env = "ESPALIER_KEY_FILE", value_name = "FILE", requires = "cert_file")]
     pub key_file: Option<PathBuf>,
 }
+
+/// What tells [`ReachError::Mute`] where nothing but its text is left: of an I/O error HTTP/2 hands no more to those who wait.
+const MUTE: &str = "accepts connections but does not answer";
 
 /// Why a coordinator cannot be called at all.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +78,24 @@ pub enum ReachError {
         /// Why not.
         why: String,
     },
+    /// A connection is taken, and then nothing is said on it.
+    #[error(
+        "the coordinator at {address} {MUTE}: its process hangs or is stopped, or its machine is overloaded; a restart of it loses \
+         nothing that is committed"
+    )]
+    Mute {
+        /// The address.
+        address: String,
+    },
+    /// What listens there does not encrypt.
+    #[error(
+        "{address}: what listens there speaks plaintext; where that is the coordinator, its address begins with http:// and has no \
+         fingerprint and no token"
+    )]
+    NoTls {
+        /// The address.
+        address: String,
+    },
     /// Who listens there is not the one who is meant.
     #[error(
         "{address}: who listens there shows another certificate than the fingerprint, or the CA, says: {why}; its CA may be new: \
@@ -94,22 +117,23 @@ pub enum ReachError {
     },
 }
 
-/// A channel to the coordinator, which connects at the first call and again whenever it must, and what every call carries.
+/// A channel to the coordinator, which connects at the first call and again whenever it must, and what every call carries. A call may be
+/// held for as long as the caller waits.
 pub fn channel(address: &Address, reach: &Reach) -> Result<(Channel, Credential), ReachError> {
     let (endpoint, way, credential) = prepared(address, reach)?;
     Ok((endpoint.connect_with_connector_lazy(service_fn(move |_: Uri| way.clone().go())), credential))
 }
 
-/// As [`channel`], connected.
+/// As [`channel`], connected, for a person who waits: every call and stream ends once the coordinator has answered no ping for seconds.
 pub async fn connected(address: &Address, reach: &Reach) -> Result<(Channel, Credential), ReachError> {
     let (endpoint, way, credential) = prepared(address, reach)?;
+    let endpoint =
+        endpoint.http2_keep_alive_interval(PING).keep_alive_timeout(PONG).keep_alive_while_idle(true);
+    let way = Way { heard: true, ..way };
     let channel = endpoint.connect_with_connector(service_fn(move |_: Uri| way.clone().go())).await;
     let failed = |error: tonic::transport::Error| {
-        let (address, why) = (address.to_string(), deepest(&error));
-        match certificate(&error) {
-            true => ReachError::Certificate { address, why },
-            false => ReachError::Unreachable { address, why },
-        }
+        let address = address.to_string();
+        found(&address, &error).unwrap_or_else(|| ReachError::Unreachable { address, why: deepest(&error) })
     };
     Ok((channel.map_err(failed)?, credential))
 }
@@ -122,6 +146,16 @@ pub fn reason(status: &Status) -> String {
     }
 }
 
+/// Who or what the call found at this address instead of a coordinator that answers, where the connection tells.
+pub fn met(address: &str, status: &Status) -> Option<ReachError> {
+    found(address, std::error::Error::source(status)?)
+}
+
+/// The call failed since the coordinator answers nothing on an open connection.
+pub fn is_mute(status: &Status) -> bool {
+    std::error::Error::source(status).is_some_and(|error| deepest(error).contains(MUTE))
+}
+
 /// What was wrong in the first place; what stands above it says "transport error".
 fn deepest(error: &dyn std::error::Error) -> String {
     let mut error = error;
@@ -131,12 +165,20 @@ fn deepest(error: &dyn std::error::Error) -> String {
     error.to_string()
 }
 
-/// It failed by the certificate that the other side showed.
-fn certificate(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| {
-        let inner = error.downcast_ref::<std::io::Error>().and_then(|error| error.get_ref());
-        let tls = inner.and_then(|error| error.downcast_ref::<tokio_rustls::rustls::Error>());
-        matches!(tls, Some(tokio_rustls::rustls::Error::InvalidCertificate(_)))
+fn found(address: &str, error: &(dyn std::error::Error + 'static)) -> Option<ReachError> {
+    let (address, why) = (address.to_owned(), deepest(error));
+    std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
+        let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+        let address = address.clone();
+        match inner.downcast_ref::<rustls::Error>() {
+            Some(rustls::Error::InvalidCertificate(_)) => {
+                Some(ReachError::Certificate { address, why: why.clone() })
+            }
+            Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
+                Some(ReachError::NoTls { address })
+            }
+            _ => inner.is::<ReachError>().then_some(ReachError::Mute { address }),
+        }
     })
 }
 
@@ -157,32 +199,37 @@ fn prepared(address: &Address, reach: &Reach) -> Result<(Endpoint, Way, Credenti
     // TLS is the way's: for the endpoint what it connects to is plain.
     let endpoint = Endpoint::from_shared(format!("http://{}", address.authority))
         .map_err(|e| AddressError { shown: address.to_string(), why: e.to_string() })?;
-    Ok((endpoint, Way { authority: address.authority.clone(), tls }, credential))
+    let way = Way { authority: address.authority.clone(), address: address.to_string(), tls, heard: false };
+    Ok((endpoint, way, credential))
 }
 
 /// From here to there.
 #[derive(Clone)]
 struct Way {
     authority: String,
+    /// As it is shown.
+    address: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The other side must be heard from.
+    heard: bool,
 }
 
 impl Way {
     async fn go(self) -> std::io::Result<TokioIo<Box<dyn Stream>>> {
-        let found = tokio::time::timeout(CONNECT, tokio::net::lookup_host(&self.authority)).await;
-        let found = found.unwrap_or_else(|_| Err(std::io::Error::other("no name server answers")));
-        let addresses: Vec<_> = found.map_err(|error| unknown(&self.authority, &error))?.collect();
-        let connected = tokio::time::timeout(CONNECT, self.connect(&addresses)).await;
-        connected.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map(TokioIo::new)
-    }
-
-    async fn connect(self, addresses: &[SocketAddr]) -> std::io::Result<Box<dyn Stream>> {
-        let tcp = TcpStream::connect(addresses).await?;
+        let named = tokio::time::timeout(CONNECT, tokio::net::lookup_host(&self.authority)).await;
+        let named = named.unwrap_or_else(|_| Err(std::io::Error::other("no name server answers")));
+        let addresses: Vec<_> = named.map_err(|error| unknown(&self.authority, &error))?.collect();
+        let tcp = tokio::time::timeout(CONNECT, TcpStream::connect(&addresses[..])).await;
+        let tcp = tcp.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))?;
         tcp.set_nodelay(true)?;
-        match self.tls {
-            None => Ok(Box::new(tcp)),
-            Some((connector, name)) => Ok(Box::new(connector.connect(name, tcp).await?)),
-        }
+        let stream: Box<dyn Stream> = match self.tls {
+            None => Box::new(tcp),
+            Some((connector, name)) => {
+                let encrypted = tokio::time::timeout(CONNECT, connector.connect(name, tcp)).await;
+                Box::new(encrypted.unwrap_or_else(|_| Err(mute(&self.address)))?)
+            }
+        };
+        Ok(TokioIo::new(if self.heard { Box::new(Heard::new(stream, self.address)) } else { stream }))
     }
 }
 

@@ -6,12 +6,13 @@
 mod address;
 mod channel;
 mod dialect;
+mod heard;
 mod hide;
 pub mod pem;
 mod pin;
 
 pub use address::{Address, AddressError};
-pub use channel::{Credential, Reach, ReachError, channel, connected, reason};
+pub use channel::{Credential, Reach, ReachError, channel, connected, is_mute, met, reason};
 pub use dialect::{Dialect, PROTOCOL_KEY};
 pub use hide::hide_token;
 

@@ -150,9 +150,12 @@ pub(super) async fn coordinator(url: &str, reach: &Reach) -> Finding {
 const ADDRESS: &str = "look at host and port, whether it listens for other machines (`espalier coordinator --listen 0.0.0.0:7420`), and at \
                        firewalls between; on its machine `espalier identity` prints the address";
 
+const MUTE: &str = "look at its process and its machine; a restart of it loses nothing that is committed";
+
 fn coordinator_advice(failure: &Failure) -> &'static str {
     match failure {
-        Failure::Reach(ReachError::Unreachable { .. }) => ADDRESS,
+        Failure::Reach(ReachError::Unreachable { .. } | ReachError::NoTls { .. }) => ADDRESS,
+        Failure::Reach(ReachError::Mute { .. }) => MUTE,
         Failure::Reach(ReachError::File { .. }) => {
             "say a file that can be read and holds what its option is for"
         }
