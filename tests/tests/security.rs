@@ -71,13 +71,30 @@ fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_
     assert_eq!(refused.0.wait().unwrap().code(), Some(3));
     let log = std::fs::read_to_string(place.at("refused.log")).unwrap();
     assert!(log.contains("this call is for a worker"), "{log}");
+    let stranger = worker.replace(self::pin(worker), &"0".repeat(64));
+    let mut refused = spawned(&place, "stranger", worker_command(&place, "stranger", &stranger));
+    assert_eq!(refused.0.wait().unwrap().code(), Some(3));
+    let log = std::fs::read_to_string(place.at("stranger.log")).unwrap();
+    assert!(
+        log.contains("error: https://") && log.contains("another certificate than the fingerprint"),
+        "{log}"
+    );
+    assert!(!log.contains(token(worker)), "{log}");
 
-    // As printed: with --join, the token on the command line.
+    // As printed: with --join, the token on the command line. The store's and the hub's secrets are no more the compute process's than
+    // the coordinator's.
+    let foreign = [
+        ("AWS_ACCESS_KEY_ID", "of-the-store"),
+        ("AWS_SECRET_ACCESS_KEY", "secret-of-the-store"),
+        ("AWS_SESSION_TOKEN", "token-of-the-store"),
+        ("HF_TOKEN", "token-of-the-hub"),
+    ];
     let mut command = worker_command(&place, "joined", "http://127.0.0.1:9");
     command = {
         let mut joined = std::process::Command::new(command.get_program());
         joined.args(["--join", worker, "--device", "cpu", "--log", "debug"]);
         joined.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        joined.envs(foreign.map(|(name, value)| (name, value)));
         joined
     };
     let joined = spawned(&place, "joined", command);
@@ -85,14 +102,15 @@ fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_
     ends(&place, user, &["watch", "s"], 0, &["4 of 4 cells done"]);
     // Nobody sees a token: not in arguments, not in the compute process, not in logs, not in the bucket.
     let process = |what: &str, pid: i32| std::fs::read(format!("/proc/{pid}/{what}")).unwrap_or_default();
-    let (own, child) = (joined.0.id() as i32, joined.compute());
+    let (own, child) = (joined.0.id() as i32, joined.compute().expect("it is kept"));
     for (what, bytes) in [
         ("the worker's arguments", process("cmdline", own)),
-        ("the compute process's arguments", child.map_or(Vec::new(), |pid| process("cmdline", pid))),
-        ("the compute process's environment", child.map_or(Vec::new(), |pid| process("environ", pid))),
+        ("the compute process's arguments", process("cmdline", child)),
+        ("the compute process's environment", process("environ", child)),
     ] {
         let text = String::from_utf8_lossy(&bytes);
-        assert!(!text.contains(token(worker)), "{what}: {text}");
+        assert!(!text.is_empty() && !text.contains(token(worker)), "{what}: {text}");
+        assert!(!text.contains("of-the-"), "{what}: {text}");
     }
     for folder in ["out", "joined.log", "coordinator.log", "refused.log"] {
         let found = std::process::Command::new("grep")

@@ -9,6 +9,7 @@ use espalier_proto::ids::{AttemptId, VariantKey};
 use espalier_proto::layout;
 use object_store::path::Path;
 use std::collections::VecDeque;
+use std::ffi::OsStr;
 use std::io::Write;
 use std::sync::{Mutex, MutexGuard, OnceLock};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
@@ -97,13 +98,17 @@ impl Page {
     }
 }
 
+/// A variable of this name holds a secret, or says where one is.
+pub fn names_a_secret(name: &OsStr) -> bool {
+    let name = name.to_string_lossy().to_ascii_uppercase();
+    SECRET.iter().any(|word| name.contains(word))
+}
+
 fn secrets() -> &'static [Vec<u8>] {
     static SECRETS: OnceLock<Vec<Vec<u8>>> = OnceLock::new();
     SECRETS.get_or_init(|| {
-        let held = std::env::vars_os().filter(|(name, value)| {
-            let name = name.to_string_lossy().to_ascii_uppercase();
-            value.len() >= SHORTEST_SECRET && SECRET.iter().any(|word| name.contains(word))
-        });
+        let held = std::env::vars_os()
+            .filter(|(name, value)| value.len() >= SHORTEST_SECRET && names_a_secret(name));
         held.map(|(_, value)| value.into_encoded_bytes()).collect()
     })
 }

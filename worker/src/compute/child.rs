@@ -6,6 +6,7 @@
 use super::protocol::{Event, Request};
 use crate::journal;
 use espalier_proto::records::FailureCode;
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
@@ -117,8 +118,15 @@ impl Child {
         // Threads change last bits: one number decides, and nothing may adapt it.
         let threads = options.threads.to_string();
         command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", &threads);
-        // A token may stand in it.
-        command.env_remove(espalier_proto::remote::VARIABLE);
+        // It speaks to nobody: neither the coordinator's token, which may stand in its address, nor the store's and the hub's are its own.
+        let foreign = |name: &OsStr| {
+            journal::names_a_secret(name)
+                || name.to_string_lossy().starts_with("AWS_")
+                || name == espalier_proto::remote::VARIABLE
+        };
+        std::env::vars_os().filter(|(name, _)| foreign(name)).for_each(|(name, _)| {
+            command.env_remove(name);
+        });
         command.env("OMP_DYNAMIC", "false").env("MKL_DYNAMIC", "FALSE").env_remove("OMP_THREAD_LIMIT");
         // A thread that waits sleeps. Waiting busily, libgomp's default, made a cell of small matrices forty times slower where other
         // processes wanted the cores too. It changes no bit.
