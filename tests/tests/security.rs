@@ -43,13 +43,17 @@ fn token(address: &str) -> &str {
     address.rsplit_once(':').unwrap().1
 }
 
+fn pin(address: &str) -> &str {
+    address.split_once('#').unwrap().1.split_once(':').unwrap().0
+}
+
 #[test]
 fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_only() {
     let place = Place::new("phi-nobos");
     let guarded = guarded(&place, &[]);
     let (worker, user) = (guarded.worker.as_str(), guarded.user.as_str());
     // Without a token, with a wrong one, with the worker's, over plaintext, with another's certificate.
-    let pin = user.split_once('#').unwrap().1.split_once(':').unwrap().0;
+    let pin = pin(user);
     let bare = format!("{}#{pin}", guarded.url);
     ends(&place, &bare, &["submit", "s.yaml"], 3, &["a token is wanted", "espalier identity"]);
     let wrong = format!("{bare}:{}", "f".repeat(64));
@@ -228,7 +232,7 @@ fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() 
     let at = guarded.url.trim_start_matches("https://");
     assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
     // Its calls are held open through one connection for as long as it lives.
-    let worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
+    let mut worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
     let connected = || std::fs::read_to_string(place.at("w.log")).unwrap().contains("bucket is shared");
     until("the worker has joined", connected);
     let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
@@ -258,7 +262,15 @@ fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() 
     assert!(log().contains("the last certificate of the chain is another"));
     assert_eq!(shown(at, &authority.certificate), None);
     ends(&place, &guarded.user, &["list"], 3, &["another certificate", "ask for the address again"]);
-    drop(worker);
+    // A worker that was accepted once works on, and says what it meets.
+    let (at, mut coordinator) = (at.to_owned(), guarded._coordinator);
+    coordinator.kill();
+    let args = ["coordinator", "--listen", &at, "--identity", "identity", "--output", "json"];
+    let _coordinator = listening(&place, place.command(&args));
+    let said = || std::fs::read_to_string(place.at("w.log")).unwrap();
+    until("the worker says so", || said().contains("another certificate than the fingerprint"));
+    assert!(said().contains("coordinator is silent; work goes on"), "{}", said());
+    assert!(worker.0.try_wait().unwrap().is_none(), "{}", said());
 }
 
 #[test]

@@ -273,7 +273,7 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
     );
     let address = Address::parse(work.coordinator.as_deref().expect("clap requires it"));
     let address = address.map_err(|e| SessionError::Reach(e.into()))?;
-    let calls = remote::channel(&address, &work.reach).map_err(SessionError::Reach)?;
+    let (channel, credential) = remote::channel(&address, &work.reach).map_err(SessionError::Reach)?;
     let listening = |source| CliError::Process { action: "listening on --http", source };
     let http = match work.http {
         Some(at) => {
@@ -290,6 +290,7 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         time_limit: work.time_limit.map(Duration::from_secs_f64),
         orphan_timeout: Duration::from_secs_f64(work.orphan_timeout),
     };
+    let calls = session::Calls { channel, credential, address: address.to_string() };
     let ended = session::serve(calls, info, device, executor, http, limits, leave).await?;
     tracing::info!(why = ?ended, "worker ended");
     Ok(ended)

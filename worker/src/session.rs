@@ -103,6 +103,17 @@ pub(crate) struct Probed {
     nonce: String,
 }
 
+/// How the coordinator is called.
+#[derive(Debug)]
+pub struct Calls {
+    /// Connects by itself.
+    pub channel: Channel,
+    /// What every call shows.
+    pub credential: Credential,
+    /// Where it is, as it may be shown.
+    pub address: String,
+}
+
 /// What calling and executing share besides the board.
 #[derive(Debug)]
 struct Session {
@@ -137,7 +148,7 @@ pub fn worker_info(device: &DeviceInfo, host: String, memory_bytes: u64) -> pb::
 /// Works for the coordinator at the other end of the channel until told to leave; says why it left. `signal` completes on the first SIGTERM or SIGINT.
 /// Probes and scrapers are answered on `http`.
 pub async fn serve(
-    (channel, credential): (Channel, Credential),
+    calls: Calls,
     info: pb::WorkerInfo,
     device: DeviceInfo,
     executor: Executor,
@@ -174,7 +185,7 @@ pub async fn serve(
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        result = call(&session, WorkerApiClient::with_interceptor(channel, credential)) => result,
+        result = call(&session, calls) => result,
         () = execute(&session, executor, device, pages) => Ok(()),
         () = leaving => Ok(()),
     };
@@ -235,7 +246,9 @@ async fn execute(
 }
 
 /// Calls the coordinator until it is time to leave.
-async fn call(session: &Session, mut client: Client) -> Result<(), SessionError> {
+async fn call(session: &Session, calls: Calls) -> Result<(), SessionError> {
+    let Calls { channel, credential, address } = calls;
+    let mut client: Client = WorkerApiClient::with_interceptor(channel, credential);
     let mut news = session.shared.news();
     let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
     let (mut farewell, mut said) = (None, false);
@@ -296,7 +309,14 @@ async fn call(session: &Session, mut client: Client) -> Result<(), SessionError>
             }
             Some(failed) => {
                 let why = match failed {
-                    Ok(Err(status)) => format!("{}: {}", status.code(), remote::reason(&status)),
+                    Ok(Err(status)) => match remote::met(&address, &status) {
+                        // Later its certificate may have been made anew: what is held is finished first.
+                        Some(error @ ReachError::Certificate { .. }) if epoch_seen == 0 => {
+                            return Err(error.into());
+                        }
+                        Some(error) => error.to_string(),
+                        None => format!("{}: {}", status.code(), remote::reason(&status)),
+                    },
                     _ => format!("no answer in {} s", limit.as_secs()),
                 };
                 session.watch.unanswered();
