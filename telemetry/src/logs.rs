@@ -10,7 +10,7 @@ use opentelemetry_sdk::trace::SdkTracerProvider;
 use std::time::Duration;
 use tokio::runtime::{Handle, Runtime};
 use tracing::Level;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -18,6 +18,9 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 /// The collector that spans are sent to.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+/// The store's client, as lines name it.
+const STORE: &str = "object_store";
 
 /// How long the last spans may take to be sent.
 const FAREWELL: Duration = Duration::from_secs(2);
@@ -67,7 +70,8 @@ pub fn start(
     form: Form,
     to: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> Spans {
-    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let calm = calm(filter);
+    let filter = EnvFilter::try_new(filter).unwrap_or_else(|_| EnvFilter::new(otherwise)).and(calm);
     // A line that cannot be written is lost; told on stderr, where it could not be written, it would end the process.
     let lines = tracing_subscriber::fmt::layer().log_internal_errors(false).with_writer(to);
     let lines = match form {
@@ -86,6 +90,13 @@ pub fn start(
     Spans(provider)
 }
 
+/// The store's client tells each of hundreds of retries; what became of them in the end is told by who asked for it. Whoever names it in
+/// the filter sees them.
+fn calm(filter: &str) -> Targets {
+    let level = if filter.contains(STORE) { LevelFilter::TRACE } else { LevelFilter::WARN };
+    Targets::new().with_default(LevelFilter::TRACE).with_target(STORE, level)
+}
+
 fn provider(program: &'static str) -> Option<SdkTracerProvider> {
     Handle::try_current().ok()?;
     let endpoint = std::env::var(ENDPOINT).ok().filter(|endpoint| !endpoint.is_empty())?;
@@ -97,7 +108,8 @@ fn provider(program: &'static str) -> Option<SdkTracerProvider> {
 
 #[cfg(test)]
 mod tests {
-    use super::filter;
+    use super::{calm, filter};
+    use tracing::Level;
 
     #[test]
     fn a_filter_is_a_level_or_levels_of_targets() {
@@ -107,5 +119,13 @@ mod tests {
         for wrong in ["===", "espalier=loud"] {
             assert!(filter(wrong).unwrap_err().contains("expected a level"), "{wrong}");
         }
+    }
+    #[test]
+    fn retries_of_the_store_are_told_only_to_those_who_name_it() {
+        let retry = "object_store::client::retry";
+        assert!(!calm("info").would_enable(retry, &Level::INFO));
+        assert!(calm("info").would_enable(retry, &Level::WARN));
+        assert!(calm("info").would_enable("espalier_worker::session", &Level::DEBUG));
+        assert!(calm("info,object_store=debug").would_enable(retry, &Level::DEBUG));
     }
 }

@@ -254,13 +254,90 @@ fn a_store_that_cannot_be_reached_or_lacks_the_bucket_is_told_within_seconds() {
     assert!(text(&output).contains("NoSuchBucket"), "{}", text(&output));
 }
 
+/// All that is started in the place uses the server's bucket.
+fn on(place: &mut Place, server: &S3Server) {
+    place.add_environment(server.environment());
+    place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), server.url("team/a"))]);
+}
+
+#[test]
+fn a_worker_that_cannot_reach_its_store_says_so_goes_on_calling_and_leaves_when_it_is_told_to() {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    on(&mut place, &server);
+    let cluster = Cluster::start(&place, &[]);
+    let dead = ("AWS_ENDPOINT", "http://127.0.0.1:1");
+    let said = |name: &str| cluster.log(name).contains("the bucket cannot be reached; it is tried again");
+    let mut worker = cluster.worker_with("w", &[dead]);
+    let (mut timed, mut given_up) = (
+        cluster.worker_with("timed", &[dead, ("ESPALIER_TIME_LIMIT", "6")]),
+        cluster.worker_with("given-up", &[dead, ("ESPALIER_BUCKET_TIMEOUT", "6")]),
+    );
+    let began = Instant::now();
+    until("it says so", || said("w"));
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    for words in [" WARN ", "127.0.0.1:1", "look at this worker's AWS_ENDPOINT_URL"] {
+        assert!(cluster.log("w").contains(words), "{words}: {}", cluster.log("w"));
+    }
+    // One that has nothing is given nothing, and is not missed either.
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    let states = || -> Vec<String> {
+        let status = cluster.json(&["status"]);
+        let workers = status["workers"].as_array().unwrap().iter();
+        workers.map(|worker| worker["state"].as_str().unwrap().to_owned()).collect()
+    };
+    until("it is seen", || states().contains(&"draining".to_owned()));
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(12) {
+        assert!(worker.0.try_wait().unwrap().is_none(), "{}", cluster.log("w"));
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    assert_eq!(given_up.0.wait().unwrap().code(), Some(5), "{}", cluster.log("given-up"));
+    let log = cluster.log("given-up");
+    assert!(
+        log.contains("error: bucket: reading coordinators/main/") && log.contains("127.0.0.1:1"),
+        "{log}"
+    );
+    assert_eq!(timed.0.wait().unwrap().code(), Some(8), "{}", cluster.log("timed"));
+    let began = Instant::now();
+    worker.signal(libc::SIGTERM);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(8), "{}", cluster.log("w"));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    for noise in ["backing off", "18446744073709551615", "coordinator is silent"] {
+        assert!(!cluster.log("w").contains(noise), "{noise}: {}", cluster.log("w"));
+    }
+    let _well = cluster.worker("well");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+}
+
+#[test]
+fn a_worker_whose_store_went_away_leaves_within_seconds_where_nothing_is_lost_by_it() {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    on(&mut place, &server);
+    let cluster = Cluster::start(&place, &[]);
+    let mut worker = cluster.worker("w");
+    until("it has its bucket", || cluster.log("w").contains("bucket is shared"));
+    // It hears of its shard once the store is away.
+    worker.signal(libc::SIGSTOP);
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    server.faults().plan(FaultPlan { fail_every: 1, ..FaultPlan::default() });
+    worker.signal(libc::SIGCONT);
+    until("it reads what it needs", || cluster.log("w").contains("shard begun"));
+    std::thread::sleep(Duration::from_secs(1));
+    let began = Instant::now();
+    worker.signal(libc::SIGTERM);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(8), "{}", cluster.log("w"));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    server.faults().plan(FaultPlan::default());
+    let _well = cluster.worker("well");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+}
+
 #[test]
 fn a_cluster_on_a_faulty_s3_gives_a_folders_results_and_its_bucket_is_looked_after_there() {
     let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
     let alone = place.results("s");
-    place.add_environment(server.environment());
-    place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), server.url("team/a"))]);
+    on(&mut place, &server);
     let delay = Duration::from_millis(2);
     server.faults().plan(FaultPlan {
         fail_every: 9,

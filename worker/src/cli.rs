@@ -39,7 +39,7 @@ const EXAMPLE: &str = "Examples:
 Exit codes: 0 drained by the coordinator, or idle for --idle-exit
             2 the command line
             3 the coordinator's address or answers make no sense, or it refuses this worker from the start
-            5 the bucket cannot be used
+            5 the bucket cannot be used, or has not answered for --bucket-timeout
             6 no coordinator has answered for --orphan-timeout
             7 this machine or its device cannot work, or sees another bucket
             8 left on a signal or by --time-limit: there may be work left, start another
@@ -104,6 +104,9 @@ struct Work {
     /// Leave when no coordinator has answered for so many seconds and nothing is left to do.
     #[arg(long, value_name = "SECONDS", env = "ESPALIER_ORPHAN_TIMEOUT", default_value_t = 86_400.0, value_parser = seconds)]
     orphan_timeout: f64,
+    /// A newcomer whose bucket has not answered for so many seconds ends, with 5; one that had it before waits for it.
+    #[arg(long, value_name = "SECONDS", env = "ESPALIER_BUCKET_TIMEOUT", default_value_t = 300.0, value_parser = seconds)]
+    bucket_timeout: f64,
     /// Where to answer /healthz, /readyz and /metrics, plain HTTP [default: nowhere].
     #[arg(long, env = "ESPALIER_HTTP", value_name = "ADDR")]
     http: Option<std::net::SocketAddr>,
@@ -198,17 +201,8 @@ pub fn main() -> ExitCode {
 }
 
 fn complain(error: &CliError) {
-    let mut text = format!("error: {error}");
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(&format!(": {next}"));
-        }
-        cause = error.source();
-    }
     // Where even stderr cannot be written, the exit code tells.
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let _ = writeln!(std::io::stderr(), "error: {}", crate::error::chain(error));
 }
 
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.
@@ -289,6 +283,7 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         idle_exit: work.idle_exit.map(Duration::from_secs_f64),
         time_limit: work.time_limit.map(Duration::from_secs_f64),
         orphan_timeout: Duration::from_secs_f64(work.orphan_timeout),
+        bucket_timeout: Duration::from_secs_f64(work.bucket_timeout),
     };
     let calls = session::Calls { channel, credential, address: address.to_string() };
     let ended = session::serve(calls, info, device, executor, http, limits, leave).await?;

@@ -21,6 +21,8 @@ pub struct Limits {
     pub time_limit: Option<Duration>,
     /// With nothing left to do, so long after the first call of many that nobody answered.
     pub orphan_timeout: Duration,
+    /// Without a bucket that was ever reached, so long after the first answer. This one ends badly.
+    pub bucket_timeout: Duration,
 }
 
 /// Why a worker ended in order.
@@ -52,7 +54,8 @@ pub(crate) async fn reason(
             tokio::time::sleep(LOOK).await;
             let silent = watch.silent_for();
             let busy = shared.with(|board| !board.idle());
-            if busy || silent.is_some() {
+            // Without its bucket it could be given nothing.
+            if busy || silent.is_some() || !watch.has_bucket() {
                 idle_since = clock::now();
             }
             let over = |limit: Option<Duration>, since: std::time::Instant| {

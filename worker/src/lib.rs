@@ -19,6 +19,7 @@ pub mod journal;
 pub mod leave;
 pub mod load;
 pub mod models;
+mod probing;
 pub mod prune;
 pub mod session;
 mod telemetry;

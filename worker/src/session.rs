@@ -1,21 +1,21 @@
 //! The supervisor's life with the coordinator: calls `Sync`, takes orders, tells what is held. Holds no tensor.
 //!
 //! It never stops work because the coordinator is silent: it goes on, commits to the bucket, and keeps calling. It ends when the
-//! coordinator says drain, or as [`leave`] decides, finishing the cell that has begun.
+//! coordinator says drain, or as [`leave`] decides, finishing the cell that has begun. While its bucket is not found it takes nothing.
 
-use crate::board::{Order, Shared};
+use crate::board::{Board, Order, Shared};
 use crate::compute::protocol::DeviceInfo;
 use crate::execute::Executor;
 use crate::journal;
 use crate::leave::{self, Ended, Limits};
+use crate::probing::{Probed, Prober, Wanted};
 use crate::watched::Watch;
 use espalier_proto::bucket::{Bucket, BucketError};
-use espalier_proto::ids::Name;
 use espalier_proto::messages as pb;
 use espalier_proto::messages::worker_api_client::WorkerApiClient;
 use espalier_proto::recipe::Backend;
 use espalier_proto::remote::{self, Credential, PROTOCOL_KEY, ReachError};
-use espalier_proto::{layout, methods, protocol};
+use espalier_proto::{methods, protocol};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -94,14 +94,6 @@ type Client = WorkerApiClient<InterceptedService<Channel, Credential>>;
 
 /// A page of a shard's log, and the bucket that it goes to.
 type Page = (Bucket, object_store::path::Path, bytes::Bytes);
-
-/// A bucket that was probed, and by what.
-#[derive(Clone, Debug)]
-pub(crate) struct Probed {
-    pub(crate) bucket: Bucket,
-    epoch: u64,
-    nonce: String,
-}
 
 /// How the coordinator is called.
 #[derive(Debug)]
@@ -185,7 +177,7 @@ pub async fn serve(
         std::future::pending::<()>().await;
     };
     let result = tokio::select! {
-        result = call(&session, calls) => result,
+        result = call(&session, calls, Prober::new(limits.bucket_timeout)) => result,
         () = execute(&session, executor, device, pages) => Ok(()),
         () = leaving => Ok(()),
     };
@@ -246,12 +238,12 @@ async fn execute(
 }
 
 /// Calls the coordinator until it is time to leave.
-async fn call(session: &Session, calls: Calls) -> Result<(), SessionError> {
+async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(), SessionError> {
     let Calls { channel, credential, address } = calls;
     let mut client: Client = WorkerApiClient::with_interceptor(channel, credential);
     let mut news = session.shared.news();
     let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
-    let (mut farewell, mut said) = (None, false);
+    let (mut farewell, mut said, mut bucketless) = (None, false, false);
     loop {
         let mut silent = false;
         news.borrow_and_update();
@@ -266,8 +258,10 @@ async fn call(session: &Session, calls: Calls) -> Result<(), SessionError> {
                 return Ok(());
             }
         }
-        let request = session.request(epoch_seen);
+        let mut request = session.request(epoch_seen);
         let leaves = request.draining;
+        // What it could not begin is not kept from others.
+        request.draining |= bucketless;
         let limit = if farewell.is_some() { FAREWELL } else { CALL };
         let sync = tokio::time::timeout(limit, client.sync(request));
         tokio::pin!(sync);
@@ -286,15 +280,8 @@ async fn call(session: &Session, calls: Calls) -> Result<(), SessionError> {
                 let pause = Duration::from_millis(u64::from(answer.call_again_ms));
                 epoch_seen = epoch_seen.max(answer.epoch);
                 told_to_end |= answer.drain;
-                match session.take(answer).await {
-                    Ok(()) => pause,
-                    // A store that does not answer now may answer later.
-                    Err(SessionError::Bucket(error @ BucketError::Store { .. })) => {
-                        tracing::warn!(%error, "bucket cannot be probed");
-                        pause.max(BACK_OFF.0)
-                    }
-                    Err(error) => return Err(error),
-                }
+                bucketless = !session.take(answer, &mut prober).await?;
+                if bucketless { BACK_OFF.0 } else { pause }
             }
             // From the first call on: later a token may be on its way.
             Some(Ok(Err(status))) if epoch_seen == 0 && refused(&status) => {
@@ -350,12 +337,12 @@ impl Session {
         pb::SyncRequest { worker_id: self.worker_id.clone(), info: Some(info), epoch_seen, shards, draining }
     }
 
-    /// Takes an answer, once its bucket is known to be ours.
-    async fn take(&self, answer: pb::SyncResponse) -> Result<(), SessionError> {
-        let known = self.bucket.borrow().clone();
-        let same = known.is_some_and(|k| k.nonce == answer.probe_nonce && k.epoch == answer.epoch);
-        if !same {
-            let probed = probe(&answer).await?;
+    /// Takes an answer, once its bucket is known to be ours; false while it is not.
+    async fn take(&self, answer: pb::SyncResponse, prober: &mut Prober) -> Result<bool, SessionError> {
+        let (wanted, known) = (Wanted::of(&answer)?, self.bucket.borrow().clone());
+        if known.as_ref().is_none_or(|known| known.of != wanted) {
+            let leaves = self.shared.until(Board::draining);
+            let Some(probed) = prober.find(wanted, known.is_none(), leaves).await? else { return Ok(false) };
             self.bucket.send_replace(Some(probed));
         }
         let mut orders = Vec::with_capacity(answer.shards.len());
@@ -368,25 +355,6 @@ impl Session {
             }
         }
         self.shared.order(orders);
-        Ok(())
+        Ok(true)
     }
-}
-
-/// Opens the coordinator's bucket and looks for what its probe left there.
-async fn probe(answer: &pb::SyncResponse) -> Result<Probed, SessionError> {
-    let instance: Name =
-        answer.instance.parse().map_err(|e| SessionError::Answer { why: format!("instance: {e}") })?;
-    let bucket = Bucket::open_patient(&answer.bucket_url)?;
-    let path = layout::probe(&instance, answer.epoch);
-    let found = bucket.read(&path).await?.map(|b| String::from_utf8_lossy(&b).into_owned());
-    if found.as_ref() != Some(&answer.probe_nonce) {
-        return Err(SessionError::ForeignBucket {
-            url: answer.bucket_url.clone(),
-            path: path.to_string(),
-            found,
-            expected: answer.probe_nonce.clone(),
-        });
-    }
-    tracing::info!(bucket = answer.bucket_url, instance = %instance, epoch = answer.epoch, "bucket is shared");
-    Ok(Probed { bucket, epoch: answer.epoch, nonce: answer.probe_nonce.clone() })
 }

@@ -2,7 +2,7 @@
 //!
 //! Healthy: its supervisor runs. Ready: a coordinator has answered it. Whether that one is silent now makes it neither: it works on.
 
-use crate::session::Probed;
+use crate::probing::Probed;
 use espalier_telemetry::bucket::BucketMetrics;
 use espalier_telemetry::http::{Soon, Watched};
 use espalier_telemetry::prometheus_client::encoding::text::encode;
@@ -49,6 +49,11 @@ impl Watch {
     /// For how long calls have not been answered; `None` while they are.
     pub(crate) fn silent_for(&self) -> Option<Duration> {
         self.silent_since.lock().expect("nothing panics while it holds the time").map(|since| since.elapsed())
+    }
+
+    /// The coordinator's bucket was found.
+    pub(crate) fn has_bucket(&self) -> bool {
+        self.bucket.borrow().is_some()
     }
 
     pub(crate) fn unanswered(&self) {

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// The longest a request may take, an upload's part or a download's rest included.
 const REQUEST: Duration = Duration::from_secs(120);
+/// More tries than there is time for: the time ends them. Errors name the number.
+const RETRIES: usize = 1000;
 /// How long it is looked for a host that gives an instance's role.
 const METADATA: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,7 @@ impl Patience {
             Self::Long => (Duration::from_secs(10), Duration::from_secs(270)),
         };
         let backoff = BackoffConfig { max_backoff, ..BackoffConfig::default() };
-        RetryConfig { backoff, max_retries: usize::MAX, retry_timeout }
+        RetryConfig { backoff, max_retries: RETRIES, retry_timeout }
     }
 }
 

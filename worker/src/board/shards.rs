@@ -126,9 +126,11 @@ impl Board {
 
     /// Lays the running shard down.
     pub fn end(&mut self) {
-        if let Some(attempt) = self.running.take()
-            && self.shards.get(&attempt).is_some_and(|held| !held.wanted)
-        {
+        let Some(attempt) = self.running.take() else { return };
+        let Some(held) = self.shards.get_mut(&attempt) else { return };
+        // One that could not be brought to its end is begun anew, here or elsewhere.
+        held.begun = None;
+        if !held.wanted {
             self.shards.remove(&attempt);
         }
     }
@@ -322,6 +324,19 @@ mod tests {
         assert!(!board.goes_on(&attempt));
         board.end();
         assert!(board.empty());
+    }
+
+    #[test]
+    fn a_cell_that_a_leaving_worker_gave_up_is_not_begun_any_more_and_goes_back() {
+        let mut board = Board::default();
+        board.apply(vec![order("main-1-1", &["a"])]);
+        let attempt = board.begin().unwrap().attempt;
+        assert!(board.begin_cell(&attempt).is_some());
+        board.drain();
+        board.end();
+        board.give_back();
+        let report = board.report().remove(0);
+        assert_eq!((report.cells_begun.len(), report.failures[0].kind()), (0, pb::FailureKind::Preempted));
     }
 
     #[test]

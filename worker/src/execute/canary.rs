@@ -18,12 +18,12 @@ impl Executor {
         let spec = &shard.order.spec;
         shard.check_fit()?;
         shard.phase(Phase::Loading);
-        let folder = self.model_folder(shard).await?;
+        let folder = shard.unless_leaving(self.model_folder(shard)).await?;
         self.open(shard, &folder).await?;
         let mut files = Vec::new();
         for digest in spec.calibration.iter().chain(inputs) {
             let file = self.scratch_file(&format!("canary-{}.json", files.len()));
-            commit::fetch_inputs(shard.bucket, *digest, &file).await?;
+            shard.unless_leaving(commit::fetch_inputs(shard.bucket, *digest, &file)).await?;
             files.push(file);
         }
         let tasks = files.split_off(usize::from(spec.calibration.is_some()));

@@ -92,12 +92,6 @@ impl ShardError {
 
     /// The message with all its causes.
     pub(super) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(&format!(": {error}"));
-            cause = error.source();
-        }
-        text
+        crate::error::chain(self)
     }
 }

@@ -111,6 +111,7 @@ impl Executor {
                     self.failed(&shard, cell.0, &error).await;
                     // A new child knows nothing of the variant.
                     if self.warm.is_none()
+                        && shard.goes_on()
                         && let Err(error) = self.variant(&shard).await
                     {
                         return self.failed(&shard, order.key.0, &error).await;
@@ -140,7 +141,14 @@ impl Executor {
             fingerprint: shard.device.fingerprint.clone(),
             at: clock::now_rfc3339(),
         };
-        commit::leave_failure(shard.bucket, &record, &shard.order.attempt).await;
+        let left = async {
+            commit::leave_failure(shard.bucket, &record, &shard.order.attempt).await;
+            Ok::<_, ShardError>(())
+        };
+        // The coordinator hears of it all the same.
+        if shard.unless_leaving(left).await.is_err() {
+            tracing::warn!(%key, "failure could not be recorded before leaving");
+        }
         shard.shared.update(|board| board.failed(&shard.order.attempt, Failed { key, code, message }));
     }
 
@@ -152,11 +160,11 @@ impl Executor {
         key: CellKey,
         digest: InputsDigest,
     ) -> Result<(), ShardError> {
-        if commit::cell_is_done(shard.bucket, key, weights).await? {
+        if shard.unless_leaving(commit::cell_is_done(shard.bucket, key, weights)).await? {
             return Ok(());
         }
         let (inputs, scores) = (self.scratch_file("inputs.json"), self.scratch_file(commit::SCORES));
-        commit::fetch_inputs(shard.bucket, digest, &inputs).await?;
+        shard.unless_leaving(commit::fetch_inputs(shard.bucket, digest, &inputs)).await?;
         let (outcome, spent) = self.score(shard, digest, (&inputs, &scores)).await?;
         let record = CellRecord {
             format: RECORD_FORMAT,

@@ -3,6 +3,7 @@
 //!
 //! They save time and decide nothing: what cannot be read, or is not what it says, is ignored with a warning and pruned anew.
 
+use super::ShardError;
 use super::shard::Shard;
 use crate::compute::protocol::{Resume, Saved};
 use espalier_proto::bucket::{Bucket, BucketError};
@@ -34,19 +35,20 @@ pub(super) struct Partials {
 
 impl Partials {
     /// Looks what earlier attempts have left.
-    pub(super) async fn of(shard: &Shard<'_>) -> Self {
+    pub(super) async fn of(shard: &Shard<'_>) -> Result<Self, ShardError> {
         let nothing = Self { there: Vec::new(), left: false, saver: None };
         if shard.order.spec.method == methods::DENSE {
-            return nothing;
+            return Ok(nothing);
         }
-        match shard.bucket.list(&layout::partials(shard.order.key)).await {
+        match shard.unless_leaving(shard.bucket.list(&layout::partials(shard.order.key))).await {
             Ok(paths) => {
                 let there = paths.iter().filter_map(PartialPlace::parse).collect();
-                Self { there, left: !paths.is_empty(), saver: None }
+                Ok(Self { there, left: !paths.is_empty(), saver: None })
             }
+            Err(error @ ShardError::Compute(_)) => Err(error),
             Err(error) => {
-                tracing::warn!(%error, "saved masks cannot be looked for");
-                nothing
+                tracing::warn!(why = error.chain(), "saved masks cannot be looked for");
+                Ok(nothing)
             }
         }
     }
@@ -137,8 +139,8 @@ impl Partials {
             Ok::<_, BucketError>(())
         };
         // What stays is removed by `espalier gc`.
-        if let Err(error) = removed.await {
-            tracing::warn!(%error, "saved masks cannot be removed");
+        if let Err(error) = shard.unless_leaving(removed).await {
+            tracing::warn!(why = error.chain(), "saved masks cannot be removed");
         }
     }
 }

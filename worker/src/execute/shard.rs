@@ -1,14 +1,19 @@
 //! What everything about one shard needs: its order, where results go, what it runs on, whom to tell.
 
 use super::ShardError;
-use crate::board::{Order, Shared};
+use crate::board::{Board, Order, Shared};
 use crate::clock;
+use crate::compute::child::ComputeError;
 use crate::compute::protocol::{DeviceInfo, Spent};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::messages::Phase;
 use espalier_proto::methods;
 use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::Measured;
+use std::time::Duration;
+
+/// How long a leaving worker waits for a bucket where nothing is lost by going.
+const LEAVES: Duration = Duration::from_secs(5);
 
 /// What everything about one shard needs.
 pub(super) struct Shard<'a> {
@@ -43,6 +48,20 @@ impl Shard<'_> {
 
     pub(super) fn goes_on(&self) -> bool {
         self.shared.with(|board| board.goes_on(&self.order.attempt))
+    }
+
+    /// What is read before anything is computed, or removed after: a worker that leaves gives it up after seconds, and nothing is lost.
+    pub(super) async fn unless_leaving<T, E: Into<ShardError>>(
+        &self,
+        asked: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, ShardError> {
+        tokio::select! {
+            biased;
+            answer = asked => answer.map_err(Into::into),
+            () = async { self.shared.until(Board::draining).await; tokio::time::sleep(LEAVES).await } => {
+                Err(ComputeError::Interrupted.into())
+            }
+        }
     }
 
     pub(super) fn phase(&self, phase: Phase) {

@@ -30,9 +30,10 @@ impl Executor {
         let order = shard.order;
         shard.check_fit()?;
         shard.phase(Phase::Loading);
-        let folder = self.model_folder(shard).await?;
-        if let Some(record) = commit::variant_record(shard.bucket, order.key).await? {
-            if commit::lacks_checkpoint(shard.bucket, &record).await? {
+        let folder = shard.unless_leaving(self.model_folder(shard)).await?;
+        let record = shard.unless_leaving(commit::variant_record(shard.bucket, order.key)).await?;
+        if let Some(record) = record {
+            if shard.unless_leaving(commit::lacks_checkpoint(shard.bucket, &record)).await? {
                 self.restore(shard, &folder, &record).await?;
                 shard.shared.update_if(|board| board.variant_done(&order.attempt));
                 return Ok(record.weights);
@@ -100,7 +101,7 @@ impl Executor {
         shard: &Shard<'_>,
         folder: &Path,
     ) -> Result<(Made, Partials), ShardError> {
-        let mut partials = Partials::of(shard).await;
+        let mut partials = Partials::of(shard).await?;
         let made = self.make(shard, folder, &mut partials).await;
         partials.finish(made.is_ok()).await;
         Ok((made?, partials))
@@ -120,12 +121,14 @@ impl Executor {
         let calibration = match spec.calibration {
             Some(digest) => {
                 let file = self.scratch_file("calibration.json");
-                commit::fetch_inputs(shard.bucket, digest, &file).await?;
+                shard.unless_leaving(commit::fetch_inputs(shard.bucket, digest, &file)).await?;
                 Some(file)
             }
             None => None,
         };
-        let found = partials.furthest(shard, &self.scratch_file("resume.safetensors")).await;
+        let resume = self.scratch_file("resume.safetensors");
+        let found = async { Ok::<_, ShardError>(partials.furthest(shard, &resume).await) };
+        let found = shard.unless_leaving(found).await?;
         let save =
             Save { folder: self.scratch_file(""), every_ms: self.options.save_every.as_millis() as u64 };
         let (resume, before) = found.unzip();
@@ -168,7 +171,8 @@ impl Executor {
             return Ok(());
         }
         let file = self.scratch_file(FILE_NAME);
-        let compact = commit::fetch_compact(shard.bucket, record, &file).await?.then_some(file);
+        let fetched = shard.unless_leaving(commit::fetch_compact(shard.bucket, record, &file)).await?;
+        let compact = fetched.then_some(file);
         let request = Request::Rebuild { compact, weights: record.weights };
         match self.ask(shard, &request, true).await? {
             Event::Rebuilt { .. } => {
