@@ -11,7 +11,7 @@ use crate::records;
 use crate::serve::machine;
 use crate::serve::progress::spoken;
 use crate::serve::workers::find_binary;
-use crate::spec::expand::at_most;
+use crate::spec::expand::size::at_most;
 use crate::spec::file::SweepFile;
 use espalier_proto::bucket::Bucket;
 use std::time::Duration;
@@ -104,14 +104,14 @@ fn measured(plan: &Plan, prepared: &Prepared) -> Result<f64, String> {
 /// What the file alone says.
 fn outline(file: &SweepFile) -> String {
     let mut text = format!("sweep {}, as far as its file says\n\n", file.name);
-    let mut cells = 0;
+    let mut cells = 0u64;
     let rows: Vec<Vec<String>> = file
         .models
         .iter()
         .map(|model| {
             let ours =
                 |models: &Option<Vec<String>>| models.as_ref().is_none_or(|ids| ids.contains(&model.id));
-            let tasks = file.tasks.iter().filter(|task| ours(&task.models)).count();
+            let tasks = file.tasks.iter().filter(|task| ours(&task.models)).count() as u64;
             let variants = at_most(file, &model.id);
             cells += variants * tasks;
             vec![model.id.clone(), model.source.clone(), variants.to_string(), tasks.to_string()]

@@ -9,6 +9,7 @@ use super::read::text::{Texts, read_texts};
 use super::sources::HubCache;
 use super::windows;
 use crate::spec::file::{CalibrationDecl, Sampler};
+use crate::spec::validate::{most_windows, windows_expected};
 use espalier_proto::inputs::{Inputs, Windows};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -57,6 +58,9 @@ impl Calibrations {
             let expected =
                 format!("at most {}, the limit of model {}", model.arch.max_positions, model.entry.id);
             return Err(declared("seqlen", seqlen.to_string(), expected));
+        }
+        if decl.nsamples > most_windows(seqlen) {
+            return Err(declared("nsamples", decl.nsamples.to_string(), windows_expected(seqlen)));
         }
         let field = decl.field.as_deref().unwrap_or(DEFAULT_FIELD);
         let split = decl.split.as_deref().unwrap_or(DEFAULT_SPLIT);

@@ -17,6 +17,9 @@ use espalier_proto::sweep::{CellEntry, DataSources, ResolvedSweep, SWEEP_FORMAT}
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+/// Tokens of all calibration windows of a sweep at most, which are in memory together: 512 of the reference's calibrations, 512 MiB.
+const MOST_DRAWN: u64 = 1 << 27;
+
 /// How to resolve.
 pub struct ResolveOptions {
     /// What computes: `auto` is decided by whoever knows the workers.
@@ -146,6 +149,7 @@ fn variants(
         })
         .collect();
     let mut calibrations = Calibrations::default();
+    let mut tokens = 0u64;
     let mut drawn: BTreeMap<(String, u64, String), CalibrationInputs> = BTreeMap::new();
     expand(file, &known, options.backend, |name, seed, of| {
         let key = (name.to_owned(), seed, of.id.clone());
@@ -162,7 +166,18 @@ fn variants(
         let model = models.iter().find(|m| m.entry.id == of.id).expect("expand was given these models");
         let got = calibrations.windows(decl, seed, model, &options.hub, &place(&file.path, decl.at))?;
         let found = CalibrationInputs { digest: got.inputs.digest(), drawn: got.by_seed };
-        adds.inputs.insert(found.digest, got.inputs);
+        // Windows that no seed drove are the same for every one.
+        if adds.inputs.insert(found.digest, got.inputs).is_none() {
+            tokens += u64::from(decl.nsamples) * u64::from(model.seqlen(decl.seqlen));
+        }
+        if tokens > MOST_DRAWN {
+            return Err(InputsError::Declared {
+                at: place(&file.path, decl.at),
+                field: "calibration".to_owned(),
+                found: format!("{tokens} tokens in all windows of the sweep, up to seed {seed} of {name}"),
+                expected: format!("at most {MOST_DRAWN}: fewer seeds or models, fewer or shorter windows"),
+            });
+        }
         adds.sources.insert(name.to_owned(), got.source);
         drawn.insert(key, found);
         Ok(found)

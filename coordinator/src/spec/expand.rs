@@ -4,6 +4,7 @@
 //! linear and content keys. Must never read a file: whoever calls has read what it needs.
 
 mod name;
+pub mod size;
 mod targets;
 #[cfg(test)]
 mod tests;
@@ -47,11 +48,19 @@ pub fn expand<E: From<SpecError>>(
     backend: Backend,
     mut calibration: impl FnMut(&str, u64, &ExpandModel) -> Result<CalibrationInputs, E>,
 ) -> Result<Vec<VariantEntry>, E> {
-    let complaints = targets::check(file, models);
+    let mut complaints = targets::check(file, models);
+    complaints.extend(size::check_targets(file, models));
     if !complaints.is_empty() {
         return Err(SpecError::new(&file.path, complaints).into());
     }
-    let mut grid = Grid { file, backend, entries: Vec::new(), keys: BTreeSet::new(), shown: BTreeMap::new() };
+    let mut grid = Grid {
+        file,
+        backend,
+        entries: Vec::new(),
+        keys: BTreeSet::new(),
+        shown: BTreeMap::new(),
+        clashing: Vec::new(),
+    };
     let mut complaints = Vec::new();
     for model in models {
         let dense = grid.spec(model, DENSE);
@@ -64,20 +73,10 @@ pub fn expand<E: From<SpecError>>(
                 };
                 grid.point(model, recipe, &point, windows);
             }
-            complaints.extend(grid.clashes(index, recipe, model));
+            complaints.extend(grid.clashes(index, recipe));
         }
     }
     if complaints.is_empty() { Ok(grid.entries) } else { Err(SpecError::new(&file.path, complaints).into()) }
-}
-
-/// Variants of one model at most, from the file alone: what is known before the model is.
-pub fn at_most(file: &SweepFile, model: &str) -> usize {
-    1 + file
-        .recipes
-        .iter()
-        .filter(|recipe| applies(recipe, model))
-        .map(|recipe| points(recipe).len())
-        .sum::<usize>()
 }
 
 /// True if the recipe is for this model.
@@ -105,10 +104,12 @@ fn points(recipe: &RecipeDecl) -> Vec<Point> {
     let mut points = Vec::new();
     let mixed = matches!(recipe.allocation, super::file::Allocation::PerBlock(_));
     for method in recipe.methods.iter().filter_map(|m| method(m)) {
+        // Without windows neither calibration nor seed drives anything: all of them would be the first.
+        let drawn = if method.statistics == Statistics::None { 1 } else { usize::MAX };
         for sparsity in recipe.sparsity.iter().filter(|s| mixed || s.is_some()) {
-            for calibration in &recipe.calibrations {
+            for calibration in recipe.calibrations.iter().take(drawn) {
                 for params in name::param_points(method, &recipe.params) {
-                    for &seed in &recipe.seeds {
+                    for &seed in recipe.seeds.iter().take(drawn) {
                         let (calibration, params) = (calibration.clone(), params.clone());
                         points.push(Point { method, sparsity: *sparsity, calibration, params, seed });
                     }
@@ -141,6 +142,8 @@ struct Grid<'f> {
     keys: BTreeSet<VariantKey>,
     /// Keys by (model, name).
     shown: BTreeMap<(String, String), BTreeSet<VariantKey>>,
+    /// Names that a second variant has taken, not told yet.
+    clashing: Vec<String>,
 }
 
 impl Grid<'_> {
@@ -191,7 +194,11 @@ impl Grid<'_> {
         if !self.keys.insert(key) {
             return;
         }
-        self.shown.entry((model.id.clone(), shown.name.clone())).or_default().insert(key);
+        let named = self.shown.entry((model.id.clone(), shown.name.clone())).or_default();
+        named.insert(key);
+        if named.len() == 2 {
+            self.clashing.push(shown.name.clone());
+        }
         self.entries.push(VariantEntry {
             key,
             spec,
@@ -204,17 +211,12 @@ impl Grid<'_> {
         });
     }
 
-    /// Two variants that a table could not tell apart, once they are there.
-    fn clashes(&mut self, index: usize, recipe: &RecipeDecl, model: &ExpandModel) -> Vec<Complaint> {
-        let shared = self.shown.iter_mut().filter(|((id, _), keys)| *id == model.id && keys.len() > 1);
-        shared
-            .map(|((_, name), keys)| {
-                // Said once: recipes after this one are not to blame.
-                keys.clear();
-                let field = format!("recipes[{index}]");
-                let found = format!("two different variants shown as {name}");
-                Complaint::new(recipe.at, &field, found, "a name: for one of their recipes")
-            })
-            .collect()
+    /// Two variants that a table could not tell apart, said of the recipe that brought the second.
+    fn clashes(&mut self, index: usize, recipe: &RecipeDecl) -> Vec<Complaint> {
+        let said = |name: String| {
+            let found = format!("two different variants shown as {name}");
+            Complaint::new(recipe.at, &format!("recipes[{index}]"), found, "a name: for one of their recipes")
+        };
+        std::mem::take(&mut self.clashing).into_iter().map(said).collect()
     }
 }

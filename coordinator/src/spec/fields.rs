@@ -106,7 +106,13 @@ impl Reader {
 
     /// A whole number that fits a u32.
     pub fn small(&mut self, node: &Node, field: &str, low: u32) -> Option<u32> {
-        self.integer(node, field, u64::from(low)..=u64::from(u32::MAX)).map(|n| n as u32)
+        self.up_to(node, field, low..=u32::MAX)
+    }
+
+    /// The same in a range.
+    pub fn up_to(&mut self, node: &Node, field: &str, range: RangeInclusive<u32>) -> Option<u32> {
+        let range = u64::from(*range.start())..=u64::from(*range.end());
+        self.integer(node, field, range).map(|n| n as u32)
     }
 
     /// A list, at least one long.

@@ -2,7 +2,7 @@
 
 use super::complaint::{Complaint, SpecError};
 use super::file::{Pos, SweepFile};
-use super::{set, validate, yaml};
+use super::{expand, set, validate, yaml};
 use espalier_proto::small_file::{self, MOST_WRITTEN};
 use std::path::Path;
 
@@ -37,6 +37,9 @@ pub fn parse(text: &str, path: &Path, folder: &Path, changes: &Changes) -> Resul
         return Err(SpecError::new(path, wrong));
     }
     let mut file = validate::sweep(&root, path, folder)?;
+    if let Some(too_large) = expand::size::check(&file) {
+        return Err(SpecError::new(path, vec![too_large]));
+    }
     if let Some(limit) = changes.limit {
         for task in &mut file.tasks {
             task.limit = Some(task.limit.map_or(limit, |own| own.min(limit)));

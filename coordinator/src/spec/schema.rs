@@ -2,7 +2,7 @@
 //!
 //! It is what editors check while typing; [`super::validate`] is what counts, and says more.
 
-use super::validate::STYLES;
+use super::validate::{MOST_TOKENS, MOST_WINDOWS, STYLES};
 use espalier_proto::catalog;
 use espalier_proto::methods::{DENSE, METHODS};
 use espalier_proto::recipe::ParamValue;
@@ -92,8 +92,8 @@ fn calibration() -> Value {
             "split": {"type": "string"},
             "field": {"description": "Text field of the records", "type": "string"},
             "sampler": {"enum": ["concat", "document", "windows"]},
-            "nsamples": {"description": "Windows", "type": "integer", "minimum": 1},
-            "seqlen": {"description": "Tokens of a window", "type": "integer", "minimum": 2},
+            "nsamples": {"description": "Windows", "type": "integer", "minimum": 1, "maximum": MOST_WINDOWS},
+            "seqlen": {"description": "Tokens of a window", "type": "integer", "minimum": 2, "maximum": MOST_TOKENS},
         }),
     )
 }

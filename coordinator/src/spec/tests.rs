@@ -165,7 +165,17 @@ fn each_mistake_has_its_message() {
         (
             calibration,
             "calibration: {data: ./c.txt, nsamples: 0}",
-            "s.yaml:5:40: calibration.nsamples: found 0, expected a whole number of at least 1 and at most 4294967295",
+            "s.yaml:5:40: calibration.nsamples: found 0, expected a whole number of at least 1 and at most 1048576",
+        ),
+        (
+            calibration,
+            "calibration: {data: ./c.txt, nsamples: 4000000000, seqlen: 32}",
+            "s.yaml:5:40: calibration.nsamples: found 4000000000, expected a whole number of at least 1 and at most 1048576",
+        ),
+        (
+            calibration,
+            "calibration: {data: ./c.txt, nsamples: 8193, seqlen: 2048}",
+            "s.yaml:5:40: calibration.nsamples: found 8193, expected at most 8192 windows of 2048 tokens",
         ),
         (
             calibration,
@@ -280,7 +290,7 @@ fn a_change_on_the_command_line_is_checked_like_the_file() {
     assert!(file.tasks.iter().all(|t| t.limit == Some(5)));
     let changes = Changes { set: vec!["calibration.nsamples=none".into()], limit: None };
     let said = read_with(SMALLEST, &changes).unwrap_err();
-    let expected = "command line: calibration.nsamples: found none, expected a whole number of at least 1 and at most 4294967295";
+    let expected = "command line: calibration.nsamples: found none, expected a whole number of at least 1 and at most 1048576";
     assert_eq!(said, expected);
 }
 

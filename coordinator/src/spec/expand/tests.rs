@@ -118,3 +118,20 @@ fn what_a_model_cannot_do_is_refused_by_name() {
     let twins = "  - {method: wanda, sparsity: 0.5, exclude: [\"*.fc1\", \"*.gate_up_proj\"]}\n  - {method: wanda, sparsity: 0.5}";
     assert!(grid(twins).unwrap_err().contains("two different variants shown as wanda-0.5-s0"));
 }
+
+#[test]
+fn variants_that_name_too_many_linears_between_them_are_refused_before_any_window_is_drawn() {
+    let text = "name: t\nmodels: [a=./a]\nrecipes:\n  - {method: wanda, sparsity: [0.1, 0.2], seed: [0, 1, 2]}\ntasks: [wikitext2]\n";
+    let file = parse(text, Path::new("s.yaml"), Path::new("/"), &Changes::default()).unwrap();
+    let mut large = model("a", "phi");
+    let a_block = large.arch.linears(0).len();
+    large.arch.blocks = 400_000 / a_block;
+    let drawn =
+        |_: &str, _: u64, _: &ExpandModel| -> Result<CalibrationInputs, SpecError> { panic!("drawn") };
+    let error = expand(&file, &[large], Backend::Cpu, drawn).unwrap_err().to_string();
+    let linears = 400_000 / a_block * a_block * 6;
+    let expected = format!(
+        "s.yaml:4:5: recipes[0]: found {linears} linears to prune over all variants up to here, expected at most 2000000 in a sweep"
+    );
+    assert_eq!(error, expected);
+}

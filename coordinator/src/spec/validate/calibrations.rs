@@ -14,6 +14,11 @@ pub const DEFAULT: &str = "default";
 /// Windows where nothing is said.
 const NSAMPLES: u32 = 128;
 
+/// Windows of a calibration at most.
+pub const MOST_WINDOWS: u32 = 1 << 20;
+/// Tokens of a calibration at most: 64 times the reference's 128 windows of 2048.
+pub const MOST_TOKENS: u32 = 1 << 24;
+
 const KEYS: [&str; 6] = ["data", "split", "field", "sampler", "nsamples", "seqlen"];
 const DATA: &str = "a dataset's name such as wikitext2, a file written ./file, s3://bucket/path, or org/name[@revision] on the hub";
 
@@ -62,6 +67,16 @@ pub fn source(folder: &Path, text: &str) -> String {
     if paths::is_path(text) || text.contains('/') { paths::data(folder, text) } else { text.to_owned() }
 }
 
+/// Windows of this length that a calibration may have: they are in memory together.
+pub fn most_windows(seqlen: u32) -> u32 {
+    (MOST_TOKENS / seqlen.max(1)).clamp(1, MOST_WINDOWS)
+}
+
+/// The same in words.
+pub fn windows_expected(seqlen: u32) -> String {
+    format!("at most {} windows of {seqlen} tokens", most_windows(seqlen))
+}
+
 fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<CalibrationDecl> {
     let fields = reader.fields(node, field, &KEYS)?;
     let data = reader.required(&fields, "data", DATA).and_then(|n| {
@@ -87,9 +102,16 @@ fn one(reader: &mut Reader, node: &Node, field: &str, folder: &Path) -> Option<C
     };
     let nsamples = match fields.get("nsamples") {
         None => Some(NSAMPLES),
-        Some(n) => reader.small(n, &fields.path_of("nsamples"), 1),
+        Some(n) => reader.up_to(n, &fields.path_of("nsamples"), 1..=MOST_WINDOWS),
     };
-    let seqlen = fields.get("seqlen").map(|n| reader.small(n, &fields.path_of("seqlen"), 2));
+    let seqlen =
+        fields.get("seqlen").and_then(|n| reader.up_to(n, &fields.path_of("seqlen"), 2..=MOST_TOKENS));
+    if let (Some(n), Some(found), Some(seqlen)) = (fields.get("nsamples"), nsamples, seqlen)
+        && found > most_windows(seqlen)
+    {
+        let field = fields.path_of("nsamples");
+        reader.complaints.push(Complaint::new(n.at, &field, found, windows_expected(seqlen)));
+    }
     let (data, nsamples) = (data?, nsamples?);
-    Some(CalibrationDecl { data, split, field, sampler, nsamples, seqlen: seqlen.flatten(), at: node.at })
+    Some(CalibrationDecl { data, split, field, sampler, nsamples, seqlen, at: node.at })
 }

@@ -8,7 +8,9 @@ pub mod sparsity;
 pub mod sweep;
 pub mod tasks;
 
-pub use calibrations::DEFAULT as DEFAULT_CALIBRATION;
+pub use calibrations::{
+    DEFAULT as DEFAULT_CALIBRATION, MOST_TOKENS, MOST_WINDOWS, most_windows, windows_expected,
+};
 pub use models::short as short_model;
 pub use sweep::{THREADS, sweep};
 pub use tasks::{FEWSHOT_SEED, STYLES, canonical as canonical_task};
