@@ -10,6 +10,7 @@
 //! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
 //! * [`mirror`]: models in the bucket, by content. * [`protocol`]: durations that both sides must agree on.
 //! * [`methods`]: the list of pruning methods. * [`remote`]: how a coordinator is reached and believed.
+//! * [`shown`]: addresses without what may be secret in them.
 
 pub mod arch;
 pub mod bucket;
@@ -28,6 +29,7 @@ pub mod protocol;
 pub mod recipe;
 pub mod records;
 pub mod remote;
+pub mod shown;
 pub mod small_file;
 pub mod sweep;
 

@@ -26,6 +26,17 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
         6,
         &["wrong  coordinator: no coordinator answers", "-> look at host and port", "espalier identity"],
     );
+    // Wherever a secret was mistyped, none is shown.
+    for address in
+        ["https://user:s3cret@127.0.0.1:9", "https://127.0.0.1:9:s3cret", "https://127.0.0.1:9?token=s3cret"]
+    {
+        let said = place.ends(
+            &["doctor", "--coordinator", address],
+            2,
+            &["wrong  coordinator: --coordinator https://"],
+        );
+        assert!(!said.contains("s3cret") && said.contains("127.0.0.1:9"), "{said}");
+    }
     place.write("file", "");
     place.ends(&["doctor", "--bucket", "file"], 5, &["wrong  bucket", "-> say --bucket"]);
     place.ends(

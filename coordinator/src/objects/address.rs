@@ -4,6 +4,7 @@ use super::error::ObjectError;
 use crate::hub::repository::stays_inside;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Digest;
+use espalier_proto::shown;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 
@@ -52,11 +53,11 @@ impl Address {
     /// Reads `s3://BUCKET[/PREFIX]`; a `/` at its end says nothing.
     pub fn parse(text: &str) -> Result<Self, ObjectError> {
         let url = text.trim_end_matches('/').to_owned();
-        let bad = || ObjectError::Address { url: text.to_owned() };
+        let bad = || ObjectError::Address { url: shown::source(text) };
         let place = url.strip_prefix("s3://").ok_or_else(bad)?;
         let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
         // Of `b//x` a store would list another place than is written.
-        if bucket.is_empty() || !(key.is_empty() || stays_inside(key)) {
+        if bucket.is_empty() || !shown::bucket_alone(bucket) || !(key.is_empty() || stays_inside(key)) {
             return Err(bad());
         }
         let (bucket, key) = (bucket.to_owned(), Path::parse(key).map_err(|_| bad())?);
@@ -141,9 +142,9 @@ mod tests {
         let address = Address::parse("s3://models/llama/demo/").unwrap();
         assert_eq!((address.url(), address.last()), ("s3://models/llama/demo", "demo"));
         assert_eq!(Address::parse("s3://models").unwrap().last(), "models");
-        for wrong in ["s3://", "s3:///x", "gs://b/x", "s3://b//x", "s3://b/../x"] {
+        for wrong in ["s3://", "s3:///x", "gs://b/x", "s3://b//x", "s3://b/../x", "s3://k:geheim@b/x"] {
             let error = Address::parse(wrong).unwrap_err().to_string();
-            assert!(error.ends_with("expected s3://BUCKET/PREFIX"), "{error}");
+            assert!(error.ends_with("expected s3://BUCKET/PREFIX") && !error.contains("geheim"), "{error}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Decides what is a path and what is a name, and makes paths absolute against the sweep file's folder.
 
+use espalier_proto::shown;
 use std::path::{Component, Path, PathBuf};
 
 /// File endings that say "a file" without a `./` before it.
@@ -58,7 +59,7 @@ pub fn is_source(text: &str) -> bool {
         path.chars().all(plain) && path.split('/').all(|part| !["", ".", ".."].contains(&part))
     };
     if let Some(place) = text.strip_prefix("s3://") {
-        return inside(place.trim_end_matches('/'));
+        return shown::bucket_alone(place) && inside(place.trim_end_matches('/'));
     }
     let name = text.strip_prefix("hf://").unwrap_or(text);
     let (name, revision) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
@@ -111,6 +112,7 @@ mod tests {
             "s3:///x",
             "s3://b//x",
             "s3://b/../x",
+            "s3://key:secret@b/x",
             "hf://",
             "hf://x@",
             "hf://@v1",

@@ -204,6 +204,11 @@ fn each_mistake_has_its_message() {
             "s.yaml:5:21: calibration.data: found hf://x@, expected a dataset's name such as wikitext2, a file written ./file, s3://bucket/path, or org/name[@revision] on the hub",
         ),
         (
+            models,
+            "models: [{source: \"s3://KEY:s3cret@b/x\"}]",
+            "s.yaml:2:19: models[0].source: found s3://…b…, expected hf://org/name[@revision], org/name, s3://bucket/prefix or a folder written ./folder",
+        ),
+        (
             tasks,
             "tasks: [{task: logiqa, data: gs://b/x}]",
             "s.yaml:6:30: tasks[0].data: found gs://b/x, expected a file, a folder, s3://bucket/path, or org/name[@revision] on the hub",

@@ -5,6 +5,7 @@
 
 use super::complaint::Complaint;
 use super::file::Pos;
+use espalier_proto::shown;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use std::collections::BTreeMap;
 
@@ -57,7 +58,8 @@ impl Node {
             Value::Integer(value) => value.to_string(),
             Value::Number(_, text) => text.clone(),
             Value::Text(text) if text.is_empty() => "an empty text".to_owned(),
-            Value::Text(text) => text.clone(),
+            // A source may have been given a password.
+            Value::Text(text) => shown::source(text),
             Value::List(_) => "a list".to_owned(),
             Value::Map(_) => "a mapping".to_owned(),
         }

@@ -11,6 +11,7 @@ mod profile;
 mod s3;
 
 use crate::ids::Digest;
+use crate::shown;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use meter::{Meter, Operation};
@@ -64,7 +65,7 @@ impl Bucket {
             let meter = Arc::new(Meter::default());
             return Ok(Self { store: s3::open(url, env, patience, &meter)?, url: url.to_owned(), meter });
         }
-        let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
+        let bad = |why: String| BucketError::Url { url: shown::source(url), why };
         if let Some((scheme, _)) = url.split_once("://") {
             return Err(bad(format!("unknown scheme {scheme:?}")));
         }

@@ -5,6 +5,7 @@
 
 use super::meter::{Counting, Meter};
 use super::{BucketError, Patience, profile};
+use crate::shown;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
@@ -26,8 +27,12 @@ pub(super) fn open(
     patience: Patience,
     meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ObjectStore>, BucketError> {
-    let bad = |why: String| BucketError::Url { url: url.to_owned(), why };
+    let bad = |why: String| BucketError::Url { url: shown::source(url), why };
     let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
+    if !url.strip_prefix("s3://").is_some_and(shown::bucket_alone) || url.contains(['?', '#']) {
+        let keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an endpoint into AWS_ENDPOINT_URL";
+        return Err(bad(format!("found more than a bucket and a prefix; keys belong into {keys}")));
+    }
     let env = complete(env).map_err(&bad)?;
     without_secrets(&env).map_err(&bad)?;
     credentials(&env).map_err(|why| BucketError::Credentials { url: url.to_owned(), why })?;
@@ -195,6 +200,25 @@ mod tests {
 
         let error = Bucket::open_with("s3://b/x", &env(&keys)).unwrap_err().to_string();
         assert!(error.contains("AWS_ENDPOINT_URL holds") && !error.contains("geheim"), "{error}");
+    }
+
+    #[test]
+    fn an_address_with_more_than_a_bucket_and_a_prefix_is_refused_and_no_secret_of_it_shown() {
+        let keys = env(&[("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a")]);
+        for url in [
+            "s3://KEY:geheim@bucket/x",
+            "s3://geheim@bucket/x",
+            "s3://KEY:ge/heim@bucket/x",
+            "s3://bucket:9000/x",
+            "s3://bucket/x?geheim",
+            "s3://bucket/x#geheim",
+        ] {
+            let error = Bucket::open_with(url, &keys).unwrap_err().to_string();
+            assert!(error.contains("expected a folder or s3://bucket/prefix"), "{error}");
+            assert!(!error.contains("heim"), "{error}");
+        }
+        let error = Bucket::open_with("https://u:geheim@h/b", &keys).unwrap_err().to_string();
+        assert!(error.contains("unknown scheme") && !error.contains("geheim"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The text of an address → its parts. Does no input or output.
 
 use crate::ids::Digest;
+use crate::shown;
 use std::fmt;
 
 /// Where a coordinator is and what makes it the right one.
@@ -18,13 +19,13 @@ pub struct Address {
     pub token: Option<String>,
 }
 
-/// An address that makes no sense. Its text never holds the token.
+/// An address that makes no sense. Its text never holds a token or a password, wherever it was mistyped.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "--coordinator {shown}: {why}; expected http://HOST:PORT, https://HOST:PORT or https://HOST:PORT#FINGERPRINT:TOKEN"
 )]
 pub struct AddressError {
-    /// The address, without what follows `#`.
+    /// Scheme, host and port of the address.
     pub shown: String,
     /// What is wrong.
     pub why: String,
@@ -37,7 +38,7 @@ impl Address {
             Some((url, secret)) => (url, Some(secret)),
             None => (text, None),
         };
-        let bad = |why: String| AddressError { shown: format!("{url:?}"), why };
+        let bad = |why: String| AddressError { shown: shown::address(url), why };
         let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
         let tls = match parsed.scheme() {
             "http" => false,
@@ -46,7 +47,8 @@ impl Address {
         };
         let host = parsed.host_str().ok_or_else(|| bad("it has no host".to_owned()))?.to_owned();
         let port = parsed.port_or_known_default().ok_or_else(|| bad("it has no port".to_owned()))?;
-        if !matches!(parsed.path(), "" | "/") || !parsed.username().is_empty() || parsed.query().is_some() {
+        let user = !parsed.username().is_empty() || parsed.password().is_some();
+        if !matches!(parsed.path(), "" | "/") || user || parsed.query().is_some() {
             return Err(bad("found more than a host and a port".to_owned()));
         }
         let (pin, token) = match secret {
@@ -119,6 +121,12 @@ mod tests {
             (format!("https://h:1/path#{PIN}:s3cret"), "more than a host"),
             (format!("https://h:1#{PIN}: \t"), "is blank"),
             ("no url".to_owned(), "relative URL"),
+            // Where a token or a password does not belong.
+            ("https://user:s3cret@127.0.0.1:1".to_owned(), "more than a host"),
+            ("https://:s3cret@127.0.0.1:1".to_owned(), "more than a host"),
+            ("https://127.0.0.1:1:s3cret".to_owned(), "invalid port"),
+            ("https://127.0.0.1:1?token=s3cret".to_owned(), "more than a host"),
+            (format!("https://127.0.0.1:1/s3cret#{PIN}"), "more than a host"),
         ] {
             let error = Address::parse(&text).unwrap_err().to_string();
             assert!(error.contains(why) && !error.contains("s3cret"), "{error}");
