@@ -14,10 +14,11 @@ from render import DEPLOY, KUBERNETES
 
 ALERTS, TESTS = DEPLOY / "alerts.yaml", DEPLOY / "alerts_test.yaml"
 DASHBOARD = KUBERNETES / "components/grafana-dashboard/dashboard.json"
-SELECTOR = re.compile(r"\b(espalier_\w+)(?:\{([^}]*)\})?")
+# A label of ours begins as metrics do.
+SELECTOR = re.compile(r"\b(espalier_(?!instance\b)\w+)(?:\{([^}]*)\})?")
 LABEL = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
-# A sweep's name is the user's.
-FREE = {"sweep", "instance", "job"}
+# A sweep's name, and an instance's, is the user's.
+FREE = {"sweep", "espalier_instance", "instance", "job"}
 
 
 class Scraped:

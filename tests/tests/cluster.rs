@@ -112,9 +112,15 @@ fn probes_and_metrics(cluster: &Cluster<'_>) {
     assert_eq!(wanted(cluster), serde_json::json!({"cpu": 0, "cuda": 0}));
     let (status, text) = get(&format!("{coordinator}/metrics"));
     assert_eq!(status, 200);
+    // Every sample says whose it is.
+    let whose = "espalier_instance=\"main\"";
+    assert!(text.lines().all(|l| l.starts_with('#') || l.contains(whose)), "{text}");
+    let text = text.replace(&format!("{{{whose}}}"), "").replace(&format!("{whose},"), "");
     let said = samples(&text);
     for (name, value) in [
         ("espalier_epoch", 1.0),
+        ("espalier_sweeps{sweep=\"s\",state=\"over\"}", 1.0),
+        ("espalier_sweeps{sweep=\"s\",state=\"running\"}", 0.0),
         ("espalier_cells{sweep=\"s\",state=\"done\"}", 4.0),
         ("espalier_cells{sweep=\"s\",state=\"missing\"}", 0.0),
         ("espalier_shards{state=\"done\"}", 2.0),

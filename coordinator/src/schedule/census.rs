@@ -35,7 +35,12 @@ pub struct SweepCensus {
     pub missing: u64,
     /// Work in all, and of what is in the bucket, in the unit of costs.
     pub work: (u64, u64),
+    /// One of [`SWEEPS`].
+    pub state: &'static str,
 }
+
+/// What a sweep can be: nothing of it is left to do; stopped by its user or by its limits; paused; an attempt has cells of it; none has.
+pub const SWEEPS: [&str; 5] = ["over", "stopped", "paused", "running", "waiting"];
 
 const WORKERS: [&str; 5] = ["idle", "busy", "draining", "faulty", "silent"];
 const SHARDS: [&str; 8] =
@@ -62,7 +67,19 @@ impl Schedule {
         for (name, sweep) in &self.sweeps {
             let sum = self.sum(sweep.no);
             let missing = (sweep.cells.len() as u64).saturating_sub(sum.done + sum.lost);
-            let counts = SweepCensus { done: sum.done, failed: sum.lost, missing, work: sum.all };
+            let counts = SweepCensus {
+                done: sum.done,
+                failed: sum.lost,
+                missing,
+                work: sum.all,
+                state: match () {
+                    () if sweep.told => "over",
+                    () if sweep.halted => "stopped",
+                    () if sweep.paused => "paused",
+                    () if sum.running > 0 => "running",
+                    () => "waiting",
+                },
+            };
             census.sweeps.insert(name.clone(), counts);
         }
         census
@@ -105,4 +122,27 @@ fn count(names: &[&'static str], states: impl Iterator<Item = &'static str>) -> 
         counts[names.iter().position(|name| *name == state).expect("every state is listed")] += 1;
     }
     names.iter().copied().zip(counts).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use super::super::*;
+
+    #[test]
+    fn a_sweep_runs_while_an_attempt_has_cells_of_it_and_not_behind_another_or_paused() {
+        let mut story = Story::of(grid(&[1]));
+        let state = |story: &Story| story.schedule.census().sweeps[&sweep()].state;
+        assert_eq!(state(&story), "waiting");
+        let order = story.given(1);
+        assert_eq!(state(&story), "running");
+        story.event(Event::Pause(sweep()));
+        assert_eq!(state(&story), "paused");
+        story.event(Event::Resume(sweep()));
+        story.sync(1, vec![evaluating(&order, &[cell(0, 0)], &[])]);
+        assert_eq!(state(&story), "over");
+        let mut story = Story::of(grid(&[1]));
+        story.event(Event::Cancel(sweep()));
+        assert_ne!(state(&story), "running");
+    }
 }

@@ -53,7 +53,7 @@ mod story;
 mod table;
 mod view;
 
-pub use census::{Census, SweepCensus};
+pub use census::{Census, SWEEPS, SweepCensus};
 pub use command::{Command, Order};
 pub use event::{
     CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Records, Report, Submission, Sync, VariantPlan,

@@ -63,7 +63,7 @@ struct Driver {
 pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> Handle {
     let (inputs, receiver) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Arc::new(Status::default()));
-    let metrics = Arc::new(Metrics::new(bucket.meter().clone(), epoch.n));
+    let metrics = Arc::new(Metrics::new(bucket.meter().clone(), &epoch.instance, epoch.n));
     let driver = Driver {
         schedule: Schedule::new(epoch.instance.clone(), epoch.n, timing),
         clock: Stopwatch::start(),

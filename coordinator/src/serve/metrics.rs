@@ -2,8 +2,9 @@
 //!
 //! In: what the driver tells. Out: OpenMetrics text. No label has values without end: a sweep's name is one, a key never.
 
-use crate::schedule::Census;
+use crate::schedule::{Census, SWEEPS};
 use espalier_proto::bucket::meter::Meter;
+use espalier_proto::ids::Name;
 use espalier_telemetry::bucket::BucketMetrics;
 use espalier_telemetry::prometheus_client::collector::Collector;
 use espalier_telemetry::prometheus_client::encoding::text::encode;
@@ -34,9 +35,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Of this epoch, over this bucket.
-    pub fn new(meter: Arc<Meter>, epoch: u64) -> Self {
-        let mut registry = Registry::default();
+    /// Of this epoch of this instance, over this bucket.
+    pub fn new(meter: Arc<Meter>, instance: &Name, epoch: u64) -> Self {
+        // Two instances may be scraped by one Prometheus, whose own label `instance` is where it scrapes, another one after every move.
+        let label = ("espalier_instance".into(), instance.to_string().into());
+        let mut registry = Registry::with_labels(std::iter::once(label));
         let (step, calls, answers) = (Histogram::new(STEP), Counter::default(), Counter::default());
         let failures = Family::<Code, Counter>::default();
         let help = "Time that the scheduler took for one event";
@@ -97,6 +100,16 @@ impl Collector for Taken {
             counts.map(|(state, n)| ([("sweep", name.as_str()), ("state", state)], n))
         });
         gauges(&mut encoder, "espalier_cells", "Cells of a sweep, by state", cells)?;
+        let sweeps = census.sweeps.iter().flat_map(|(name, sweep)| {
+            SWEEPS
+                .map(|state| ([("sweep", name.as_str()), ("state", state)], u64::from(sweep.state == state)))
+        });
+        gauges(
+            &mut encoder,
+            "espalier_sweeps",
+            "1 of the state that a sweep is in, 0 of the others",
+            sweeps,
+        )?;
         let work = census.sweeps.iter().flat_map(|(name, sweep)| {
             let counts = [("done", sweep.work.1), ("all", sweep.work.0)];
             counts.map(|(state, n)| ([("sweep", name.as_str()), ("state", state)], n))
@@ -142,24 +155,29 @@ fn gauges<L: EncodeLabelSet>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::SweepCensus;
 
     #[test]
     fn what_was_counted_is_said_once_a_state_and_ends_as_openmetrics_does() {
-        let metrics = Metrics::new(Arc::default(), 7);
+        let metrics = Metrics::new(Arc::default(), &"main".parse().unwrap(), 7);
         metrics.called();
         metrics.failed("out_of_memory");
         metrics.stepped(Duration::from_micros(3));
-        let census = Census { workers: [("idle", 4)].into(), attempts: 9, ..Census::default() };
+        let sweep = SweepCensus { state: "paused", ..SweepCensus::default() };
+        let sweeps = [("s".parse().unwrap(), sweep)].into();
+        let census = Census { workers: [("idle", 4)].into(), attempts: 9, sweeps, ..Census::default() };
         let text = metrics.text(census);
         for line in [
-            "espalier_epoch 7",
-            "espalier_workers{state=\"idle\"} 4",
-            "espalier_attempts_total 9",
-            "espalier_sync_calls_total 1",
-            "espalier_failures_total{code=\"out_of_memory\"} 1",
-            "espalier_step_seconds_count 1",
-            "espalier_bucket_written_bytes_total 0",
-            "espalier_bucket_operation_seconds_count{operation=\"read\"} 0",
+            "espalier_epoch{espalier_instance=\"main\"} 7",
+            "espalier_workers{espalier_instance=\"main\",state=\"idle\"} 4",
+            "espalier_sweeps{espalier_instance=\"main\",sweep=\"s\",state=\"paused\"} 1",
+            "espalier_sweeps{espalier_instance=\"main\",sweep=\"s\",state=\"running\"} 0",
+            "espalier_attempts_total{espalier_instance=\"main\"} 9",
+            "espalier_sync_calls_total{espalier_instance=\"main\"} 1",
+            "espalier_failures_total{espalier_instance=\"main\",code=\"out_of_memory\"} 1",
+            "espalier_step_seconds_count{espalier_instance=\"main\"} 1",
+            "espalier_bucket_written_bytes_total{espalier_instance=\"main\"} 0",
+            "espalier_bucket_operation_seconds_count{espalier_instance=\"main\",operation=\"read\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}\n{text}");
         }

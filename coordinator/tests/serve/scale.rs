@@ -65,9 +65,11 @@ impl Coordinator {
         Self { child, url: text("address"), http: text("http").replace("http://", "") }
     }
 
-    /// Samples of /metrics, by name and labels.
+    /// Samples of /metrics, by name and labels but the instance's.
     pub(crate) fn metrics(&self) -> BTreeMap<String, f64> {
         let text = self.get("/metrics");
+        let text =
+            text.replace("{espalier_instance=\"main\"}", "").replace("espalier_instance=\"main\",", "");
         let samples = text.lines().filter(|l| !l.starts_with('#')).filter_map(|l| l.rsplit_once(' '));
         samples.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?))).collect()
     }
