@@ -5,7 +5,26 @@ use std::ffi::CString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+/// What is to be fetched has no place.
+#[derive(Debug, thiserror::Error)]
+pub enum NoRoom {
+    /// A disk is too small.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// There is no folder.
+    #[error("{folder}: found no folder there, and it cannot be made; name another place with {elsewhere}")]
+    Unmade {
+        /// Where it would go.
+        folder: String,
+        /// How to choose another folder.
+        elsewhere: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
 
 /// A disk is too small.
 #[derive(Debug, thiserror::Error)]
@@ -13,7 +32,7 @@ use std::path::{Path, PathBuf};
     "{folder}: found {free} bytes free on its disk, expected at least {needed}: that is what is still to be fetched; free some, or \
      name another place with {elsewhere}"
 )]
-pub struct NoRoom {
+pub struct Full {
     /// Where it would go.
     pub folder: String,
     /// Bytes that are to come.
@@ -27,7 +46,7 @@ pub struct NoRoom {
 /// What goes where.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
-    /// The folder; it may be absent.
+    /// The folder; it is made where it is absent.
     pub folder: &'a Path,
     /// Bytes that are to come into it.
     pub bytes: u64,
@@ -37,18 +56,23 @@ pub struct Load<'a> {
 
 /// Refuses what does not fit; what goes to one disk is taken together. A disk that cannot be asked is not in the way: writing tells.
 pub fn check(loads: &[Load<'_>]) -> Result<(), NoRoom> {
-    let mut disks: BTreeMap<u64, (Load<'_>, PathBuf, u64)> = BTreeMap::new();
+    let mut disks: BTreeMap<u64, (Load<'_>, u64)> = BTreeMap::new();
     for load in loads.iter().filter(|load| load.bytes > 0) {
-        let there = load.folder.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-        let Ok(meta) = std::fs::metadata(there) else { continue };
-        let disk = disks.entry(meta.dev()).or_insert_with(|| (*load, there.to_owned(), 0));
-        disk.2 = disk.2.saturating_add(load.bytes);
+        let (folder, elsewhere) = (load.folder.display().to_string(), load.elsewhere);
+        std::fs::create_dir_all(load.folder).map_err(|source| NoRoom::Unmade {
+            folder,
+            elsewhere,
+            source,
+        })?;
+        let Ok(meta) = std::fs::metadata(load.folder) else { continue };
+        let disk = disks.entry(meta.dev()).or_insert((*load, 0));
+        disk.1 = disk.1.saturating_add(load.bytes);
     }
-    for (load, there, needed) in disks.into_values() {
-        let Ok(free) = free(&there) else { continue };
+    for (load, needed) in disks.into_values() {
+        let Ok(free) = free(load.folder) else { continue };
         if free < needed {
             let (folder, elsewhere) = (load.folder.display().to_string(), load.elsewhere);
-            return Err(NoRoom { folder, needed, free, elsewhere });
+            return Err(Full { folder, needed, free, elsewhere }.into());
         }
     }
     Ok(())
@@ -82,8 +106,18 @@ mod tests {
         let most = free / 4 * 3;
         check(&[load(&absent, most)]).unwrap();
         let error = check(&[load(&absent, most), load(folder.path(), most)]).unwrap_err();
+        let NoRoom::Full(error) = error else { panic!("{error}") };
         assert_eq!((error.needed, error.folder.as_str()), (most * 2, absent.to_str().unwrap()));
         let said = error.to_string();
         assert!(said.contains(&(most * 2).to_string()) && said.contains("HF_HOME"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_told_as_that() {
+        let folder = Path::new("/proc/none/hub");
+        let error = check(&[Load { folder, bytes: 1, elsewhere: "HF_HOME" }]).unwrap_err().to_string();
+        let expected =
+            "/proc/none/hub: found no folder there, and it cannot be made; name another place with HF_HOME";
+        assert_eq!(error, expected);
     }
 }

@@ -53,6 +53,10 @@ struct State {
     /// By `models/org/name`, then by revision.
     repositories: BTreeMap<String, BTreeMap<String, Snapshot>>,
     gated: Vec<String>,
+    /// Gated, and granted to nobody.
+    kept: Vec<String>,
+    /// Requests that are still answered with 429, and the seconds that are then told.
+    busy: (u32, u32),
     /// Former names of repositories.
     moved: BTreeMap<String, String>,
     cut: u32,
@@ -132,6 +136,16 @@ impl HubServer {
     /// From now on a repository's files need the token.
     pub fn gate(&self, repository: &str) {
         self.locked().gated.push(repository.to_owned());
+    }
+
+    /// From now on the token does not suffice either.
+    pub fn keep(&self, repository: &str) {
+        self.locked().kept.push(repository.to_owned());
+    }
+
+    /// The next so many requests to the hub are too many: come again after so many seconds.
+    pub fn busy(&self, requests: u32, after_s: u32) {
+        self.locked().busy = (requests, after_s);
     }
 
     /// A repository is also known by a former name, from which the hub redirects.
@@ -264,6 +278,12 @@ fn stream(body: Bytes, ends_early: bool) -> BoxStream<'static, Result<Frame<Byte
 
 impl State {
     fn of_hub(&mut self, path: &str, headers: &HeaderMap, network: SocketAddr) -> Said {
+        if self.busy.0 > 0 {
+            self.busy.0 -= 1;
+            let mut said = Said::plain(429, "");
+            said.headers.push(("retry-after", self.busy.1.to_string()));
+            return said;
+        }
         let token = headers.get(AUTHORIZATION).map(|v| v.as_bytes() == format!("Bearer {TOKEN}").as_bytes());
         if token == Some(false) {
             return Said::plain(401, "");
@@ -300,6 +320,9 @@ impl State {
             let files: Vec<_> = snapshot.files.keys().map(|f| serde_json::json!({"rfilename": f})).collect();
             let info = serde_json::json!({"id": name.split_once('/').map(|(_, id)| id), "sha": snapshot.commit, "siblings": files});
             return Said::whole(info.to_string().into());
+        }
+        if self.kept.contains(&name) && token.is_some() {
+            return Said::plain(403, "GatedRepo");
         }
         if self.gated.contains(&name) && token.is_none() {
             return Said::plain(401, "GatedRepo");

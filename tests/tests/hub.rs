@@ -171,10 +171,11 @@ fn a_corrupted_file_is_fetched_again_and_refused_if_it_comes_corrupted_again() {
 #[test]
 fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
     let hub = HubServer::start();
-    for model in ["m", "gated"] {
+    for model in ["m", "gated", "kept"] {
         stand_ins::phi(&hub, &format!("models/org/{model}"));
     }
     hub.gate("models/org/gated");
+    hub.keep("models/org/kept");
     hub.put("models/org/old", "main", "config.json", "{}");
     hub.put("models/org/old", "main", "pytorch_model.bin", "a pickle");
     hub.put("datasets/org/script", "main", "script.py", "raise SystemExit");
@@ -199,7 +200,27 @@ fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
     let said = place.plan_refuses(&["refuses the token of HF_TOKEN for model org/gated at revision main"]);
     assert!(!said.contains("hf_wrong"), "{said}");
     place.add_environment(vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())]);
-    place.ends(&PLAN, 0, &["fetching org/gated: "]);
+    place.replace("s.yaml", "[org/gated]", "[org/kept]");
+    place.plan_refuses(&[&format!(
+        "model org/kept is gated, and access is not granted yet to the account of the token of HF_TOKEN: ask for it at {at}/org/kept"
+    )]);
+}
+
+#[test]
+fn a_busy_hub_is_asked_again_after_the_time_that_it_says_unless_that_is_long() {
+    let hub = HubServer::start();
+    stand_ins::phi(&hub, "models/org/m");
+    let place = on(&hub, "org/m");
+    hub.busy(1, 600);
+    let said = place.plan_refuses(&[
+        "takes no more requests for now (429) and gave nothing for model org/m at revision main: wait 600 s, then give the same command \
+         again; with a token, HF_TOKEN, it allows more",
+    ]);
+    assert!(!said.contains("fetching"), "{said}");
+    hub.busy(2, 1);
+    let began = std::time::Instant::now();
+    place.ends(&PLAN, 0, &["fetching org/m: ", "the hub is busy and is asked again"]);
+    assert!(began.elapsed() >= std::time::Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -9,6 +9,7 @@ use super::run::cache;
 use super::{BucketArg, Output, print};
 use crate::clock;
 use crate::exit::{Exit, Failure};
+use crate::hub::Environment;
 use crate::inputs::sources::HubCache;
 use crate::serve::workers::find_binary;
 use espalier_proto::remote::Reach;
@@ -193,20 +194,40 @@ fn no_answer(binary: &Path, said: &Said) -> String {
 
 /// The Hugging Face cache and the folder where models are kept.
 fn caches(told: &mut Told) {
-    let hub = HubCache::from_env(|name| std::env::var(name).ok());
-    told.tell(Finding::good("hub cache", format!("{}, {} models", hub.shown(), hub.models())));
+    told.tell(hub_cache(|name| std::env::var(name).ok()));
     let wrong = |about, advice: &str| Finding::wrong("cache", Exit::BadNode, about, advice);
     let Some(cache) = cache() else {
         return told.tell(wrong("there is no home".to_owned(), "set HOME, or say --cache DIR to workers"));
     };
-    let tried = std::fs::create_dir_all(&cache).and_then(|()| tempfile::tempfile_in(&cache));
-    told.tell(match tried {
-        Ok(_) => Finding::good("cache", format!("{} can be written, {}", cache.display(), free(&cache))),
+    told.tell(match written(&cache) {
+        Ok(()) => Finding::good("cache", format!("{} can be written, {}", cache.display(), free(&cache))),
         Err(error) => {
             let about = format!("{}: {error}", cache.display());
             wrong(about, "make the folder writable, or say --cache DIR (ESPALIER_CACHE) to workers")
         }
     });
+}
+
+/// Whether what the hub has can be put where it belongs; `get` reads one variable.
+fn hub_cache(get: impl Fn(&str) -> Option<String>) -> Finding {
+    let hub = HubCache::from_env(&get);
+    let about = format!("{}, {} models", hub.shown(), hub.models());
+    // Under HF_HUB_OFFLINE nothing is put there.
+    let offline = matches!(Environment::read(&get), Ok(None));
+    match written(hub.root()) {
+        Err(error) if !offline => Finding::wrong(
+            "hub cache",
+            Exit::BadNode,
+            format!("{about}: it cannot be written: {error}"),
+            "name a folder that can be made and written: HF_HOME; where all that a sweep needs of the hub is there, HF_HUB_OFFLINE=1",
+        ),
+        _ => Finding::good("hub cache", about),
+    }
+}
+
+/// Whether a folder can be written; it is made where it is absent.
+fn written(folder: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(folder).and_then(|()| tempfile::tempfile_in(folder)).map(drop)
 }
 
 fn free(folder: &Path) -> String {
@@ -241,6 +262,20 @@ mod tests {
             let last = told.findings.last().unwrap();
             assert!(!last.ok && last.exit == Exit::BadNode && last.about.contains(says), "{}", last.about);
         }
+    }
+
+    #[test]
+    fn a_hub_cache_that_cannot_be_written_is_wrong_unless_nothing_is_put_there() {
+        let of = |pairs: &[(&str, &str)]| {
+            hub_cache(|key| pairs.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned()))
+        };
+        let folder = tempfile::tempdir().unwrap();
+        assert!(of(&[("HF_HOME", folder.path().to_str().unwrap())]).ok);
+        let wrong = of(&[("HF_HOME", "/proc/none")]);
+        assert!(!wrong.ok && wrong.exit == Exit::BadNode, "{wrong:?}");
+        assert!(wrong.about.starts_with("/proc/none/hub, 0 models: it cannot be written: "), "{wrong:?}");
+        assert!(wrong.advice.unwrap().contains("HF_HOME"));
+        assert!(of(&[("HF_HOME", "/proc/none"), ("HF_HUB_OFFLINE", "1")]).ok);
     }
 
     #[test]

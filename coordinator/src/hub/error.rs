@@ -1,6 +1,7 @@
 //! What can go wrong between here and the hub. No message holds a token, nor a signed address.
 
 use super::placed::Unplaced;
+use std::time::Duration;
 
 /// The hub cannot give what is wanted.
 #[derive(Debug, thiserror::Error)]
@@ -35,16 +36,25 @@ pub enum HubError {
         source: reqwest::Error,
     },
     /// Files of the repository are given to those only who accepted its licence.
-    #[error(
-        "{what} is gated: accept its licence at {page}, then set HF_TOKEN to a token of that account{sent}"
-    )]
+    #[error("{what} is gated: accept its licence at {page}, then set HF_TOKEN to a token of that account")]
     Gated {
         /// The repository.
         what: String,
         /// Its page.
         page: String,
-        /// Whose token was refused, if one was sent.
-        sent: String,
+    },
+    /// Nor to everyone of those.
+    #[error(
+        "{what} is gated, and access is not granted yet to the account of the token of {from}: ask for it at {page}, or wait until its \
+         owners grant it; a fine-grained token must also be allowed to read gated repositories"
+    )]
+    NotGranted {
+        /// The repository.
+        what: String,
+        /// Its page.
+        page: String,
+        /// Variable or file of the token that was sent.
+        from: String,
     },
     /// There is nothing of that name, or nothing that may be seen.
     #[error("{host} has no {what}{hint}")]
@@ -75,6 +85,21 @@ pub enum HubError {
         status: u16,
         /// What was asked for.
         what: String,
+    },
+    /// The hub wants to be left alone for a while.
+    #[error(
+        "{host} takes no more requests for now (429) and gave nothing for {what}: wait {}, then give the same command again{hint}",
+        after_s.map_or_else(|| "some minutes".to_owned(), |s| format!("{s} s"))
+    )]
+    Busy {
+        /// The hub.
+        host: String,
+        /// What was asked for.
+        what: String,
+        /// Seconds, where it told them.
+        after_s: Option<u64>,
+        /// What would be allowed more.
+        hint: &'static str,
     },
     /// An answer that makes no sense.
     #[error("{host} answered what cannot be used for {what}: {why}")]
@@ -137,16 +162,29 @@ pub enum HubError {
     },
 }
 
+/// The longest that is waited where the hub says how long; after more than that it is told.
+pub(super) const MOST_WAIT_S: u64 = 60;
+
 impl HubError {
+    /// How long the hub wants to be left alone.
+    pub(super) fn wait(&self) -> Duration {
+        match self {
+            Self::Busy { after_s: Some(s), .. } => Duration::from_secs(*s),
+            _ => Duration::ZERO,
+        }
+    }
+
     /// True if it may go better the next time.
     pub(super) fn is_passing(&self) -> bool {
         match self {
             Self::Unreachable { .. } | Self::Cut { .. } => true,
-            Self::Status { status, .. } => *status >= 500 || [408, 416, 429].contains(status),
+            Self::Busy { after_s, .. } => after_s.is_none_or(|s| s <= MOST_WAIT_S),
+            Self::Status { status, .. } => *status >= 500 || [408, 416].contains(status),
             Self::Endpoint { .. }
             | Self::TokenText { .. }
             | Self::Name { .. }
             | Self::Gated { .. }
+            | Self::NotGranted { .. }
             | Self::NotFound { .. }
             | Self::Token { .. }
             | Self::Answer { .. }

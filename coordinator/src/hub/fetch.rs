@@ -143,7 +143,7 @@ impl<'t> Fetching<'t> {
                 return Err(HubError::Broken { what: listing.shown(&facts.file), tries, at, size, source });
             }
             tracing::debug!(file = facts.file, at = taken.at, %error, "a download broke off");
-            clock::sleep(wait).await;
+            clock::sleep(wait.max(error.wait())).await;
             wait *= 4;
         }
         taken.file.sync_all().map_err(|e| Unplaced::at(part, e))?;

@@ -1,10 +1,10 @@
 //! One request to the hub, followed where it leads. The token goes to the hub's own origin only, and only where nobody listens.
 
 use super::environment::{Environment, Token};
-use super::error::HubError;
+use super::error::{HubError, MOST_WAIT_S};
 use super::repository::Repository;
 use crate::clock;
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response};
 use std::time::Duration;
@@ -46,6 +46,11 @@ impl Answer {
     /// A header of the hub's; the first answer that has it wins.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.of_hub.get(name)?.to_str().ok()
+    }
+
+    /// Seconds after which whoever answered at last may be asked again, where that was told.
+    fn after_s(&self) -> Option<u64> {
+        self.response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()
     }
 
     /// Who answered at last.
@@ -161,7 +166,12 @@ impl Hub {
             if !status.is_server_error() && status != 429 {
                 return Ok(answer);
             }
-            tracing::debug!(%status, "the hub is busy");
+            let told = answer.after_s().unwrap_or_default();
+            if told > MOST_WAIT_S {
+                return Ok(answer);
+            }
+            let wait = wait.max(Duration::from_secs(told));
+            tracing::warn!(%status, wait_s = wait.as_secs_f64(), "the hub is busy and is asked again");
             clock::sleep(wait).await;
         }
         self.send(method, url, 0, Follow::Hub).await
@@ -175,12 +185,19 @@ impl Hub {
         let message = answer.header("x-error-message").unwrap_or_default();
         let sent = self.token_for(&self.endpoint).map(Token::from);
         match (status, code, sent) {
+            (429, ..) => {
+                let hint =
+                    if own && sent.is_none() { "; with a token, HF_TOKEN, it allows more" } else { "" };
+                HubError::Busy { host, what, after_s: answer.after_s(), hint }
+            }
             _ if !own => HubError::Status { host, status, what },
-            (401 | 403, "GatedRepo", _) => HubError::Gated {
-                what: repository.to_string(),
-                page: self.page(repository),
-                sent: sent.map_or_else(String::new, |from| format!("; the token of {from} may not read it")),
-            },
+            (401 | 403, "GatedRepo", sent) => {
+                let (what, page) = (repository.to_string(), self.page(repository));
+                match sent {
+                    Some(from) => HubError::NotGranted { what, page, from: from.to_owned() },
+                    None => HubError::Gated { what, page },
+                }
+            }
             (401, _, Some(from)) if message.contains("Invalid credentials") => {
                 HubError::Token { host, from: from.to_owned(), what }
             }
