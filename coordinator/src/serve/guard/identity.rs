@@ -69,7 +69,8 @@ impl Identity {
         };
         let fingerprint = tls.anchor();
         let tokens = Arc::new(Tokens::open(folder)?);
-        if let Some(open) = readable_by_others(folder) {
+        // SAFETY: it only asks the kernel who this process is.
+        if let Some(open) = readable_by_others(folder, unsafe { libc::geteuid() }) {
             tracing::warn!(
                 folder = %folder.display(),
                 "others than this user can read what is secret of the identity: chmod go= {open} (of a mounted Secret: defaultMode: 0400, \
@@ -86,11 +87,9 @@ impl Identity {
     }
 }
 
-/// The folder's secret files that others than this process's user may read, as a shell takes them. A group counts where the file is the
+/// The folder's secret files that others than this user may read, as a shell takes them. A group counts where the file is the
 /// user's own: where it is another's, as in a mounted Secret, the group is how this process reads it.
-fn readable_by_others(folder: &Path) -> Option<String> {
-    // SAFETY: it only asks the kernel who this process is.
-    let user = unsafe { libc::geteuid() };
+fn readable_by_others(folder: &Path, user: u32) -> Option<String> {
     let secret = ["ca.key", "tls.key", Role::Worker.file(), Role::User.file()].map(|name| folder.join(name));
     let open = secret.iter().filter(|path| {
         let known = std::fs::metadata(path).ok();
@@ -163,4 +162,27 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
     chain.extend(pem::certificates(&certificate).map_err(|why| bad(&certificate, &why))?);
     let key = PrivateKeyDer::try_from(own.serialize_der()).map_err(|e| bad(folder, &e))?;
     Ok((chain, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_that_is_mounted_for_a_group_is_no_ones_else_and_a_users_own_file_of_that_mode_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("worker-tokens");
+        std::fs::write(&file, "t").unwrap();
+        let own = std::fs::metadata(&file).unwrap().uid();
+        let told = |user: u32, mode: u32| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            readable_by_others(folder.path(), user).is_some()
+        };
+        // As the manifests mount it: root's, read by way of the pod's group.
+        assert!(!told(own + 1, 0o440));
+        assert!(told(own + 1, 0o444));
+        assert!(told(own, 0o440));
+        assert!(!told(own, 0o400));
+    }
 }
