@@ -1,9 +1,10 @@
-//! Folders that cannot be written: non-empty, read-only, on a full disk. What is written is whole or absent, and nothing that
+//! Folders that cannot be written: non-empty, read-only, on a full disk, gone. What is written is whole or absent, and nothing that
 //! was there is lost.
 //!
 //! Read-only and full disks are small tmpfs mounts in a mount namespace of the test's own thread, which its children inherit
 //! and which ends with it. Where that is not permitted these tests say so and check nothing.
 
+use espalier_tests::cluster::{Cluster, Process, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::{Place, names};
 use std::ffi::CString;
@@ -11,7 +12,6 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Duration;
 
 const PRUNE: &str = "prune --model model --sparsity-ratio 0.5 --calibration rows.txt --nsamples 2 --seqlen 32 --devices cpu:1";
 
@@ -166,13 +166,28 @@ fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room(
     assert!(said().contains("4 of 4 cells done"), "{}", said());
 }
 
-/// Waits until `holds`, a minute at most.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    panic!("waited in vain until {what}");
+#[test]
+fn a_bucket_that_is_moved_away_is_waited_for_and_nothing_is_made_in_its_place() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=300")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let status = || cluster.json(&["status"]);
+    until("a cell has begun", || status()["workers"].to_string().contains("wikitext2"));
+    std::fs::rename(place.at("out"), place.at("away")).unwrap();
+    let mut pause = place.command(&["pause", "s"]);
+    pause.env("ESPALIER_COORDINATOR", &cluster.url).stdout(Stdio::null());
+    let mut pause = Process(pause.spawn().unwrap());
+    until("both tell it", || {
+        let said = "the bucket is away: the folder ";
+        status()["trouble"].to_string().contains(said) && cluster.log("w").contains(said)
+    });
+    assert!(pause.0.try_wait().unwrap().is_none(), "what cannot be kept is not acknowledged");
+    assert!(!place.at("out").exists(), "nothing is made where it was");
+    std::fs::rename(place.at("away"), place.at("out")).unwrap();
+    assert_eq!(pause.0.wait().unwrap().code(), Some(0));
+    cluster.ends(&["resume", "s"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    until("all is well", || status()["trouble"] == serde_json::json!([]));
+    assert!(!place.at("out/failures").exists(), "nobody failed: {}", cluster.log("w"));
 }

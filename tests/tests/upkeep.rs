@@ -196,13 +196,16 @@ fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again
 }
 
 #[test]
-fn a_bucket_that_is_not_there_holds_nothing_and_is_not_made() {
+fn a_bucket_that_is_not_there_is_told_and_not_made() {
     let place = Place::new("phi-nobos");
-    place.ends(&["du"], 0, &["0 B"]);
-    place.ends(&["gc"], 0, &["removed 0 B"]);
-    place.ends(&["repair", "s"], 3, &["holds no sweep s; it holds: none"]);
-    place.ends(&["rm", "s", "--yes"], 3, &["holds no sweep s; it holds: none"]);
-    assert!(!place.at("out").exists());
+    let commands = ["du", "gc", "repair s", "rm s --yes", "export wanda-0.5-s0 --to x", "logs s"];
+    for command in commands {
+        let args: Vec<&str> = command.split(' ').chain(["--bucket", "typo"]).collect();
+        place.ends(&args, 5, &["bucket \"typo\": there is no such folder"]);
+        assert!(!place.at("typo").exists() && !place.at("x").exists(), "{command}");
+    }
+    place.ends(&["du", "--bucket", "s.yaml"], 5, &["bucket \"s.yaml\""]);
+    place.ends(&["du", "--bucket", ""], 2, &["--bucket: found nothing"]);
 }
 
 #[test]

@@ -101,6 +101,8 @@ async fn look(wanted: Wanted, until: Option<Instant>) -> Result<Probed, SessionE
             Ok(()) => break,
             // It may answer later.
             Err(SessionError::Bucket(error @ BucketError::Store { .. })) => error,
+            // A folder that was there once may be back later.
+            Err(SessionError::Bucket(error @ BucketError::Url { .. })) if until.is_none() => error,
             Err(error) => return Err(error),
         };
         let now = clock::now();
@@ -118,6 +120,7 @@ async fn look(wanted: Wanted, until: Option<Instant>) -> Result<Probed, SessionE
     }
     let Wanted { instance, epoch, url, .. } = &wanted;
     let bucket = Bucket::open_patient(url)?;
+    bucket.known_by(&layout::probe(instance, *epoch));
     tracing::info!(bucket = url, %instance, epoch, "bucket is shared");
     Ok(Probed { bucket, of: wanted })
 }

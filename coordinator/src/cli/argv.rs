@@ -2,13 +2,15 @@
 
 use super::{Cli, Output};
 use crate::exit::{Exit, complain};
-use clap::Parser;
-use std::ffi::OsString;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use std::ffi::{OsStr, OsString};
 
 /// Parses the command line; on a usage error says so, as the output is asked for, and ends the process with code 2, as clap does.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Cli {
     let args = normalise(args);
-    match Cli::try_parse_from(&args) {
+    match read(&args) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && asks_for_json(&args) => {
             complain(&in_short(&error.to_string()), Exit::Usage, Output::Json);
@@ -17,6 +19,22 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Cli {
         // Help and version too.
         Err(error) => error.exit(),
     }
+}
+
+fn read(args: &[OsString]) -> Result<Cli, clap::Error> {
+    let matches = Cli::command().try_get_matches_from(args)?;
+    let (_, command) = matches.subcommand().unzip();
+    if command.is_some_and(names_no_bucket) {
+        let message = "--bucket: found nothing, expected a folder or s3://bucket/prefix";
+        return Err(Cli::command().error(ErrorKind::InvalidValue, message));
+    }
+    Cli::from_arg_matches(&matches)
+}
+
+/// `--bucket ""`, most often of a script's variable that is not set. In the environment nothing says nothing.
+fn names_no_bucket(command: &ArgMatches) -> bool {
+    let Ok(Some(mut values)) = command.try_get_raw("bucket") else { return false };
+    command.value_source("bucket") == Some(ValueSource::CommandLine) && values.any(OsStr::is_empty)
 }
 
 /// What cannot be parsed as a whole may still say how its output is to be.
@@ -54,7 +72,6 @@ fn normalise(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_definition_of_the_command_line_is_sound() {
@@ -67,6 +84,18 @@ mod tests {
             let help = command.render_long_help().to_string();
             assert!(help.contains("Example") && help.contains("espalier "), "{}: {help}", command.get_name());
         }
+    }
+
+    #[test]
+    fn a_bucket_without_a_name_is_refused() {
+        for typed in [&["espalier", "du", "--bucket", ""][..], &["espalier", "du", "--bucket="]] {
+            let typed: Vec<OsString> = typed.iter().map(OsString::from).collect();
+            let error = read(&typed).unwrap_err();
+            assert_eq!(error.exit_code(), 2);
+            assert!(error.to_string().contains("--bucket: found nothing"), "{error}");
+        }
+        read(&["espalier", "du"].map(OsString::from)).unwrap();
+        read(&["espalier", "list"].map(OsString::from)).unwrap();
     }
 
     #[test]

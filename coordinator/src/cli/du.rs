@@ -17,7 +17,7 @@ pub struct Du {
 
 /// Runs the command.
 pub async fn run(command: &Du, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::open_existing(&command.bucket.bucket)?;
     let usage = usage(&Inventory::read(&bucket).await?);
     match output {
         Output::Json => print::json(&usage),

@@ -43,7 +43,7 @@ pub struct Export {
 
 /// Runs the command.
 pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::open_existing(&command.bucket.bucket)?;
     let sweep = sweep(&bucket, command.sweep.as_deref()).await?;
     let variant = find(&sweep, &command.variant)?;
     let path = layout::variant_record(variant.key);

@@ -22,7 +22,7 @@ pub struct Gc {
 
 /// Runs the command.
 pub async fn run(command: &Gc, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::open_existing(&command.bucket.bucket)?;
     let mut garbage = garbage(&bucket).await?;
     if !command.dry_run {
         garbage = carry_out(&bucket, garbage).await?;

@@ -43,7 +43,7 @@ pub async fn run(command: &Logs, output: Output) -> Result<Exit, Failure> {
     let of_shards = command.variant.is_some() || command.shard.is_some() || command.follow;
     let lines = match (&command.bucket, of_shards) {
         (Some(url), _) => {
-            let bucket = Bucket::open(url)?;
+            let bucket = Bucket::open_existing(url)?;
             let sweep = submitted(&bucket, &command.named.sweep).await?;
             if of_shards {
                 let variant = command.variant.as_deref().unwrap_or_default();

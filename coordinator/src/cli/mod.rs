@@ -75,7 +75,7 @@ impl BucketArg {
     }
 }
 
-/// What is said with nothing in it says nothing: `ESPALIER_BUCKET=`.
+/// A variable with nothing in it says nothing: `ESPALIER_BUCKET=`. On the command line it is refused before ([`parse`]).
 fn url(text: &str) -> Result<String, std::convert::Infallible> {
     Ok(if text.is_empty() { HERE.to_owned() } else { text.to_owned() })
 }

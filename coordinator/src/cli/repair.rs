@@ -27,7 +27,7 @@ pub struct Repair {
 
 /// Runs the command.
 pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::open_existing(&command.bucket.bucket)?;
     let repaired = repair(&bucket, &command.sweep, command.dry_run).await?;
     match output {
         Output::Json => print::json(&json!({

@@ -35,7 +35,7 @@ pub struct Rm {
 
 /// Runs the command.
 pub async fn run(command: &Rm, output: Output) -> Result<Exit, Failure> {
-    let bucket = Bucket::open(&command.bucket.bucket)?;
+    let bucket = Bucket::open_existing(&command.bucket.bucket)?;
     let inventory = Inventory::read(&bucket).await?;
     let removal = removal(&bucket, &inventory, &command.sweep)?;
     if !command.force && !command.dry_run {

@@ -385,7 +385,7 @@ impl Driver {
             view: self.schedule.view(),
             faults: self.faults.clone(),
             superseded: self.superseded,
-            trouble: self.trouble.clone(),
+            trouble: self.trouble.iter().cloned().chain(self.bucket.trouble()).collect(),
             called: self.known.iter().map(|(id, f)| (f.pid, id.clone())).collect(),
             workers: self.known.clone(),
         }));

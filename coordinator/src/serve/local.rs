@@ -202,6 +202,9 @@ impl<'a> Running<'a> {
             }
         });
         let logs = log_folder(bucket, epoch);
+        if let Some(folder) = logs(0).parent() {
+            std::fs::create_dir_all(folder).map_err(machine("no folder for workers' logs could be made"))?;
+        }
         let threads = sweep.variants.iter().find_map(|v| v.spec.threads);
         // A worker alone on its device knows best; what the environment says holds for each worker.
         let shared = devices[0] == "cpu" && std::env::var_os("ESPALIER_MEMORY_GIB").is_none();

@@ -26,7 +26,7 @@ pub struct WorkerCommand {
     pub threads: Option<u32>,
     /// Memory that it may use, GiB; `None` leaves it to the worker.
     pub memory_gib: Option<f64>,
-    /// Where its stderr goes.
+    /// Where its stderr goes, in a folder that is there.
     pub log: PathBuf,
 }
 
@@ -57,13 +57,18 @@ fn spawner() -> &'static Sender<Request> {
     })
 }
 
+fn appended(log: &Path) -> std::io::Result<std::fs::File> {
+    std::fs::OpenOptions::new().create(true).append(true).open(log)
+}
+
 impl WorkerCommand {
     /// Starts the worker.
     pub fn start(&self) -> std::io::Result<WorkerProcess> {
-        if let Some(folder) = self.log.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let log = match appended(&self.log) {
+            // A bucket that is away took the folder of logs along, and nothing is made in its place.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => appended(Path::new("/dev/null"))?,
+            log => log?,
+        };
         let mut command = Command::new(&self.binary);
         command.args(["--coordinator", &self.coordinator, "--device", &self.device, "--die-with-parent"]);
         if let Some(threads) = self.threads {

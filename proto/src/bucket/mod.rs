@@ -3,28 +3,30 @@
 //! Create-only is the only conditional write that anything needs: it works alike on S3 and in a local folder.
 
 mod error;
+mod folder;
 pub mod meter;
 mod object;
+mod open;
 mod pieces;
 mod probe;
 mod profile;
 mod s3;
 
 use crate::ids::Digest;
-use crate::shown;
 use bytes::Bytes;
+use folder::Root;
 use futures::TryStreamExt;
 use meter::{Meter, Operation};
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 
 pub use error::{BucketError, Commit};
 pub use object::{Formatted, object, written_by};
+use open::Patience;
 pub use pieces::Pieces;
 
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
@@ -40,6 +42,8 @@ pub struct Bucket {
     store: Arc<dyn ObjectStore>,
     url: String,
     meter: Arc<Meter>,
+    /// Of a folder.
+    root: Option<Arc<Root>>,
 }
 
 impl std::fmt::Debug for Bucket {
@@ -49,58 +53,9 @@ impl std::fmt::Debug for Bucket {
 }
 
 impl Bucket {
-    /// Opens `url`: a folder (made if absent) or `s3://bucket[/prefix]`, whose endpoint and credentials come from the
-    /// environment, a profile file or a role. A store that does not answer is given up after seconds.
-    pub fn open(url: &str) -> Result<Self, BucketError> {
-        Self::open_with(url, &environment())
-    }
-
-    /// The same with these variables for the environment.
-    pub fn open_with(url: &str, env: &BTreeMap<String, String>) -> Result<Self, BucketError> {
-        Self::opened(url, env, Patience::Short)
-    }
-
-    fn opened(url: &str, env: &BTreeMap<String, String>, patience: Patience) -> Result<Self, BucketError> {
-        if url.starts_with("s3://") {
-            let meter = Arc::new(Meter::default());
-            return Ok(Self { store: s3::open(url, env, patience, &meter)?, url: url.to_owned(), meter });
-        }
-        let bad = |why: String| BucketError::Url { url: shown::source(url), why };
-        if let Some((scheme, _)) = url.split_once("://") {
-            return Err(bad(format!("unknown scheme {scheme:?}")));
-        }
-        std::fs::create_dir_all(url).map_err(|e| bad(e.to_string()))?;
-        let folder = std::fs::canonicalize(url).map_err(|e| bad(e.to_string()))?;
-        let store = object_store::local::LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|e| bad(e.to_string()))?
-            .with_fsync(true);
-        Ok(Self::over(Arc::new(store), &folder.to_string_lossy()))
-    }
-
-    /// Opens `url` for work that must outlive minutes without the store: every request is tried again that long.
-    pub fn open_patient(url: &str) -> Result<Self, BucketError> {
-        Self::opened(url, &environment(), Patience::Long)
-    }
-
-    /// Opens `url` to see whether it can be used at all: every request is given up after few seconds.
-    pub fn open_brief(url: &str) -> Result<Self, BucketError> {
-        Self::opened(url, &environment(), Patience::Brief)
-    }
-
-    /// Opens `url` for a run: a store that cannot be reached at all is told within seconds, and one that goes away later is
-    /// waited for.
-    pub async fn connect(url: &str) -> Result<Self, BucketError> {
-        let first = Self::open(url)?;
-        if first.folder().is_some() {
-            return Ok(first);
-        }
-        first.list(&Path::from("coordinators/reachable")).await?;
-        Self::open_patient(url)
-    }
-
     /// A bucket over any store: tests put faults in between.
     pub fn over(store: Arc<dyn ObjectStore>, url: &str) -> Self {
-        Self { store, url: url.to_owned(), meter: Arc::default() }
+        Self { store, url: url.to_owned(), meter: Arc::default(), root: None }
     }
 
     /// Where it is; for a folder its absolute path.
@@ -116,6 +71,18 @@ impl Bucket {
     /// The folder, if this bucket is one.
     pub fn folder(&self) -> Option<&std::path::Path> {
         (!self.url.contains("://")).then(|| std::path::Path::new(&self.url))
+    }
+
+    /// Only this bucket holds this object: a folder that goes away is known again by it.
+    pub fn known_by(&self, path: &Path) {
+        if let Some(root) = &self.root {
+            root.known_by(path);
+        }
+    }
+
+    /// What is wrong with it now, as far as it was looked at: a folder that is away.
+    pub fn trouble(&self) -> Option<String> {
+        self.root.as_ref()?.trouble()
     }
 
     /// Writes `body` at `path` if nothing is there.
@@ -331,22 +298,6 @@ impl Bucket {
     }
 }
 
-/// How long a store that does not answer is asked again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Patience {
-    /// A few seconds: for a first look.
-    Brief,
-    /// Seconds: for a person who waits.
-    Short,
-    /// Minutes: for work that must not be lost.
-    Long,
-}
-
-fn environment() -> BTreeMap<String, String> {
-    // What is not text is nothing that we read.
-    std::env::vars_os().filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?))).collect()
-}
-
 /// Most bytes of an object of JSON: a resolved sweep of a million cells takes less.
 pub const MOST_JSON: u64 = 1 << 30;
 
@@ -386,11 +337,5 @@ mod tests {
         assert_eq!(winners.len(), 1, "{results:?}");
         let body = bucket.read(&path).await.unwrap().unwrap();
         assert_eq!(body, Bytes::from(winners[0].0.to_string()));
-    }
-
-    #[test]
-    fn an_unknown_scheme_is_refused_by_name() {
-        let error = Bucket::open("gs://x").unwrap_err().to_string();
-        assert!(error.contains("\"gs\"") && error.contains("s3://bucket/prefix"), "{error}");
     }
 }

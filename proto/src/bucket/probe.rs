@@ -37,6 +37,7 @@ impl Bucket {
             self.delete(&path).await?;
             raced?;
         }
+        self.known_by(path);
         Ok(())
     }
 

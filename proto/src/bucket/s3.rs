@@ -60,14 +60,13 @@ pub(super) fn open(
 
 impl Patience {
     fn retry(self) -> RetryConfig {
-        let (max_backoff, retry_timeout) = match self {
-            Self::Brief => (Duration::from_secs(1), Duration::from_secs(4)),
-            Self::Short => (Duration::from_secs(2), Duration::from_secs(10)),
-            // Requests are signed once for all their tries, and a signature is good for five minutes.
-            Self::Long => (Duration::from_secs(10), Duration::from_secs(270)),
-        };
+        let max_backoff = Duration::from_secs(match self {
+            Self::Brief => 1,
+            Self::Short => 2,
+            Self::Long => 10,
+        });
         let backoff = BackoffConfig { max_backoff, ..BackoffConfig::default() };
-        RetryConfig { backoff, max_retries: RETRIES, retry_timeout }
+        RetryConfig { backoff, max_retries: RETRIES, retry_timeout: self.longest() }
     }
 }
 

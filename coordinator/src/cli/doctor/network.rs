@@ -27,7 +27,8 @@ pub(super) async fn bucket(url: &str, told: &mut Told) {
         let about = format!("{url} did not answer in {} s", limit.as_secs());
         Finding::wrong("bucket", Exit::Bucket, about, STORE)
     };
-    let bucket = match Bucket::open_brief(url) {
+    // A run would make an absent folder.
+    let bucket = match Bucket::open(url).and_then(|_| Bucket::open_brief(url)) {
         Ok(bucket) => bucket,
         Err(error) => return told.tell(wrong(&error)),
     };
