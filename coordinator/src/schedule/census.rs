@@ -37,6 +37,8 @@ pub struct SweepCensus {
     pub work: (u64, u64),
     /// One of [`SWEEPS`].
     pub state: &'static str,
+    /// Of the work in all, what was given up.
+    pub forgone: u64,
 }
 
 /// What a sweep can be: nothing of it is left to do; stopped by its user or by its limits; paused; an attempt has cells of it; none has.
@@ -79,6 +81,7 @@ impl Schedule {
                     () if sum.running > 0 => "running",
                     () => "waiting",
                 },
+                forgone: sum.forgone,
             };
             census.sweeps.insert(name.clone(), counts);
         }

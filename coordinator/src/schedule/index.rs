@@ -60,6 +60,8 @@ pub(super) struct Tally {
     pub(super) done: u64,
     /// Work in all, and of what is in the bucket.
     pub(super) all: (u64, u64),
+    /// Work that is neither done nor ever will be, as long as nobody asks for it again.
+    pub(super) forgone: u64,
     /// Its key, or one of its cells', was given up.
     pub(super) given_up: bool,
 }
@@ -83,6 +85,8 @@ pub(super) struct Sum {
     pub(super) done: u64,
     /// Work in all, and of what is in the bucket.
     pub(super) all: (u64, u64),
+    /// Work that is neither done nor ever will be, as long as nobody asks for it again.
+    pub(super) forgone: u64,
     /// Variants of which something was given up.
     pub(super) given_up: u64,
 }
@@ -149,6 +153,7 @@ impl Sum {
         self.left += tally.left;
         self.done += tally.done;
         self.all = (self.all.0 + tally.all.0, self.all.1 + tally.all.1);
+        self.forgone += tally.forgone;
         self.given_up += u64::from(tally.given_up);
     }
 
@@ -161,6 +166,7 @@ impl Sum {
         self.left -= tally.left;
         self.done -= tally.done;
         self.all = (self.all.0 - tally.all.0, self.all.1 - tally.all.1);
+        self.forgone -= tally.forgone;
         self.given_up -= u64::from(tally.given_up);
     }
 }

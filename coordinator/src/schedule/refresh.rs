@@ -136,6 +136,8 @@ impl Schedule {
                 if !state.done && !failed && !fallen {
                     tally.open = true;
                     tally.left += state.cost;
+                } else if !state.done {
+                    tally.forgone += state.cost;
                 }
             }
         }
@@ -146,6 +148,7 @@ impl Schedule {
             tally.given_up |= given_up || fallen;
             tally.all.0 += variant.cost;
             tally.all.1 += if variant.done { variant.cost } else { 0 };
+            tally.forgone += if variant.done || tally.open { 0 } else { variant.cost };
         }
         let pruning = if variant.done { 0 } else { variant.cost };
         tallies.iter_mut().filter(|(_, t)| t.open).for_each(|(_, t)| t.left += pruning);

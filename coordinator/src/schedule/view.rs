@@ -28,6 +28,8 @@ pub struct SweepView {
     pub done: usize,
     /// Work in all, and of cells and variants in the bucket, in the unit of the costs that were submitted.
     pub work: (u64, u64),
+    /// Of the work in all, what was given up.
+    pub forgone: u64,
     /// Of its cells, those given up: by themselves, with their variant or with their model's canary.
     pub lost: usize,
     /// Keys of variants and cells that were given up, with why.
@@ -108,6 +110,7 @@ impl Schedule {
             cells: sweep.cells.len(),
             done: sum.done as usize,
             work: sum.all,
+            forgone: sum.forgone,
             lost: sum.lost as usize,
             failed: if sum.given_up > 0 { self.given_up(sweep) } else { BTreeMap::new() },
             priority: sweep.priority,

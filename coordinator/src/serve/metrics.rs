@@ -111,7 +111,7 @@ impl Collector for Taken {
             sweeps,
         )?;
         let work = census.sweeps.iter().flat_map(|(name, sweep)| {
-            let counts = [("done", sweep.work.1), ("all", sweep.work.0)];
+            let counts = [("done", sweep.work.1), ("failed", sweep.forgone), ("all", sweep.work.0)];
             counts.map(|(state, n)| ([("sweep", name.as_str()), ("state", state)], n))
         });
         gauges(&mut encoder, "espalier_work", "Work of a sweep, in the unit of the plan's costs", work)?;

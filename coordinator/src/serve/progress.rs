@@ -24,7 +24,7 @@ pub struct Progress {
     pub done: usize,
     /// Of those, given up.
     pub failed: usize,
-    /// Share of all work that is done, 0 to 1, running work included.
+    /// Share that is done of all work that was not given up, 0 to 1, running work included.
     pub share: f64,
     /// Time left at the speed measured in this run.
     pub left: Option<Duration>,
@@ -96,7 +96,7 @@ impl Estimator {
     /// The progress that `status`, seen `elapsed` after the start, shows.
     pub fn progress(&mut self, status: &Status, elapsed: Duration) -> Option<Progress> {
         let view = status.view.sweeps.get(&self.sweep)?;
-        let (all, finished) = (view.work.0 as f64, view.work.1 as f64);
+        let (all, finished) = (view.work.0.saturating_sub(view.forgone) as f64, view.work.1 as f64);
         // What is neither in the bucket nor left to running attempts was done by them and is not committed yet.
         let ours = || status.view.attempts.iter().filter(|a| self.variants.contains_key(&a.variant));
         let partial: f64 = ours().map(|a| a.work_done as f64).sum();
@@ -202,6 +202,17 @@ mod tests {
         estimator.progress(&status(4), Duration::from_secs(600));
         let left = estimator.progress(&status(6), Duration::from_secs(610)).unwrap().left;
         assert_eq!(left, Some(Duration::from_secs(20)));
+    }
+
+    #[test]
+    fn what_was_given_up_is_no_work_that_is_left() {
+        let mut estimator = estimator();
+        estimator.progress(&status(0), Duration::ZERO);
+        // 4 of 5 that can be done took 20 s: the last one takes 5 s more.
+        let mut half = status(4);
+        half.view.sweeps.values_mut().for_each(|view| view.forgone = 5);
+        let progress = estimator.progress(&half, Duration::from_secs(20)).unwrap();
+        assert_eq!((progress.share, progress.left), (0.8, Some(Duration::from_secs(5))));
     }
 
     #[test]
