@@ -161,6 +161,7 @@ fn a_killed_coordinator_comes_back_with_its_sweeps_and_what_was_asked_of_them() 
     let mut cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml", "--priority", "3"], 0, &[]);
     cluster.ends(&["pause", "s"], 0, &["paused"]);
+    cluster.ends(&["list"], 0, &["priority\n", " 3\n"]);
     cluster.restart();
     let status = cluster.json(&["status", "s"]);
     assert_eq!(status["epoch"], 2);

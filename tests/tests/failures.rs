@@ -110,16 +110,15 @@ fn a_shard_that_kills_its_compute_process_is_given_up_and_the_rest_finishes() {
 
 #[test]
 fn a_model_whose_canary_falls_is_not_run_and_the_others_are() {
-    let place = place();
-    copy_model(&place, "llama-bos", "other");
-    place.replace("s.yaml", "models: [./model]", "models: [a=./model, b=./other]");
-    let many = "recipes:\n  - {method: wanda, sparsity: [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8], models: [a]}\n";
-    place.replace("s.yaml", "recipes:\n  - {method: wanda, sparsity: [0.5]}\n", many);
-    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
+    let place = guarded();
     let args = ["run", "s.yaml", "--devices", "cpu:2"];
     let fallen = place.command(&args).env(FAULTS, "die=wanda").output().unwrap();
-    let said =
-        ended(&args, &fallen, 4, &["2 of 18 cells done", "failed: a dense, a wanda-0.1-s0", "compute_lost"]);
+    let said = ended(
+        &args,
+        &fallen,
+        4,
+        &["2 of 18 cells done", "failed: a, 8 variants: its canary: compute_lost: "],
+    );
     assert!(!said.contains("max_failed_cells"), "one canary fell, not sixteen cells: {said}");
     assert_eq!(records(&place, "variants").len(), 1, "of the other model; of this one nothing was begun");
     assert_eq!(failures(&place), ["compute_lost"]);
@@ -136,6 +135,36 @@ fn a_model_whose_canary_falls_is_not_run_and_the_others_are() {
     place.ends(&args, 0, &["18 of 18 cells done"]);
     assert_eq!(verdicts().len(), 2);
     assert!(verdicts()[1]["code"].is_null());
+}
+
+#[test]
+fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_was_started_again() {
+    let place = guarded();
+    let mut cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let told = "failed: a, 8 variants: its canary: compute_lost: ";
+    cluster.ends(&["watch", "s"], 4, &["2 of 18 cells done", told]);
+    cluster.ends(&["status", "s"], 0, &[told, "100 %"]);
+    let (list, status) = (cluster.json(&["list"]), cluster.json(&["status", "s"]));
+    assert!(list[0].get("failures").is_none() && list[0]["failed"] == 16, "{list}");
+    assert_eq!(status["sweeps"][0]["failures"].as_array().unwrap().len(), 8, "{status}");
+    let why = "it was not tried: its model's canary, one variant that is tried before all others, failed (compute_lost: ";
+    let only = ["explain", "s", "--only", "model=a,sparsity=0.1"];
+    let first = cluster.ends(&only, 0, &[why]);
+    cluster.restart();
+    assert_eq!(cluster.ends(&only, 0, &[why]), first);
+}
+
+/// A model `a` with variants enough for a canary, and a model `b` with its dense one; one failure is enough.
+fn guarded() -> Place {
+    let place = place();
+    copy_model(&place, "llama-bos", "other");
+    place.replace("s.yaml", "models: [./model]", "models: [a=./model, b=./other]");
+    let many = "recipes:\n  - {method: wanda, sparsity: [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8], models: [a]}\n";
+    place.replace("s.yaml", "recipes:\n  - {method: wanda, sparsity: [0.5]}\n", many);
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
+    place
 }
 
 /// A golden model as a folder of the place.

@@ -9,6 +9,7 @@ pub mod doctor;
 pub mod du;
 pub mod eval;
 pub mod export;
+pub mod failures;
 pub mod folders;
 pub mod gc;
 pub mod identity;

@@ -1,6 +1,7 @@
 //! `espalier run`: a sweep file → a report, on this machine: coordinator in this process, one worker process a device.
 
 use super::bars::{Bars, say};
+use super::failures::lines;
 use super::prepare::fetch;
 use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, print};
@@ -10,7 +11,7 @@ use crate::merge::collect::collect;
 use crate::plan::cells::chosen;
 use crate::report::write;
 use crate::serve::progress::spoken;
-use crate::serve::{Devices, LocalRun, Outcome, local, local::Failed, log, machine, workers};
+use crate::serve::{Devices, LocalRun, Outcome, local, log, machine, workers};
 use crate::spec::file::{BackendChoice, SweepFile};
 use crate::store::checkpoints::{self, Settled};
 use espalier_proto::bucket::Bucket;
@@ -204,7 +205,7 @@ pub fn tell(outcome: &Outcome) {
     } else {
         say(&format!("{done} of {wanted} {units} done, {} of them in this run, in {took}", done - before));
     }
-    failures(&outcome.failed).iter().for_each(|line| say(line));
+    lines(&outcome.failed, "the report names each").iter().for_each(|line| say(line));
     if outcome.halted {
         say("stopped: as many cells failed as limits.max_failed_cells allows");
     }
@@ -214,21 +215,6 @@ pub fn tell(outcome: &Outcome) {
     for trouble in &outcome.trouble {
         say(&format!("bucket: {trouble}"));
     }
-}
-
-/// One line a cause, with all that failed of it.
-fn failures(failed: &[Failed]) -> Vec<String> {
-    let mut causes: Vec<(String, Vec<String>)> = Vec::new();
-    for Failed { model, variant, task, code, message } in failed {
-        let task = task.as_ref().map(|t| format!(" {t}")).unwrap_or_default();
-        let what = format!("{model} {variant}{task}");
-        let cause = format!("{}: {message}", code.as_str());
-        match causes.iter_mut().find(|(known, _)| *known == cause) {
-            Some((_, all)) => all.push(what),
-            None => causes.push((cause, vec![what])),
-        }
-    }
-    causes.into_iter().map(|(cause, all)| format!("failed: {}: {cause}", all.join(", "))).collect()
 }
 
 fn as_json(sweep: &ResolvedSweep, outcome: &Outcome, report: &str) -> serde_json::Value {
@@ -252,31 +238,4 @@ fn as_json(sweep: &ResolvedSweep, outcome: &Outcome, report: &str) -> serde_json
 pub async fn write_report(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<String, Failure> {
     let found = collect(bucket, &sweep.name).await?;
     Ok(write::write_report(bucket, &sweep.name, &write::Report::new(&found)).await?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use espalier_proto::records::FailureCode;
-
-    #[test]
-    fn one_cause_is_told_once_with_everything_that_failed_of_it() {
-        let failed = |variant: &str, task: Option<&str>, message: &str| Failed {
-            model: "m".to_owned(),
-            variant: variant.to_owned(),
-            task: task.map(str::to_owned),
-            code: FailureCode::NonFiniteWeights,
-            message: message.to_owned(),
-        };
-        let all = [
-            failed("dense", None, "tensor a"),
-            failed("wanda", Some("reclor"), "tensor b"),
-            failed("wanda", None, "tensor a"),
-        ];
-        let lines = [
-            "m dense, m wanda: non_finite_weights: tensor a",
-            "m wanda reclor: non_finite_weights: tensor b",
-        ];
-        assert_eq!(failures(&all), lines.map(|line| format!("failed: {line}")));
-    }
 }

@@ -2,6 +2,7 @@
 //! and steers them.
 
 use super::bars::{Bars, say};
+use super::failures::lines;
 use super::remote::{CoordinatorArg, Patience};
 use super::{Output, print};
 use crate::exit::{Exit, Failure};
@@ -117,7 +118,7 @@ pub struct Drain {
 pub async fn list(command: &List, output: Output) -> Result<Exit, Failure> {
     let state = command.coordinator.connect().await?.state(m::StateRequest::default()).await?.into_inner();
     match output {
-        Output::Json => print::json(&state.sweeps.iter().map(as_json).collect::<Vec<_>>()),
+        Output::Json => print::json(&state.sweeps.iter().map(in_short).collect::<Vec<_>>()),
         Output::Text => print::text(&table(&state.sweeps)),
     }
     Ok(Exit::Whole)
@@ -154,7 +155,7 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
                 if !sweep.waits_for.is_empty() {
                     print::text(&format!("  {} waits: {}\n", sweep.name, sweep.waits_for));
                 }
-                sweep.failures.iter().for_each(|f| print::text(&format!("  {}\n", failure(f))));
+                failures(sweep).iter().for_each(|line| print::text(&format!("  {line}\n")));
             }
             let rows: Vec<Vec<String>> = state
                 .workers
@@ -194,7 +195,7 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
                 String::new()
             };
             say(&format!("{} of {} cells done{part}", state.done, state.cells));
-            state.failures.iter().for_each(|f| say(&failure(f)));
+            failures(&state).iter().for_each(|line| say(line));
             if state.doomed {
                 say("stopped before its end: limits.max_failed_cells of its cells failed");
             } else if state.halted && state.done < state.cells {
@@ -273,6 +274,16 @@ pub async fn drain(command: &Drain, output: Output) -> Result<Exit, Failure> {
 
 /// A sweep's state for programs.
 pub fn as_json(state: &m::SweepState) -> serde_json::Value {
+    let mut said = in_short(state);
+    let failures = state.failures.iter().map(|f| {
+        json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
+    });
+    said["failures"] = failures.collect();
+    said
+}
+
+/// The same without each failure: of a sweep there may be as many as it has cells.
+fn in_short(state: &m::SweepState) -> serde_json::Value {
     json!({
         "name": state.name,
         "cells": state.cells,
@@ -282,9 +293,6 @@ pub fn as_json(state: &m::SweepState) -> serde_json::Value {
         "seconds_left": (state.left_s > 0.0).then_some(state.left_s),
         "running": state.running,
         "waits_for": (!state.waits_for.is_empty()).then_some(&state.waits_for),
-        "failures": state.failures.iter().map(|f| {
-            json!({"model": f.model, "variant": f.variant, "task": f.task, "reason": f.code, "message": f.message})
-        }).collect::<Vec<_>>(),
         "state": word(state),
         "grid": state.grid,
         "unreadable": (!state.unreadable.is_empty()).then_some(&state.unreadable),
@@ -307,27 +315,25 @@ fn word(state: &m::SweepState) -> &'static str {
 }
 
 fn table(sweeps: &[m::SweepState]) -> String {
+    // Where all are alike the column says nothing.
+    let priority = sweeps.iter().any(|s| s.priority != 0);
     let rows: Vec<Vec<String>> = sweeps
         .iter()
         .map(|s| {
             let left = if s.left_s > 0.0 { spoken(Duration::from_secs_f64(s.left_s)) } else { String::new() };
             let share = format!("{:.0} %", s.share * 100.0);
-            vec![
-                s.name.clone(),
-                word(s).to_owned(),
-                format!("{} of {}", s.done, s.cells),
-                share,
-                s.failed.to_string(),
-                left,
-            ]
+            let cells = format!("{} of {}", s.done, s.cells);
+            let mut row = vec![s.name.clone(), word(s).to_owned(), cells, share, s.failed.to_string(), left];
+            row.extend(priority.then(|| s.priority.to_string()));
+            row
         })
         .collect();
-    print::table(&["sweep", "state", "cells", "work", "failed", "left"], &rows)
+    let header = ["sweep", "state", "cells", "work", "failed", "left", "priority"];
+    print::table(&header[..header.len() - usize::from(!priority)], &rows)
 }
 
-fn failure(f: &m::FailedState) -> String {
-    let task = if f.task.is_empty() { String::new() } else { format!(" {}", f.task) };
-    format!("failed: {} {}{task}: {}: {}", f.model, f.variant, f.code, f.message)
+fn failures(state: &m::SweepState) -> Vec<String> {
+    lines(&state.failures, &format!("espalier explain {}", state.name))
 }
 
 fn progress(state: &m::SweepState) -> Progress {

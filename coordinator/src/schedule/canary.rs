@@ -111,10 +111,13 @@ mod tests {
         let code = espalier_proto::records::FailureCode::NonFiniteWeights;
         let fails = failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code);
         story.sync(1, vec![fails]);
-        assert_eq!(story.schedule.explain(cell(2, 0)), Explanation::Quarantined(code));
+        let fallen = Explanation::Fallen { canary: variant(9), code };
+        assert_eq!(story.schedule.explain(cell(2, 0)), fallen);
         let view = story.schedule.view().sweeps[&sweep()].clone();
         assert!(view.over && !view.halted, "it stops its model's part, not the sweep");
         assert_eq!(view.failed.len(), 4, "the canary and all three variants");
+        assert_eq!(view.failed.values().filter(|why| why.by_canary).count(), 3);
+        assert_eq!(view.forgone, view.work.0, "nothing of it will be done");
         assert_eq!(story.sync(2, vec![]), None);
         let keys: Vec<Digest> = vec![cell(1, 0).0];
         let again = story.event(Event::Retry { sweep: sweep(), keys });

@@ -21,6 +21,13 @@ pub enum Explanation {
     },
     /// It, or its variant, failed as often as the limits allow.
     Quarantined(FailureCode),
+    /// Its model's canary did: it was not tried itself.
+    Fallen {
+        /// Which.
+        canary: VariantKey,
+        /// Why.
+        code: FailureCode,
+    },
     /// It does not run yet, or not any more.
     Waiting {
         /// For what.
@@ -69,7 +76,7 @@ impl Schedule {
         };
         match self.fate(cell) {
             Some(Ok(())) => return Explanation::Done,
-            Some(Err(code)) => return Explanation::Quarantined(code),
+            Some(Err(code)) => return self.lost(home, cell, code),
             None => {}
         }
         let variant = &self.variants[&home];
@@ -82,6 +89,15 @@ impl Schedule {
             return Explanation::Waiting { on: Wait::Preparing { attempt: id.clone() } };
         }
         Explanation::Waiting { on: self.wait(home, cell) }
+    }
+
+    fn lost(&self, home: VariantKey, cell: CellKey, code: FailureCode) -> Explanation {
+        let variant = &self.variants[&home];
+        let own = variant.trouble.quarantined.or(variant.cells[&cell].trouble.quarantined);
+        match variant.after {
+            Some(canary) if own.is_none() => Explanation::Fallen { canary, code },
+            _ => Explanation::Quarantined(code),
+        }
     }
 
     /// What a sweep of which nothing runs waits for; `None` while something of it runs, or once it is over.

@@ -62,4 +62,4 @@ pub use event::{
 pub use explain::{Explanation, Wait};
 pub use fit::Misfit;
 pub use state::{Schedule, Timing};
-pub use view::{AttemptView, SweepView, View, WorkerView};
+pub use view::{AttemptView, GivenUp, SweepView, View, WorkerView};

@@ -33,7 +33,7 @@ pub struct SweepView {
     /// Of its cells, those given up: by themselves, with their variant or with their model's canary.
     pub lost: usize,
     /// Keys of variants and cells that were given up, with why.
-    pub failed: BTreeMap<Digest, FailureCode>,
+    pub failed: BTreeMap<Digest, GivenUp>,
     /// Higher comes first.
     pub priority: i32,
     /// Nothing new of it is given out.
@@ -44,6 +44,15 @@ pub struct SweepView {
     pub halted: bool,
     /// It was stopped by `limits.max_failed_cells`.
     pub doomed: bool,
+}
+
+/// Why a variant or a cell was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// In a word.
+    pub code: FailureCode,
+    /// By the canary of its model: it was not tried itself.
+    pub by_canary: bool,
 }
 
 /// A worker at one moment.
@@ -121,14 +130,16 @@ impl Schedule {
         }
     }
 
-    fn given_up(&self, sweep: &Sweep) -> BTreeMap<Digest, FailureCode> {
+    fn given_up(&self, sweep: &Sweep) -> BTreeMap<Digest, GivenUp> {
         let mut failed = BTreeMap::new();
         for key in self.variants_of(sweep) {
             let variant = &self.variants[&key];
-            failed.extend(self.why_given_up(variant).map(|code| (key.0, code)));
+            let by_canary = variant.trouble.quarantined.is_none();
+            failed.extend(self.why_given_up(variant).map(|code| (key.0, GivenUp { code, by_canary })));
             for (cell, state) in variant.cells.iter().filter(|(_, c)| !c.done && c.wants.contains(&sweep.no))
             {
-                failed.extend(state.trouble.quarantined.map(|code| (cell.0, code)));
+                let code = state.trouble.quarantined;
+                failed.extend(code.map(|code| (cell.0, GivenUp { code, by_canary: false })));
             }
         }
         failed

@@ -1,16 +1,24 @@
 //! Why a cell is or is not running, in a sentence.
 
 use crate::schedule::{Explanation, Wait};
+use espalier_proto::ids::Digest;
 use espalier_proto::messages as m;
+use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{CellEntry, ResolvedSweep};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Of workers that do not fit so many are named.
 const NAMED: usize = 3;
 
-/// The cell and how it stands, for people and for programs.
-pub(super) fn explained(sweep: &ResolvedSweep, cell: &CellEntry, how: &Explanation) -> m::CellExplanation {
+/// The cell and how it stands, for people and for programs. Of what failed the message is known from `met`, by key.
+pub(super) fn explained(
+    sweep: &ResolvedSweep,
+    cell: &CellEntry,
+    how: &Explanation,
+    met: &BTreeMap<Digest, String>,
+) -> m::CellExplanation {
     let variant = sweep.variants.iter().find(|v| v.key == cell.variant);
-    let (state, why) = sentence(how);
+    let (state, why) = sentence(how, cell, met);
     m::CellExplanation {
         model: variant.map(|v| v.model.clone()).unwrap_or_default(),
         variant: variant.map(|v| v.name.clone()).unwrap_or_default(),
@@ -21,7 +29,23 @@ pub(super) fn explained(sweep: &ResolvedSweep, cell: &CellEntry, how: &Explanati
     }
 }
 
-fn sentence(how: &Explanation) -> (&'static str, String) {
+/// The keys whose failures say why these cells were given up.
+pub(super) fn blamed<'a>(
+    cells: impl IntoIterator<Item = (&'a CellEntry, &'a Explanation)>,
+) -> BTreeSet<Digest> {
+    let keys = cells.into_iter().flat_map(|(cell, how)| match how {
+        Explanation::Quarantined(_) => vec![cell.key.0, cell.variant.0],
+        Explanation::Fallen { canary, .. } => vec![canary.0],
+        Explanation::Done | Explanation::Running { .. } | Explanation::Waiting { .. } => Vec::new(),
+    });
+    keys.collect()
+}
+
+fn sentence(how: &Explanation, cell: &CellEntry, met: &BTreeMap<Digest, String>) -> (&'static str, String) {
+    let why = |code: &FailureCode, keys: &[Digest]| match keys.iter().find_map(|key| met.get(key)) {
+        Some(message) => format!("{}: {message}", code.as_str()),
+        None => code.as_str().to_owned(),
+    };
     match how {
         Explanation::Done => ("done", "its record is in the bucket".to_owned()),
         Explanation::Running { attempt, worker } => {
@@ -31,7 +55,15 @@ fn sentence(how: &Explanation) -> (&'static str, String) {
             "failed",
             format!(
                 "it failed as often as limits.attempts allows ({}); `espalier retry` tries it again",
-                code.as_str()
+                why(code, &[cell.key.0, cell.variant.0])
+            ),
+        ),
+        Explanation::Fallen { canary, code } => (
+            "failed",
+            format!(
+                "it was not tried: its model's canary, one variant that is tried before all others, failed ({}); `espalier retry` \
+                 tries it again",
+                why(code, &[canary.0])
             ),
         ),
         Explanation::Waiting { on } => ("waiting", wait(on)),

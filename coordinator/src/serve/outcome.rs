@@ -2,10 +2,11 @@
 
 use super::status::Status;
 use crate::records::Present;
-use espalier_proto::ids::CellKey;
+use crate::schedule::GivenUp;
+use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::ResolvedSweep;
-use std::collections::BTreeSet;
+use espalier_proto::sweep::{CellEntry, ResolvedSweep};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What came of a run.
@@ -44,6 +45,8 @@ pub struct Failed {
     pub code: FailureCode,
     /// Why, for people.
     pub message: String,
+    /// By the canary of its model: it was not tried itself, and why is why the canary failed.
+    pub canary: bool,
 }
 
 impl Outcome {
@@ -100,26 +103,28 @@ pub fn given_up(sweep: &ResolvedSweep, status: &Status) -> Vec<Failed> {
     let Some(view) = status.view.sweeps.get(&sweep.name).filter(|v| !v.failed.is_empty()) else {
         return Vec::new();
     };
-    let message = |key| status.faults.get(key).map(|f| f.message.clone()).unwrap_or_default();
+    let mut cells: BTreeMap<VariantKey, Vec<&CellEntry>> = BTreeMap::new();
+    for cell in sweep.cells.iter().filter(|c| view.failed.contains_key(&c.key.0)) {
+        cells.entry(cell.variant).or_default().push(cell);
+    }
     let mut failed = Vec::new();
     for variant in &sweep.variants {
-        let model = variant.model.clone();
-        let name = variant.name.clone();
-        if let Some(code) = view.failed.get(&variant.key.0) {
-            let message = message(&variant.key.0);
-            failed.push(Failed { model, variant: name, task: None, code: *code, message });
+        let mut add = |task: Option<&str>, key: &Digest, why: &GivenUp| {
+            failed.push(Failed {
+                model: variant.model.clone(),
+                variant: variant.name.clone(),
+                task: task.map(str::to_owned),
+                code: why.code,
+                message: status.faults.get(key).map(|f| f.message.clone()).unwrap_or_default(),
+                canary: why.by_canary,
+            });
+        };
+        if let Some(why) = view.failed.get(&variant.key.0) {
+            add(None, &variant.key.0, why);
             continue;
         }
-        for cell in sweep.cells.iter().filter(|c| c.variant == variant.key) {
-            if let Some(code) = view.failed.get(&cell.key.0) {
-                failed.push(Failed {
-                    model: model.clone(),
-                    variant: name.clone(),
-                    task: Some(cell.task.clone()),
-                    code: *code,
-                    message: message(&cell.key.0),
-                });
-            }
+        for cell in cells.get(&variant.key).into_iter().flatten() {
+            add(Some(&cell.task), &cell.key.0, &view.failed[&cell.key.0]);
         }
     }
     failed

@@ -2,7 +2,7 @@
 
 use super::canary::{Canary, canaries};
 use super::daemon;
-use super::explain::{explained, waits_for};
+use super::explain::{blamed, explained, waits_for};
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
@@ -12,6 +12,7 @@ use super::sweep_logs;
 use super::sweeps::Sweeps;
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;
+use crate::records::list::failures;
 use crate::schedule::{Event, Wait};
 use crate::spec::only::Only;
 use espalier_proto::ids::{Digest, Name};
@@ -20,7 +21,7 @@ use espalier_proto::messages::sweep_api_server::{SweepApi, SweepApiServer};
 use espalier_proto::protocol::RECONCILE;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
 use futures::future::BoxFuture;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -188,7 +189,9 @@ impl SweepApi for Service {
         let cells = sweep.cells.iter().filter(|c| chosen.as_ref().is_none_or(|some| some.contains(&c.key)));
         let cells: Vec<_> = cells.collect();
         let how = self.sweeps.driver().explain(cells.iter().map(|c| c.key).collect()).await;
-        let cells = cells.into_iter().zip(how).map(|(cell, how)| explained(&sweep, cell, &how)).collect();
+        let pairs = || cells.iter().copied().zip(&how);
+        let met = self.met(blamed(pairs())).await;
+        let cells = pairs().map(|(cell, how)| explained(&sweep, cell, how, &met)).collect();
         Ok(Response::new(m::ExplainResponse { cells }))
     }
 
@@ -273,6 +276,22 @@ impl SweepApi for Service {
     }
 }
 
+impl Service {
+    /// What the last attempts at these keys met, from this coordinator's memory, else from the bucket's.
+    async fn met(&self, mut keys: BTreeSet<Digest>) -> BTreeMap<Digest, String> {
+        let now = self.sweeps.driver().status().borrow().clone();
+        let fresh = now.faults.iter().filter(|(key, _)| keys.contains(*key));
+        let mut met: BTreeMap<Digest, String> = fresh.map(|(key, f)| (*key, f.message.clone())).collect();
+        keys.retain(|key| !met.contains_key(key));
+        match failures(self.sweeps.bucket(), keys).await {
+            Ok(kept) => met.extend(kept.into_values().flatten().map(|f| (f.key, f.message))),
+            // The code alone is told then.
+            Err(error) => tracing::warn!(%error, "failures could not be read"),
+        }
+        met
+    }
+}
+
 /// `part`: the submission asked for a part of the grid.
 async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::SubmitUpdate {
     let now = sweeps.driver().status().borrow().clone();
@@ -333,6 +352,7 @@ fn failed(failed: Failed) -> m::FailedState {
         task: failed.task.unwrap_or_default(),
         code: failed.code.as_str().to_owned(),
         message: failed.message,
+        canary: failed.canary,
     }
 }
 

@@ -179,7 +179,7 @@ impl World {
                 let fine = keys.into_iter().flatten().all(|key| self.natures[&key] == Nature::Fine);
                 match coordinator.schedule.explain(*cell) {
                     Explanation::Done => assert!(self.cells_there.contains(cell)),
-                    Explanation::Quarantined(_) if !fine => {}
+                    Explanation::Quarantined(_) | Explanation::Fallen { .. } if !fine => {}
                     other => panic!("W16 a cell of {name} ends as {other:?}"),
                 }
             }
