@@ -4,6 +4,7 @@
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use serde_json::json;
+use std::process::Stdio;
 
 /// Rows of results.csv of one variant, by column names.
 fn rows(csv: &str, variant: &str, columns: &[&str]) -> Vec<String> {
@@ -129,6 +130,28 @@ fn a_cell_measured_on_other_weights_than_its_variants_is_measured_again() {
     place.ends(&["plan", "s.yaml"], 0, &["3 in the bucket, 1 to do"]);
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 1 of them in this run"]);
     assert_eq!(place.results("s"), before);
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_told_and_a_reader_that_has_gone_is_not() {
+    let place = Place::new("phi-nobos");
+    let said = |args: &[&str], out: Stdio| {
+        let child = place.command(args).stdout(out).stderr(Stdio::piped()).spawn();
+        let output = child.unwrap().wait_with_output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for args in [&["catalog"][..], &["catalog", "--output", "json"], &["schema"], &["plan", "s.yaml"]] {
+        let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (code, error) = said(args, full.into());
+        assert!(
+            code == Some(3) && error.contains("the standard output cannot be written"),
+            "{args:?}: {error}"
+        );
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (code, error) = said(args, writer.into());
+        assert!(code == Some(0) && !error.contains("error"), "{args:?}: {error}");
+    }
 }
 
 #[test]

@@ -193,7 +193,10 @@ fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one
     let cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
     cluster.ends(&["cancel", "s"], 0, &["stopped"]);
-    cluster.ends(&["resume", "s"], 2, &["sweep s was stopped", "submitting it again"]);
+    for command in ["resume", "retry"] {
+        cluster.ends(&[command, "s"], 3, &["sweep s was stopped", "submitting it again"]);
+    }
+    assert!(!cluster.ends(&["list"], 0, &["stopped"]).contains("priority"), "all are alike");
     cluster.ends(&["retry", "s", "--only", "task=none"], 2, &["--only", "no cell"]);
     cluster.ends(&["watch", "s"], 4, &["0 of 4 cells done", "stopped before its end"]);
     let other = Cluster::start(&place, &["--instance", "other"]);
@@ -241,7 +244,13 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
     };
     worker.signal(libc::SIGSTOP);
     damage();
-    place.ends(&["repair", "s"], 4, &["1 were damaged"]);
+    let dry = place.ends(
+        &["repair", "s", "--dry-run"],
+        4,
+        &["1 are damaged; `espalier repair s` makes them missing"],
+    );
+    assert!(dry.contains("its coordinator does them anew") && !dry.contains("run the sweep"), "{dry}");
+    place.ends(&["repair", "s"], 4, &["1 were damaged", "submit the sweep again"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 1 of them to do"]);
     worker.signal(libc::SIGCONT);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
@@ -259,6 +268,12 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
         &["4 of 4 cells measured"],
     );
     place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    // Removed under the coordinator, it is as unknown to it as one that never was.
+    place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
+    for unknown in ["s", "none"] {
+        let args = ["report", unknown, "--coordinator", &cluster.url, "--to", "gone"];
+        cluster.ends(&args, 3, &["no sweep"]);
+    }
 }
 
 #[test]

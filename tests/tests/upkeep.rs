@@ -182,8 +182,15 @@ fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again
     let inputs = files(&place.at("out/inputs"), "json");
     std::fs::write(&inputs[0], "{}").unwrap();
 
-    let needles =
-        ["variant model wanda-0.5-s0", "sha256", "5 bytes", "is missing", "inputs ", "5 are damaged"];
+    let needles = [
+        "variant model wanda-0.5-s0",
+        "sha256",
+        "5 bytes",
+        "is missing",
+        "inputs ",
+        "5 are damaged",
+        "run the sweep again",
+    ];
     place.ends(&["repair", "s", "--dry-run"], 4, &needles);
     assert_eq!((place.cells(), records(&place, "variants")), (4, 2));
     let repaired = json(&place, &["repair", "s"], 4);

@@ -8,6 +8,7 @@ use super::run::digests;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
+use crate::merge::collect::CollectError;
 use crate::serve::daemon::{self, DaemonError, Door};
 use crate::serve::guard::{Guard, Identity, Role, quoted};
 use crate::serve::log;
@@ -242,7 +243,11 @@ fn reporter(bucket: Bucket) -> Reporter {
     Arc::new(move |name, only, keep| {
         let bucket = bucket.clone();
         Box::pin(async move {
-            let report = render(&bucket, &name, &only).await.map_err(Refusal::bucket)?;
+            let report = render(&bucket, &name, &only).await.map_err(|error| match error {
+                // Somebody has removed it since.
+                CollectError::UnknownSweep { .. } => Refusal::bad(error),
+                CollectError::Bucket(error) => Refusal::bucket(error),
+            })?;
             if keep {
                 crate::report::write::write_report(&bucket, &name, &report).await.map_err(Refusal::bucket)?;
                 // Folders of many gigabytes keep nobody waiting.

@@ -141,7 +141,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     let absent = cli.command.absent_folders();
     let result = carry_out(cli).await;
     folders::remove_empty(&absent);
-    result
+    result.and_then(|exit| print::written().map(|()| exit))
 }
 
 async fn carry_out(cli: Cli) -> Result<Exit, Failure> {

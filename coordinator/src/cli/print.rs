@@ -1,12 +1,39 @@
-//! The only writer to stdout. A reader that has gone (`espalier … | head`) is no error.
+//! The only writer to stdout. A reader that has gone (`espalier … | head`) is no error; what cannot be written is one, told at
+//! the command's end.
 
+use crate::exit::Failure;
 use serde::Serialize;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::sync::OnceLock;
+
+/// Why something could not be written, the first time.
+static FAILED: OnceLock<std::io::Error> = OnceLock::new();
 
 /// Prints text as it is.
 pub fn text(text: &str) {
+    note(std::io::stdout().lock().write_all(text.as_bytes()));
+}
+
+/// Everything that was printed has been written.
+pub fn written() -> Result<(), Failure> {
+    note(std::io::stdout().lock().flush());
+    match FAILED.get() {
+        Some(error) => {
+            let source = std::io::Error::new(error.kind(), error.to_string());
+            Err(Failure::Write { path: "the standard output".to_owned(), source })
+        }
+        None => Ok(()),
+    }
+}
+
+fn note(written: std::io::Result<()>) {
     // A closed pipe means that nobody reads any more.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    if let Err(error) = written
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        // The first one is told.
+        let _ = FAILED.set(error);
+    }
 }
 
 /// Prints JSON for programs.

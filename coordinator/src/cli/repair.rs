@@ -44,17 +44,26 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
 }
 
 fn text(command: &Repair, repaired: &Repaired) -> String {
-    let Repaired { objects, blobs, bytes, damaged } = repaired;
+    let Repaired { objects, blobs, bytes, damaged, owner } = repaired;
     let read = format!("{objects} records and inputs, {blobs} blobs, {} read", print::size(*bytes));
     if damaged.is_empty() {
         return format!("sweep {}: {read}; nothing is damaged\n", command.sweep);
     }
     let mut text: String = damaged.iter().map(|d| format!("{} {}: {}\n", d.kind, d.name, d.why)).collect();
-    let now = if command.dry_run {
-        "are damaged; nothing was changed"
+    let sweep = &command.sweep;
+    // The name of a coordinator's sweep is not a local run's to take.
+    let local = owner.as_ref().is_none_or(|owner| *owner == sweep.local_instance());
+    let again = if local {
+        "run the sweep again"
     } else {
-        "were damaged and are missing again"
+        "its coordinator does them anew; where none is at work, submit the sweep again"
     };
-    text += &format!("sweep {}: {read}; {} {now}: run the sweep again\n", command.sweep, damaged.len());
+    let count = damaged.len();
+    let now = if command.dry_run {
+        format!("{count} are damaged; `espalier repair {sweep}` makes them missing, and then: {again}")
+    } else {
+        format!("{count} were damaged and are missing again: {again}")
+    };
+    text += &format!("sweep {sweep}: {read}; {now}\n");
     text
 }

@@ -16,12 +16,21 @@ pub enum Misfit {
     Threads { found: u32, wanted: u32 },
     #[error("its device kind is {found}, the sweep asks for {wanted}")]
     DeviceKind { found: String, wanted: String },
-    #[error("it has {found} bytes of memory for shards, the variant needs {wanted}")]
+    #[error("{}", memory(*found, *wanted))]
     Memory { found: u64, wanted: u64 },
     #[error("its stage {stage} is of version {found:?}, the keys were made with {wanted}")]
     Stage { stage: String, found: Option<u32>, wanted: u32 },
     #[error("its node failed {faults} times in a row")]
     Faulty { faults: u32 },
+}
+
+/// As the worker's `--memory-gib` has it, with as many digits as tell the two apart.
+fn memory(found: u64, wanted: u64) -> String {
+    let gib = |bytes: u64, digits: usize| format!("{:.digits$}", bytes as f64 / f64::from(1 << 30));
+    let digits =
+        (2..9).find(|n| gib(found, *n) != gib(wanted, *n) && gib(found, *n) != gib(0, *n)).unwrap_or(9);
+    let (found, wanted) = (gib(found, digits), gib(wanted, digits));
+    format!("it has {found} GiB of memory for shards, the variant needs {wanted} GiB")
 }
 
 impl WorkerFacts {
@@ -56,4 +65,18 @@ pub(super) fn misfit(facts: &WorkerFacts, needs: &Needs) -> Option<Misfit> {
             wanted: *version,
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Misfit;
+
+    #[test]
+    fn memory_is_told_in_gib_with_digits_enough_to_tell_two_apart() {
+        let told = |found, wanted| Misfit::Memory { found, wanted }.to_string();
+        let [small, large] = [told(1 << 20, 271 << 20), told(8 << 30, (8 << 30) + (1 << 20))];
+        assert_eq!(small, "it has 0.001 GiB of memory for shards, the variant needs 0.265 GiB");
+        assert_eq!(large, "it has 8.000 GiB of memory for shards, the variant needs 8.001 GiB");
+        assert!(told(4 << 30, 10 << 30).contains("4.00 GiB"));
+    }
 }

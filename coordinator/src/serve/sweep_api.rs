@@ -237,9 +237,8 @@ impl SweepApi for Service {
             return Ok(Response::new(m::ControlResponse { state }));
         }
         if let Some(goes_on) = goes_on {
-            return Err(
-                Refusal::usage(&format!("sweep {name} was stopped; {goes_on} goes on with it")).into()
-            );
+            let why = format!("sweep {name} was stopped; {goes_on} goes on with it");
+            return Err(Refusal::bad_text(why).into());
         }
         self.sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?;
         self.sweeps.driver().settled().await;

@@ -44,6 +44,8 @@ pub struct Repaired {
     pub bytes: u64,
     /// In order of paths.
     pub damaged: Vec<Damage>,
+    /// Whose sweep it is.
+    pub owner: Option<Name>,
 }
 
 /// One thing to look at.
@@ -65,7 +67,8 @@ type Seen = (u64, u64, Option<String>);
 
 /// Looks at everything; deletes the records of what is damaged unless only `looking`.
 pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repaired, StoreError> {
-    let sweep = current(bucket, name).await?;
+    let fold = log::read(bucket, name).await?;
+    let sweep = current(bucket, name, fold.spec).await?;
     let looks = looks(&sweep).into_iter().map(|look| async move {
         let seen = look_at(bucket, &look).await?;
         Ok::<_, StoreError>((look, seen))
@@ -74,11 +77,13 @@ pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repai
     let mut seen: Vec<(Look, Option<Seen>)> =
         futures::stream::iter(looks).buffer_unordered(BLOBS_AT_ONCE).try_collect().await?;
     seen.sort_by(|a, b| a.0.path.cmp(&b.0.path));
-    if looking {
-        return mend(bucket, seen, true).await;
-    }
-    // Also where nothing is damaged: what segments say of records that somebody deleted is no longer believed.
-    generation::deleting(bucket, mend(bucket, seen, false)).await
+    let repaired = if looking {
+        mend(bucket, seen, true).await
+    } else {
+        // Also where nothing is damaged: what segments say of records that somebody deleted is no longer believed.
+        generation::deleting(bucket, mend(bucket, seen, false)).await
+    };
+    Ok(Repaired { owner: fold.owner, ..repaired? })
 }
 
 async fn mend(
@@ -102,8 +107,7 @@ async fn mend(
 }
 
 /// The grid of the latest submission.
-async fn current(bucket: &Bucket, name: &Name) -> Result<ResolvedSweep, StoreError> {
-    let spec = log::read(bucket, name).await?.spec;
+async fn current(bucket: &Bucket, name: &Name, spec: Option<Digest>) -> Result<ResolvedSweep, StoreError> {
     let Some(spec) = spec else {
         let known = super::inventory::sweeps(bucket).await?;
         let known: Vec<&str> = known.keys().map(Name::as_str).collect();
