@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Format of log entries. Of the first one `written_by` and a submission's `only` are absent.
 pub const LOG_FORMAT: u32 = 2;
-/// Format of the resolved sweep. Of the first one `written_by` and `data` are absent.
+/// Format of the resolved sweep. Of the first one `written_by`, `data` and `revisions` are absent.
 pub const SWEEP_FORMAT: u32 = 2;
 
 /// A sweep file after resolving: sources pinned, data read, inputs written, grid expanded.
@@ -32,6 +32,10 @@ pub struct ResolvedSweep {
     /// Where the data came from; in no key, which have its content.
     #[serde(default)]
     pub data: DataSources,
+    /// What of the hub may move, as it is asked for, and the commit that it was when the sweep first read it:
+    /// `hf://org/name@main`, `hf://datasets/org/name[/configuration][@revision]`. It stays so until it is resolved anew.
+    #[serde(default)]
+    pub revisions: BTreeMap<String, String>,
     /// What happens to checkpoints; in no key.
     pub checkpoints: Checkpoints,
     /// When to give up.

@@ -128,6 +128,17 @@ impl HubServer {
         self.put(repository, revision, file, std::fs::read(from).expect("the file can be read"));
     }
 
+    /// A tag: this commit of a revision stays there, whatever the revision is later.
+    ///
+    /// # Panics
+    /// If there is no such revision.
+    pub fn tag(&self, repository: &str, revision: &str, tag: &str) {
+        let mut state = self.locked();
+        let revisions = state.repositories.get_mut(repository).expect("the repository is there");
+        let snapshot = revisions[revision].clone();
+        revisions.insert(tag.to_owned(), snapshot);
+    }
+
     /// Takes away what was put into a repository.
     pub fn remove(&self, repository: &str) {
         self.locked().repositories.remove(repository);

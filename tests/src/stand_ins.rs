@@ -40,6 +40,38 @@ pub fn dissertation(hub: &HubServer) {
     set("datasets/jiangjiechen/ekar_english", "main", "data/validation.jsonl", "ekar.jsonl");
 }
 
+/// A model `org/m`, a text `org/rows` and the CommonsenseQA of the catalog: what a small sweep reads.
+///
+/// # Panics
+/// If a golden is not what it was.
+pub fn named(hub: &HubServer) {
+    phi(hub, "models/org/m");
+    let data = root().join("tests/goldens/scoring/data");
+    for split in ["train.txt", "test.txt"] {
+        hub.put_file("datasets/org/rows", "main", split, &data.join("rows.txt"));
+    }
+    let questions = data.join("hf/commonsense_qa.parquet");
+    hub.put_file("datasets/tau/commonsense_qa", "main", "data/validation-00000-of-00001.parquet", &questions);
+}
+
+/// `main` of all that [`named`] put there is another commit: other weights, another text, the same questions. The former one is
+/// tagged `before`.
+///
+/// # Panics
+/// If a golden is not what it was.
+pub fn moved(hub: &HubServer) {
+    for repository in ["models/org/m", "datasets/org/rows", "datasets/tau/commonsense_qa"] {
+        hub.tag(repository, "main", "before");
+    }
+    other_phi(hub, "models/org/m", 1);
+    let rows = root().join("tests/goldens/scoring/data/rows.txt");
+    let rows = std::fs::read_to_string(rows).expect("the golden is there").replace("the", "a");
+    for split in ["train.txt", "test.txt"] {
+        hub.put("datasets/org/rows", "main", split, rows.clone());
+    }
+    hub.put("datasets/tau/commonsense_qa", "main", "README.md", "the same questions");
+}
+
 /// A Phi model whose weights lie in two shards.
 ///
 /// # Panics
@@ -57,6 +89,19 @@ pub fn phi(hub: &HubServer, repository: &str) {
     }
     let index = json!({"metadata": {}, "weight_map": map}).to_string();
     hub.put(repository, "main", "model.safetensors.index.json", index);
+}
+
+/// Other weights of [`phi`], in one file, which is read before shards.
+///
+/// # Panics
+/// If the golden is not what it was.
+pub fn other_phi(hub: &HubServer, repository: &str, change: u8) {
+    let folder = root().join("tests/goldens/scoring/phi-nobos");
+    small(hub, repository, &folder);
+    let mut weights = std::fs::read(folder.join("model.safetensors")).expect("the golden is there");
+    let low = weights.len() - 4;
+    weights[low] ^= change;
+    hub.put(repository, "main", "model.safetensors", weights);
 }
 
 /// A Phi-3 model in one file.

@@ -36,6 +36,7 @@ pub fn synthetic(seeds: u64) -> Synthetic {
             format: SWEEP_FORMAT,
             written_by: "nobody".to_owned(),
             data: data(&tasks),
+            revisions: Default::default(),
             name: "synthetic".parse().expect("it is a name"),
             models: models.clone(),
             tasks,

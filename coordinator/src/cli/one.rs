@@ -107,7 +107,7 @@ pub async fn run(
     keep: impl FnMut(&mut VariantEntry) -> bool,
     announce: impl FnOnce(&Prepared),
 ) -> Result<(Prepared, Outcome), Failure> {
-    let options = resolve_options(work, work.backend(file.backend)?, None);
+    let options = resolve_options(work, work.backend(file.backend)?, None, None);
     fetch(wanted(file, &options.hub), work).await?;
     let mut bars = Bars::new();
     let mut prepared = prepare(file, &options, &mut |what| bars.preparing(what))?;

@@ -1,21 +1,22 @@
 //! From a sweep file to what is run: missing sources fetched, or named all together; inputs resolved; no result written yet.
 
 use super::bars::Bars;
-use super::run::{WorkArgs, first_backend, resolve_options};
+use super::run::{WorkArgs, resolve_options};
 use crate::exit::Failure;
 use crate::hub::Environment;
 use crate::inputs::InputsError;
 use crate::inputs::obtain::{Wanting, obtain};
 use crate::inputs::resolve::{Prepared, prepare as resolve};
 use crate::inputs::wanted::wanted;
-use crate::serve::LocalError;
+use crate::serve::{LocalError, log};
 use crate::spec::file::SweepFile;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::recipe::Backend;
 
 /// Resolves everything that the sweep reads. Writes nothing to the bucket.
 pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Result<Prepared, Failure> {
-    let backend = match first_backend(bucket, file, false).await? {
+    let before = log::before(bucket, &file.name, false).await?;
+    let backend = match before.backend(file.backend) {
         Some(backend) => backend,
         None => match work.backend(file.backend) {
             // Nothing but a CPU is known of where there is no worker to ask.
@@ -23,7 +24,7 @@ pub async fn prepare(file: &SweepFile, bucket: &Bucket, work: &WorkArgs) -> Resu
             known => known?,
         },
     };
-    let options = resolve_options(work, backend, None);
+    let options = resolve_options(work, backend, None, Some(&before));
     fetch(wanted(file, &options.hub), work).await?;
     let mut tell = |what: &str| tracing::info!("{what}");
     Ok(resolve(file, &options, &mut tell)?)

@@ -6,13 +6,13 @@ use super::prepare::fetch;
 use super::sweep_args::SweepArgs;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
-use crate::inputs::{ResolveOptions, resolve, sources::HubCache, wanted::wanted};
+use crate::inputs::{Before, ResolveOptions, resolve, sources::HubCache, wanted::wanted};
 use crate::merge::collect::collect;
 use crate::plan::cells::chosen;
 use crate::report::write;
 use crate::serve::progress::spoken;
 use crate::serve::{Devices, LocalRun, Outcome, local, log, machine, workers};
-use crate::spec::file::{BackendChoice, SweepFile};
+use crate::spec::file::BackendChoice;
 use crate::store::checkpoints::{self, Settled};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::recipe::Backend;
@@ -39,7 +39,8 @@ pub struct Run {
     /// Take the sweep's name from another instance, or from a run that cannot be known to have ended
     #[arg(long)]
     pub take_over: bool,
-    /// Resolve `backend: auto` anew instead of keeping what the first submission found
+    /// Resolve `backend: auto`, and what moves on the hub (`main`, branches, tags), anew instead of keeping what the first submission
+    /// found
     #[arg(long)]
     pub update: bool,
 }
@@ -97,24 +98,33 @@ pub fn cache() -> Option<PathBuf> {
     cache.map(|c| c.join("espalier"))
 }
 
-/// How sweeps are resolved on this machine.
-pub fn resolve_options(work: &WorkArgs, backend: Backend, limit: Option<u64>) -> ResolveOptions {
-    ResolveOptions { backend, hub: work.hub(), digests: digests(), limit }
+/// How sweeps are resolved on this machine; with what stays of an earlier time.
+pub fn resolve_options(
+    work: &WorkArgs,
+    backend: Backend,
+    limit: Option<u64>,
+    before: Option<&Before>,
+) -> ResolveOptions {
+    let hub = before.map(Before::revisions).into_iter().fold(work.hub(), HubCache::with_revisions);
+    ResolveOptions { backend, hub, digests: digests(), limit }
 }
 
 /// Runs the command.
 pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let file = command.sweep.load()?;
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
-    let backend = match first_backend(&bucket, &file, command.update).await? {
+    let before = log::before(&bucket, &file.name, command.update).await?;
+    let backend = match before.backend(file.backend) {
         Some(backend) => backend,
         None => command.work.backend(file.backend)?,
     };
     fits(&command.work.devices, backend)?;
-    let options = resolve_options(&command.work, backend, command.sweep.limit);
+    let options = resolve_options(&command.work, backend, command.sweep.limit, Some(&before));
     fetch(wanted(&file, &options.hub), &command.work).await?;
     let mut bars = Bars::new();
     let sweep = resolve(&file, &options, &bucket, &mut |what| bars.preparing(what)).await?;
+    bars.clear();
+    before.moved(&sweep).iter().for_each(|note| say(&format!("note: {note}")));
     let only = chosen(&sweep, &command.sweep.only());
     not_empty(only.as_ref().map(|cells| cells.len()))?;
     let run = LocalRun {
@@ -172,18 +182,6 @@ pub fn not_empty(chosen: Option<usize>) -> Result<(), Failure> {
         }),
         _ => Ok(()),
     }
-}
-
-/// `auto` stays what the sweep's first submission made of it.
-pub async fn first_backend(
-    bucket: &Bucket,
-    file: &SweepFile,
-    update: bool,
-) -> Result<Option<Backend>, Failure> {
-    if file.backend != BackendChoice::Auto || update {
-        return Ok(None);
-    }
-    Ok(log::first_backend(bucket, &file.name).await?)
 }
 
 /// The code of what came of a run.

@@ -27,7 +27,8 @@ pub struct Submit {
     /// Take the sweep's name from another instance
     #[arg(long)]
     pub take_over: bool,
-    /// Resolve `backend: auto` anew instead of keeping what the first submission found
+    /// Resolve `backend: auto`, and what moves on the hub (`main`, branches, tags), anew instead of keeping what the first submission
+    /// found
     #[arg(long)]
     pub update: bool,
 }

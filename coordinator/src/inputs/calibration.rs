@@ -6,7 +6,7 @@ use super::items::{SplitFiles, lone_file, of_split};
 use super::model::Model;
 use super::read::files::data_files;
 use super::read::text::{Texts, read_texts};
-use super::sources::HubCache;
+use super::sources::{HubCache, Source};
 use super::windows;
 use crate::spec::file::{CalibrationDecl, Sampler};
 use crate::spec::validate::{most_windows, windows_expected};
@@ -23,7 +23,7 @@ const DEFAULT_FIELD: &str = "text";
 #[derive(Default)]
 pub struct Calibrations {
     texts: BTreeMap<String, Texts>,
-    sources: BTreeMap<String, String>,
+    sources: BTreeMap<String, Source>,
     tokens: BTreeMap<(String, String), Vec<u32>>,
 }
 
@@ -31,8 +31,8 @@ pub struct Calibrations {
 pub struct Drawn {
     /// The windows.
     pub inputs: Inputs,
-    /// Where their text is from, pinned.
-    pub source: String,
+    /// Where their text is from.
+    pub source: Source,
     /// False if they were taken in file order: then no seed drove them.
     pub by_seed: bool,
 }
@@ -159,10 +159,10 @@ pub(super) fn files(
         if let Some(only) = lone_file(&decl.data, &path)? {
             return Ok(only);
         }
-        (decl.data.clone(), data_files(&path, None)?)
+        (Source::plain(&decl.data), data_files(&path, None)?)
     } else if decl.data.contains('/') {
         let (located, files) = hub.named_dataset(&decl.data, None)?;
-        (located.pinned, files)
+        (located.source, files)
     } else {
         let Some(task) = catalog::task(&decl.data).filter(|t| !t.text.is_empty()) else {
             let texts: Vec<&str> =
@@ -178,7 +178,7 @@ pub(super) fn files(
         };
         let (located, files) =
             hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?;
-        (located.pinned, files)
+        (located.source, files)
     };
     match of_split(&source, &data, split) {
         Some(found) => Ok(found),

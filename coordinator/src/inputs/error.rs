@@ -82,6 +82,17 @@ pub enum InputsError {
         /// What the hub is asked for where it may be.
         lack: Lack,
     },
+    /// The commit that a sweep keeps of a moving revision cannot be had.
+    #[error(
+        "{error}; the sweep keeps this commit of {revision} since it was first resolved: run or submit it with --update to \
+         take what {revision} is now"
+    )]
+    Kept {
+        /// As the resolved sweep names it.
+        revision: String,
+        /// Why it cannot be had.
+        error: Box<InputsError>,
+    },
     /// A model of the hub's whose weights are not safetensors.
     #[error(
         "model {name}: found {found} and no safetensors; convert it, then name the folder that this makes: {command}"
@@ -206,7 +217,16 @@ impl InputsError {
     pub fn lack(&self) -> Option<&Lack> {
         match self {
             Self::NotCached { lack, .. } | Self::NoConfiguration { lack, .. } => Some(lack),
+            Self::Kept { error, .. } => error.lack(),
             _ => None,
+        }
+    }
+
+    /// The same, with what else can be done where what lacks is a commit that a sweep keeps.
+    pub fn of(self, lack: &Lack) -> Self {
+        match lack.kept.clone() {
+            Some(revision) => Self::Kept { revision, error: Box::new(self) },
+            None => self,
         }
     }
 

@@ -7,7 +7,7 @@ use super::items::{Item, SplitFiles, candidates, task_items};
 use super::model::Model;
 use super::pairs::Room;
 use super::read::text::{Texts, read_texts};
-use super::sources::HubCache;
+use super::sources::{HubCache, Source};
 use super::task::{Style, Task};
 use super::task_file::read_task;
 use super::windows;
@@ -24,8 +24,8 @@ const PLAIN_SEQLEN: u32 = 2048;
 pub struct Column {
     /// What the resolved sweep says of it.
     pub entry: TaskEntry,
-    /// Where its data is from, pinned.
-    pub data: String,
+    /// Where its data is from.
+    pub data: Source,
     /// Inputs by index of the model.
     pub inputs: Vec<(usize, Inputs)>,
 }

@@ -1,6 +1,9 @@
 //! Datasets of the hub's cache: which is read, at which revision, of which split, and what is said where there is none.
 
+use super::Before;
 use super::resolve_tests::{Case, golden};
+use crate::inputs::lack::CONVERTED;
+use std::path::Path;
 
 #[test]
 fn datasets_of_the_hub_are_read_from_its_cache_under_their_own_name_or_the_tasks() {
@@ -107,4 +110,78 @@ fn a_dataset_of_several_configurations_is_read_only_where_one_is_named() {
     assert_eq!(case.prepare(&ekar(&chosen.data.tasks["ekar"])).unwrap().sweep.cells, chosen.cells);
     let said = case.error(&ekar("hf://me/two/fr@a1"));
     assert!(said.contains("en, zh"), "{said}");
+}
+
+/// Copies a golden file into the hub's cache.
+fn put(case: &Case, path: &str, golden_file: &str) {
+    let path = case.folder.path().join("hub").join(path);
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).unwrap();
+    std::fs::copy(golden(golden_file), path).unwrap();
+}
+
+fn refer(case: &Case, path: &str, commit: &str) {
+    let path = case.folder.path().join("hub").join(path);
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new("."))).unwrap();
+    std::fs::write(path, commit).unwrap();
+}
+
+#[test]
+fn what_moves_is_recorded_with_its_commit_kept_by_it_and_told_when_it_has_moved() {
+    let case = Case::new();
+    // The catalog's own, at its conversion; a text under a branch and under a tag.
+    for (commit, file) in [("b1", "data/hf/logiqa.parquet"), ("b2", "data/hf/logiqa.parquet")] {
+        put(
+            &case,
+            &format!("datasets--EleutherAI--logiqa/snapshots/{commit}/logiqa/test/0000.parquet"),
+            file,
+        );
+    }
+    let converted = format!("datasets--EleutherAI--logiqa/refs/{CONVERTED}");
+    refer(&case, &converted, "b1");
+    for (commit, file) in [("c1", "data/rows.txt"), ("c2", "data/native/reclor.json")] {
+        for split in ["train", "test"] {
+            put(&case, &format!("datasets--me--text/snapshots/{commit}/{split}.txt"), file);
+        }
+    }
+    refer(&case, "datasets--me--text/refs/main", "c1");
+    refer(&case, "datasets--me--text/refs/v2", "c1");
+    let rest = |tasks: &str| {
+        format!(
+            "recipes: [{{method: wanda, sparsity: 0.5}}]\ncalibration: {{data: me/text, nsamples: 2, seqlen: 32}}\n\
+             tasks: [logiqa, {{task: wikitext2, data: me/text@v2, seqlen: 32}}{tasks}]\n"
+        )
+    };
+    let first = case.prepare(&rest("")).unwrap().sweep;
+    let recorded: Vec<(&str, &str)> =
+        first.revisions.iter().map(|(key, commit)| (key.as_str(), commit.as_str())).collect();
+    let all = [
+        ("hf://datasets/EleutherAI/logiqa", "b1"),
+        ("hf://datasets/me/text", "c1"),
+        ("hf://datasets/me/text@v2", "c1"),
+    ];
+    assert_eq!(recorded, all);
+    // All of it moves.
+    refer(&case, &converted, "b2");
+    refer(&case, "datasets--me--text/refs/main", "c2");
+    refer(&case, "datasets--me--text/refs/v2", "c2");
+    let before = |update| Before::new(Some(first.clone()), update);
+    let again = case.prepare_with(&rest(""), before(false).revisions()).unwrap().sweep;
+    assert_eq!(again, first);
+    assert!(before(false).moved(&again).is_empty());
+    // Another revision is the one that was written; what is not read now stays kept.
+    let fixed = rest("").replace("me/text@v2", "me/text@c2").replace("data: me/text,", "data: ./text.txt,");
+    let fixed = case.prepare_with(&fixed, before(false).revisions()).unwrap().sweep;
+    assert_eq!(fixed.data.tasks["wikitext2@32"], "hf://datasets/me/text@c2");
+    assert_eq!(fixed.revisions, first.revisions);
+    let anew = case.prepare_with(&rest(""), before(true).revisions()).unwrap().sweep;
+    assert_eq!(
+        before(true).moved(&anew),
+        [
+            "dataset EleutherAI/logiqa moved from b1 to b2: no cell changes",
+            // Both are one commit, which the pruned one of two models reads for two tasks and the dense one for one.
+            "dataset me/text moved from c1 to c2: 6 cells are to be measured anew",
+            "dataset me/text@v2 moved from c1 to c2: 6 cells are to be measured anew",
+        ]
+    );
+    assert_eq!(Before::default().moved(&anew), [""; 0]);
 }

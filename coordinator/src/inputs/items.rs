@@ -5,7 +5,7 @@ use super::read::files::{DataFiles, WHOLE_FILE, data_files, split_of};
 use super::read::logiqa;
 use super::read::records::{Record, extension, read_records};
 use super::read::schema::{Kind, Reader};
-use super::sources::{HubCache, Located};
+use super::sources::{HubCache, Located, Source};
 use super::task::Task;
 use serde_json::{Map, Value};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub struct Item {
 /// Files of a task's, or a calibration's, data.
 #[derive(Clone, Debug)]
 pub struct SplitFiles {
-    /// Where they are from, pinned to a revision where there is one.
-    pub source: String,
+    /// Where they are from.
+    pub source: Source,
     /// The split's name.
     pub split: String,
     /// Its files in order.
@@ -40,7 +40,7 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
                 Some(only) => return Ok(vec![only]),
                 None => {
                     let files = data_files(&path, task.config.as_deref())?;
-                    (Located { folder: path, pinned: data.to_owned() }, files)
+                    (Located { folder: path, source: Source::plain(data) }, files)
                 }
             },
         },
@@ -54,7 +54,7 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
         }
         None => hub.dataset(&task.datasets, task.config.as_deref(), task.revision.as_deref())?,
     };
-    let of = |split| of_split(&located.pinned, &files, split);
+    let of = |split| of_split(&located.source, &files, split);
     let found: Vec<SplitFiles> = ["test", "validation"].into_iter().filter_map(of).collect();
     if !found.is_empty() {
         return Ok(found);
@@ -62,7 +62,7 @@ pub fn candidates(task: &Task, data: Option<&str>, hub: &HubCache) -> Result<Vec
     match &files.others[..] {
         [only] if files.splits.is_empty() => {
             let files = vec![only.clone()];
-            Ok(vec![SplitFiles { source: located.pinned, split: WHOLE_FILE.to_owned(), files }])
+            Ok(vec![SplitFiles { source: located.source, split: WHOLE_FILE.to_owned(), files }])
         }
         _ => Err(InputsError::data(
             &located.folder,
@@ -80,16 +80,16 @@ pub fn lone_file(source: &str, path: &Path) -> Result<Option<SplitFiles>, Inputs
     }
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
     Ok(Some(SplitFiles {
-        source: source.to_owned(),
+        source: Source::plain(source),
         split: split_of(&stem).unwrap_or(WHOLE_FILE).to_owned(),
         files: vec![path.to_owned()],
     }))
 }
 
 /// The files of one split of a source.
-pub fn of_split(source: &str, files: &DataFiles, split: &str) -> Option<SplitFiles> {
+pub fn of_split(source: &Source, files: &DataFiles, split: &str) -> Option<SplitFiles> {
     let files = files.splits.get(split)?.clone();
-    Some(SplitFiles { source: source.to_owned(), split: split.to_owned(), files })
+    Some(SplitFiles { source: source.clone(), split: split.to_owned(), files })
 }
 
 /// The items of a multiple-choice task: of the first split in which every item has an answer.

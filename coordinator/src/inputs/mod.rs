@@ -3,6 +3,7 @@
 //! In: a parsed sweep file and a bucket. Out: `inputs/<digest>/inputs.json` for everything that the grid reads, and the
 //! resolved sweep. Never runs a model; what is not on this machine is fetched before, by [`obtain`] alone.
 
+pub mod before;
 pub mod calibration;
 pub mod catalog;
 pub mod choices;
@@ -24,6 +25,7 @@ pub mod render;
 pub mod resolve;
 #[cfg(test)]
 mod resolve_tests;
+pub mod revisions;
 pub mod sources;
 pub mod stored;
 pub mod task;
@@ -33,5 +35,6 @@ pub mod tokenize;
 pub mod wanted;
 pub mod windows;
 
+pub use before::Before;
 pub use error::InputsError;
 pub use resolve::{Prepared, ResolveOptions, prepare, resolve};

@@ -20,6 +20,8 @@ const DEFAULT_SEQLEN: u32 = 2048;
 pub struct Model {
     /// What the resolved sweep says of it.
     pub entry: ModelEntry,
+    /// What may move of where it is from, and the commit that it is.
+    pub revision: Option<(String, String)>,
     /// Its architecture.
     pub arch: Arch,
     /// Its tokenizer under the sweep's BOS rule.
@@ -37,6 +39,7 @@ pub fn open(
     digests: Option<&Path>,
 ) -> Result<Model, InputsError> {
     let located = hub.model(&decl.source)?;
+    let revision = located.source.revision();
     let bad = |why: String| InputsError::Model { model: decl.id.clone(), why };
     let files = ModelFiles::open(&located.folder).map_err(|e| bad(chain(&e)))?;
     let digest = folder_digest(&located.folder, digests).map_err(|e| bad(chain(&e)))?;
@@ -45,7 +48,7 @@ pub fn open(
     let arch = files.arch.clone();
     let entry = ModelEntry {
         id: decl.id.clone(),
-        source: located.pinned,
+        source: located.source.pinned,
         digest,
         folder: folder.to_string_lossy().into_owned(),
         family: arch.family.to_owned(),
@@ -62,7 +65,7 @@ pub fn open(
         prunable: arch.prunable(),
         blocks: arch.blocks as u32,
     };
-    Ok(Model { entry, tensor_bytes: files.tensor_bytes(), arch, tokenizer })
+    Ok(Model { entry, revision, tensor_bytes: files.tensor_bytes(), arch, tokenizer })
 }
 
 impl Model {

@@ -17,20 +17,22 @@ use std::path::Path;
 pub struct Wanting {
     /// Complaints of what the Hugging Face cache lacks.
     pub lacks: Vec<InputsError>,
+    /// What is here and may have moved on the hub: that is looked up where there is a hub.
+    pub moving: Vec<Lack>,
     /// Addresses in object stores: what is there is looked up every time.
     pub stored: Vec<Stored>,
 }
 
 impl From<InputsError> for Wanting {
     fn from(lack: InputsError) -> Self {
-        Self { lacks: vec![lack], stored: Vec::new() }
+        Self { lacks: vec![lack], ..Self::default() }
     }
 }
 
 impl Wanting {
     /// True if all is here, as far as is known.
     pub fn is_empty(&self) -> bool {
-        self.lacks.is_empty() && self.stored.is_empty()
+        self.lacks.is_empty() && self.moving.is_empty() && self.stored.is_empty()
     }
 }
 
@@ -48,7 +50,8 @@ pub async fn obtain(
     hub: Option<&Environment>,
     tell: Tell<'_>,
 ) -> Vec<InputsError> {
-    let Wanting { lacks, stored } = wanting;
+    let Wanting { lacks, moving, stored } = wanting;
+    let asks = !(lacks.is_empty() && moving.is_empty());
     let (mut places, mut troubles) = (Vec::new(), Vec::new());
     for address in &stored {
         match address.order(cache).await {
@@ -57,7 +60,7 @@ pub async fn obtain(
         }
     }
     let mut orders = Vec::new();
-    let hub = match hub.filter(|_| !lacks.is_empty()).map(|environment| Hub::new(environment.clone())) {
+    let hub = match hub.filter(|_| asks).map(|environment| Hub::new(environment.clone())) {
         None => {
             troubles.extend(lacks);
             None
@@ -67,7 +70,7 @@ pub async fn obtain(
             None
         }
         Some(Ok(hub)) => {
-            troubles.extend(look_up(&hub, lacks, cache.root(), &mut orders).await);
+            troubles.extend(look_up(&hub, lacks, &moving, cache.root(), &mut orders).await);
             Some(hub)
         }
     };
@@ -79,15 +82,16 @@ pub async fn obtain(
     troubles
 }
 
-/// Looks up at the hub what lacks; gives what there is to complain of.
+/// Looks up at the hub what lacks and what may have moved; gives what there is to complain of.
 async fn look_up(
     hub: &Hub,
     lacks: Vec<InputsError>,
+    moving: &[Lack],
     root: &Path,
     orders: &mut Vec<Order>,
 ) -> Vec<InputsError> {
     let mut troubles = Vec::new();
-    for lack in lacks.iter().filter_map(InputsError::lack) {
+    for lack in lacks.iter().filter_map(InputsError::lack).chain(moving) {
         match order(hub, lack, root).await {
             Ok(order) => orders.push(order),
             // The others would wait as long for nothing; how to get them by other means is what helps.
@@ -141,10 +145,14 @@ async fn fetch(
 }
 
 async fn order(hub: &Hub, lack: &Lack, root: &Path) -> Result<Order, InputsError> {
-    match lack.kind {
+    let order = match lack.kind {
         Kind::Model => model(hub, lack, root).await,
         Kind::Dataset => dataset(hub, lack, root).await,
-    }
+    };
+    order.map_err(|error| match error {
+        InputsError::Hub(error) if needed::is_absence(&error) => InputsError::from(error).of(lack),
+        error => error,
+    })
 }
 
 async fn model(hub: &Hub, lack: &Lack, root: &Path) -> Result<Order, InputsError> {

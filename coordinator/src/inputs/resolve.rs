@@ -61,11 +61,15 @@ pub fn prepare(
     options: &ResolveOptions,
     progress: &mut (dyn FnMut(&str) + Send),
 ) -> Result<Prepared, InputsError> {
-    let mut models = Vec::new();
+    // What the sweep does not read for now stays as well: it may come back.
+    let mut revisions = options.hub.revisions().known();
+    let mut models: Vec<Model> = Vec::new();
     for decl in &file.models {
         progress(&format!("opening model {}", decl.id));
         let digests = options.digests.as_deref();
-        models.push(model::open(decl, file.dtype, options.backend, &options.hub, digests)?);
+        let model = model::open(decl, file.dtype, options.backend, &options.hub, digests)?;
+        revisions.extend(model.revision.clone());
+        models.push(model);
     }
     let mut inputs = BTreeMap::new();
     let reading = Reading { hub: &options.hub, limit: options.limit };
@@ -83,7 +87,8 @@ pub fn prepare(
                     expected: "tasks that differ in name, style or seqlen".to_owned(),
                 });
             }
-            data.tasks.insert(column.entry.label.clone(), column.data);
+            revisions.extend(column.data.revision());
+            data.tasks.insert(column.entry.label.clone(), column.data.pinned);
             tasks.push(column.entry);
             let digests = column.inputs.into_iter().map(|(model, resolved)| {
                 let digest = resolved.digest();
@@ -93,7 +98,8 @@ pub fn prepare(
             by_task.push(digests.collect());
         }
     }
-    let mut drawn = DrawnFor { inputs: &mut inputs, sources: &mut data.calibrations };
+    let mut drawn =
+        DrawnFor { inputs: &mut inputs, sources: &mut data.calibrations, revisions: &mut revisions };
     let variants = variants(file, options, &models, &mut drawn, progress)?;
     let mut cells = Vec::new();
     for variant in &variants {
@@ -119,6 +125,7 @@ pub fn prepare(
         variants,
         cells,
         data,
+        revisions,
         checkpoints: file.checkpoints,
         limits: file.limits,
     };
@@ -130,6 +137,8 @@ struct DrawnFor<'a> {
     inputs: &'a mut BTreeMap<InputsDigest, Inputs>,
     /// Where their texts are from, by name.
     sources: &'a mut BTreeMap<String, String>,
+    /// What may move of that, and the commit that it is.
+    revisions: &'a mut BTreeMap<String, String>,
 }
 
 fn variants(
@@ -178,7 +187,8 @@ fn variants(
                 expected: format!("at most {MOST_DRAWN}: fewer seeds or models, fewer or shorter windows"),
             });
         }
-        adds.sources.insert(name.to_owned(), got.source);
+        adds.revisions.extend(got.source.revision());
+        adds.sources.insert(name.to_owned(), got.source.pinned);
         drawn.insert(key, found);
         Ok(found)
     })

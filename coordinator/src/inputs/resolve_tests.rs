@@ -1,6 +1,7 @@
 //! Whole sweeps over golden models: what resolves, and how what is wrong is told.
 
 use super::{InputsError, Prepared, ResolveOptions, prepare, resolve};
+use crate::inputs::revisions::Revisions;
 use crate::inputs::sources::HubCache;
 use crate::inputs::wanted::wanted;
 use crate::spec::parse::parse;
@@ -51,6 +52,13 @@ impl Case {
 
     pub(super) fn prepare(&self, rest: &str) -> Result<Prepared, InputsError> {
         prepare(&self.sweep(rest), &self.options(), &mut |_| ())
+    }
+
+    /// The same, where moving revisions are these.
+    pub(super) fn prepare_with(&self, rest: &str, revisions: Revisions) -> Result<Prepared, InputsError> {
+        let mut options = self.options();
+        options.hub = options.hub.with_revisions(revisions);
+        prepare(&self.sweep(rest), &options, &mut |_| ())
     }
 
     pub(super) fn error(&self, rest: &str) -> String {

@@ -5,6 +5,7 @@ use super::error::InputsError;
 use super::lack::{CONVERTED, Configuration, Lack};
 use super::needed::lacks;
 use super::read::files::{DataFiles, data_files};
+use super::revisions::Revisions;
 use super::stored::is_stored;
 use crate::objects::{Address, ObjectCache};
 use espalier_proto::model_folder::{ModelFilesError, model_files};
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 pub struct HubCache {
     roots: Vec<PathBuf>,
     objects: ObjectCache,
+    revisions: Revisions,
 }
 
 /// The copies' folder.
@@ -25,8 +27,31 @@ const OBJECTS: &str = "s3";
 pub struct Located {
     /// Its files.
     pub folder: PathBuf,
-    /// The source, with the revision that was found where it has one.
+    /// Where they are from.
+    pub source: Source,
+}
+
+/// Where models and data are from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The source, with the commit that was found where it has one.
     pub pinned: String,
+    /// How the hub was asked for it, where the same may be another commit another day.
+    pub moving: Option<Lack>,
+}
+
+impl Source {
+    /// A source that is nothing of the hub.
+    pub fn plain(source: &str) -> Self {
+        Self { pinned: source.to_owned(), moving: None }
+    }
+
+    /// What may move, and the commit that it is now.
+    pub fn revision(&self) -> Option<(String, String)> {
+        let lack = self.moving.as_ref()?;
+        let (_, commit) = self.pinned.rsplit_once('@')?;
+        Some((lack.key(lack.names.first()?), commit.to_owned()))
+    }
 }
 
 impl HubCache {
@@ -41,12 +66,17 @@ impl HubCache {
             .unwrap_or_else(|| PathBuf::from(".cache/huggingface/hub"));
         let own = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
         let own = own.unwrap_or_else(|| PathBuf::from(".cache")).join("espalier");
-        Self { roots: vec![root], objects: ObjectCache::at(own.join(OBJECTS)) }
+        Self {
+            roots: vec![root],
+            objects: ObjectCache::at(own.join(OBJECTS)),
+            revisions: Revisions::default(),
+        }
     }
 
     /// A cache in a known place.
     pub fn at(root: &Path) -> Self {
-        Self { roots: vec![root.to_owned()], objects: ObjectCache::at(root.join(OBJECTS)) }
+        let objects = ObjectCache::at(root.join(OBJECTS));
+        Self { roots: vec![root.to_owned()], objects, revisions: Revisions::default() }
     }
 
     /// The same, with another folder that is looked into first and fetched into.
@@ -54,6 +84,17 @@ impl HubCache {
         self.roots.insert(0, root.to_owned());
         self.objects = ObjectCache::at(root.join(OBJECTS));
         self
+    }
+
+    /// The same, where moving revisions are these.
+    pub fn with_revisions(mut self, revisions: Revisions) -> Self {
+        self.revisions = revisions;
+        self
+    }
+
+    /// What moving revisions are.
+    pub fn revisions(&self) -> &Revisions {
+        &self.revisions
     }
 
     /// The copies of objects.
@@ -105,30 +146,36 @@ impl HubCache {
                     "a Hugging Face folder with config.json",
                 ));
             }
-            return Ok(Located { folder, pinned: source.to_owned() });
+            return Ok(Located { folder, source: Source::plain(source) });
         }
         if is_stored(source) {
-            let pinned = source.trim_end_matches('/').to_owned();
-            return Ok(Located { folder: self.copy(source)?, pinned });
+            let plain = Source::plain(source.trim_end_matches('/'));
+            return Ok(Located { folder: self.copy(source)?, source: plain });
         }
         let name = source.strip_prefix("hf://").unwrap_or(source);
         let (name, revision) = name.split_once('@').map_or((name, None), |(n, r)| (n, Some(r)));
-        let missing = |part: &str| InputsError::NotCached {
-            kind: "model",
-            name: format!("{}{part}", source.trim_start_matches("hf://")),
-            cache: self.shown(),
-            command: match revision {
-                None => format!("hf download {name}"),
-                Some(revision) => format!("hf download {name} --revision {revision}"),
-            },
-            lack: Lack::model(name, revision),
+        let lack = self.revisions.kept(Lack::model(name, revision));
+        let missing = |part: &str| {
+            let at = lack.revision.as_ref();
+            let error = InputsError::NotCached {
+                kind: "model",
+                name: format!("{name}{}{part}", at.map(|r| format!("@{r}")).unwrap_or_default()),
+                cache: self.shown(),
+                command: match at {
+                    None => format!("hf download {name}"),
+                    Some(revision) => format!("hf download {name} --revision {revision}"),
+                },
+                lack: lack.clone(),
+            };
+            error.of(&lack)
         };
-        let (folder, sha) =
-            self.snapshot("models", name, revision.unwrap_or("main")).ok_or_else(|| missing(""))?;
+        let found = self.snapshot("models", name, lack.revisions()[0]);
+        let (folder, sha) = found.ok_or_else(|| missing(""))?;
         if let Err(ModelFilesError::Missing { file, .. }) = model_files(&folder) {
             return Err(missing(&format!(" (of which only a part is here: no {file})")));
         }
-        Ok(Located { folder, pinned: format!("hf://{name}@{sha}") })
+        let moving = lack.moving(name, &sha);
+        Ok(Located { folder, source: Source { pinned: format!("hf://{name}@{sha}"), moving } })
     }
 
     /// A catalog task's data files under the first of its names that is there. `revision`: where its data is if not at main.
@@ -138,9 +185,9 @@ impl HubCache {
         config: Option<&str>,
         revision: Option<&str>,
     ) -> Result<(Located, DataFiles), InputsError> {
-        let lack = Lack::dataset(names, Configuration::of(None, config), None);
+        let lack = self.revisions.kept(Lack::dataset(names, Configuration::of(None, config), None));
         let mut other = None;
-        for name in names {
+        for name in &lack.names {
             match self.data_of(name, &lack) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
@@ -148,8 +195,8 @@ impl HubCache {
                 Err(error) => return Err(error),
             }
         }
-        let name = names.first().map(String::as_str).unwrap_or_default();
-        Err(other.unwrap_or_else(|| self.no_dataset(name, name, revision, lack)))
+        let name = lack.names.first().cloned().unwrap_or_default();
+        Err(other.unwrap_or_else(|| self.no_dataset(&name, &name, revision, lack)))
     }
 
     /// The data files of a dataset that the user names: `org/name[@revision]`, `hf://org/name[/configuration][@revision]`.
@@ -175,6 +222,7 @@ impl HubCache {
             }
         };
         let lack = Lack::dataset(std::slice::from_ref(&name), Configuration::of(own, config), revision);
+        let lack = self.revisions.kept(lack);
         self.data_of(&name, &lack)?.ok_or_else(|| {
             let here = !source.starts_with("hf://");
             let shown =
@@ -213,7 +261,7 @@ impl HubCache {
                 Configuration::Named(own) => format!("hf://datasets/{name}/{own}@{sha}"),
                 Configuration::Only | Configuration::IfThere(_) => format!("hf://datasets/{name}@{sha}"),
             };
-            let located = Located { folder, pinned };
+            let located = Located { folder, source: Source { pinned, moving: lack.moving(name, &sha) } };
             // A snapshot may hold nothing but a loading script.
             match files.is_empty() {
                 false if !files.splits.is_empty() => return Ok(Some((located, files))),
@@ -230,15 +278,18 @@ impl HubCache {
     fn no_dataset(&self, name: &str, shown: &str, revision: Option<&str>, lack: Lack) -> InputsError {
         // Of a dataset whose main is here without data the conversion is what lacks.
         let script = revision.is_none() && self.snapshot("datasets", name, "main").is_some();
-        let at = revision.or(script.then_some(CONVERTED));
+        let kept = lack.revision.as_deref().filter(|_| lack.kept.is_some());
+        let shown = kept.map_or_else(|| shown.to_owned(), |commit| format!("{name}@{commit}"));
+        let at = kept.or(revision).or(script.then_some(CONVERTED));
         let at = at.map(|r| format!(" --revision {r}")).unwrap_or_default();
-        InputsError::NotCached {
+        let error = InputsError::NotCached {
             kind: "dataset",
-            name: shown.to_owned(),
+            name: shown,
             cache: self.shown(),
             command: format!("hf download --repo-type dataset {name}{at}"),
-            lack,
-        }
+            lack: lack.clone(),
+        };
+        error.of(&lack)
     }
 
     /// The snapshot of a repository at a branch, tag, reference or commit.
@@ -290,7 +341,7 @@ mod tests {
         put(root.path(), "models--org--m/snapshots/abc123/model.safetensors", "");
         for source in ["org/m", "hf://org/m", "hf://org/m@abc123"] {
             let found = cache.model(source).unwrap();
-            assert_eq!(found.pinned, "hf://org/m@abc123", "{source}");
+            assert_eq!(found.source.pinned, "hf://org/m@abc123", "{source}");
             assert!(found.folder.ends_with("models--org--m/snapshots/abc123"));
         }
     }
@@ -320,7 +371,10 @@ mod tests {
             put(root.path(), "datasets--org--d/snapshots/bbb/default/test/0000.parquet", "");
             let (found, files) =
                 HubCache::at(root.path()).dataset(&["org/d".to_owned()], None, None).unwrap();
-            assert_eq!((found.pinned.as_str(), files.names().as_str()), ("hf://datasets/org/d@bbb", "test"));
+            assert_eq!(
+                (found.source.pinned.as_str(), files.names().as_str()),
+                ("hf://datasets/org/d@bbb", "test")
+            );
         }
     }
 

@@ -4,10 +4,10 @@
 
 use super::epoch::Epoch;
 use crate::clock;
+use crate::inputs::Before;
 use espalier_proto::bucket::{Bucket, BucketError, Commit, json_bytes, object, written_by};
 use espalier_proto::ids::{Digest, Name, VariantKey};
 use espalier_proto::layout;
-use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{LOG_FORMAT, LogEntry, LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
@@ -129,11 +129,19 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
     Ok(fold)
 }
 
-/// What `backend: auto` became when the sweep was first submitted; `None` if it never was.
-pub async fn first_backend(bucket: &Bucket, sweep: &Name) -> Result<Option<Backend>, LogError> {
-    let Some(spec) = read(bucket, sweep).await?.spec else { return Ok(None) };
-    let before: Option<ResolvedSweep> = bucket.read_object(&layout::spec(sweep, spec)).await?;
-    Ok(before.and_then(|sweep| sweep.variants.first().map(|v| v.spec.backend)))
+/// What the sweep was resolved to when it was submitted last. `update`: what of it moves is to be resolved anew.
+pub async fn before(bucket: &Bucket, sweep: &Name, update: bool) -> Result<Before, LogError> {
+    let spec = match read(bucket, sweep).await?.spec {
+        None => None,
+        Some(spec) => match bucket.read_object(&layout::spec(sweep, spec)).await {
+            Err(error @ BucketError::Corrupt { .. }) => {
+                tracing::warn!(%sweep, %error, "nothing is known of what the sweep was resolved to before");
+                None
+            }
+            read => read?,
+        },
+    };
+    Ok(Before::new(spec, update))
 }
 
 /// Every entry of a sweep's log, in order.
@@ -258,6 +266,7 @@ mod tests {
             format: espalier_proto::sweep::SWEEP_FORMAT,
             written_by: String::new(),
             data: Default::default(),
+            revisions: Default::default(),
             name: "demo".parse().unwrap(),
             models: Vec::new(),
             tasks: Vec::new(),

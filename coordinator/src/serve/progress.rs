@@ -169,6 +169,7 @@ mod tests {
             format: SWEEP_FORMAT,
             written_by: String::new(),
             data: Default::default(),
+            revisions: Default::default(),
             name: "demo".parse().unwrap(),
             models: Vec::new(),
             tasks: Vec::new(),

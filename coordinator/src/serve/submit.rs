@@ -7,12 +7,13 @@ use super::sweeps::{Asked, Sweeps};
 use super::uploads::{Tree, Uploads};
 use crate::causes;
 use crate::hub::Environment;
+use crate::inputs::Before;
 use crate::inputs::obtain::obtain;
 use crate::inputs::resolve::{Prepared, ResolveOptions, prepare};
 use crate::inputs::sources::HubCache;
 use crate::inputs::wanted::wanted;
 use crate::plan::cells::chosen;
-use crate::spec::file::{BackendChoice, SweepFile};
+use crate::spec::file::SweepFile;
 use crate::spec::only::Only;
 use crate::spec::parse::{Changes, parse};
 use espalier_proto::ids::{CellKey, Digest};
@@ -40,14 +41,14 @@ pub struct Defaults {
     pub lease: Duration,
 }
 
-/// Resolves and queues a sweep; `tell` hears what is being done. Gives the sweep.
+/// Resolves and queues a sweep; `tell` hears what is being done. Gives the sweep, and what of its sources moved.
 pub async fn submit(
     sweeps: &Sweeps,
     uploads: &Uploads,
     defaults: &Defaults,
     request: m::SubmitRequest,
     tell: Arc<dyn Fn(&str) + Send + Sync>,
-) -> Result<ResolvedSweep, Refusal> {
+) -> Result<(ResolvedSweep, Vec<String>), Refusal> {
     // What costs nothing to find wrong is told first.
     let only = only(&request.only)?;
     let files: BTreeMap<String, Digest> = request
@@ -58,18 +59,22 @@ pub async fn submit(
     let tree = Arc::new(uploads.tree(&files).map_err(Refusal::bad)?);
     let mut file = parsed(&request)?;
     relocate(&mut file, tree.root());
-    let backend = backend(sweeps, defaults, &file, request.update).await?;
+    let before = log::before(sweeps.bucket(), &file.name, request.update).await;
+    let before = before.map_err(|e| Refusal::sweeps(e.into()))?;
+    let backend = backend(sweeps, defaults, &file, &before)?;
     let options = ResolveOptions {
         backend,
-        hub: defaults.hub.clone(),
+        hub: defaults.hub.clone().with_revisions(before.revisions()),
         digests: defaults.digests.clone(),
         limit: (request.limit > 0).then_some(request.limit),
     };
-    fetch(&file, defaults, tell.as_ref()).await?;
+    fetch(&file, &options.hub, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
     some(chosen(&prepared.sweep, &only))?;
     let asked = Asked { only, take_over: request.take_over, priority: request.priority };
-    queue(sweeps, prepared, &asked, tree.root(), defaults, tell.as_ref()).await
+    let sweep = queue(sweeps, prepared, &asked, tree.root(), defaults, tell.as_ref()).await?;
+    let moved = before.moved(&sweep);
+    Ok((sweep, moved))
 }
 
 /// All `--only` together.
@@ -149,25 +154,14 @@ fn outside(path: &str, root: &Path) -> String {
     strip(root).or_else(|| strip(&resolved)).unwrap_or_else(|| path.to_owned())
 }
 
-/// What `backend: auto` is: what it was at first, else the coordinator's own choice, else what all workers are.
-async fn backend(
+/// What the sweep's backend is; of `auto` what it was at first, else the coordinator's own choice, else what all workers are.
+fn backend(
     sweeps: &Sweeps,
     defaults: &Defaults,
     file: &SweepFile,
-    update: bool,
+    before: &Before,
 ) -> Result<Backend, Refusal> {
-    match file.backend {
-        BackendChoice::Cpu => return Ok(Backend::Cpu),
-        BackendChoice::Cuda => return Ok(Backend::Cuda),
-        BackendChoice::Auto => {}
-    }
-    let first = match update {
-        true => None,
-        false => {
-            log::first_backend(sweeps.bucket(), &file.name).await.map_err(|e| Refusal::sweeps(e.into()))?
-        }
-    };
-    if let Some(backend) = first.or(defaults.backend) {
+    if let Some(backend) = before.backend(file.backend).or(defaults.backend) {
         return Ok(backend);
     }
     let status = sweeps.driver().status().borrow().clone();
@@ -208,17 +202,18 @@ async fn resolved(
 /// Fetches what is not on this host; refuses what cannot be had, naming all of it.
 async fn fetch(
     file: &SweepFile,
+    hub: &HubCache,
     defaults: &Defaults,
     tell: &(dyn Fn(&str) + Send + Sync),
 ) -> Result<(), Refusal> {
-    let lacks = wanted(file, &defaults.hub);
+    let lacks = wanted(file, hub);
     let mut told = None;
     let mut heard = |progress: &crate::hub::Progress| {
         if told.replace(progress.twentieth()) != Some(progress.twentieth()) {
             tell(&fetching(progress));
         }
     };
-    let left = obtain(lacks, &defaults.hub, defaults.network.as_ref(), &mut heard).await;
+    let left = obtain(lacks, hub, defaults.network.as_ref(), &mut heard).await;
     let lines: Vec<String> = left.iter().map(|error| causes::chain(error)).collect();
     if lines.is_empty() {
         return Ok(());

@@ -116,7 +116,11 @@ impl SweepApi for Service {
         tokio::spawn(async move {
             let done = submit::submit(&sweeps, &uploads, &defaults, request, tell).await;
             let answer = match done {
-                Ok(sweep) => Ok(last_update(&sweeps, &sweep, part).await),
+                Ok((sweep, moved)) => {
+                    let mut last = last_update(&sweeps, &sweep, part).await;
+                    last.notes.splice(..0, moved);
+                    Ok(last)
+                }
                 Err(refusal) => Err(Status::from(refusal)),
             };
             // A user who has gone hears it from `status`.

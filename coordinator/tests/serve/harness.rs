@@ -60,6 +60,7 @@ pub(crate) async fn sweep(bucket: &Bucket, variants: usize, tasks: usize) -> Res
         format: SWEEP_FORMAT,
         written_by: String::new(),
         data: Default::default(),
+        revisions: Default::default(),
         name: "demo".parse().unwrap(),
         cells: cells.collect(),
         variants,
