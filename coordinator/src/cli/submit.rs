@@ -53,7 +53,8 @@ pub async fn run(command: &Submit, output: Output) -> Result<Exit, Failure> {
         files,
         take_over: command.take_over,
         update: command.update,
-        priority: command.priority,
+        priority: command.priority.unwrap_or_default(),
+        keep_priority: command.priority.is_none(),
     };
     let mut updates = remote.submit(request).await?.into_inner();
     let mut last = m::SubmitUpdate::default();

@@ -71,7 +71,11 @@ pub async fn submit(
     fetch(&file, &options.hub, defaults, tell.as_ref()).await?;
     let prepared = resolved(file, options, tree.clone(), tell.clone()).await?;
     some(chosen(&prepared.sweep, &only))?;
-    let asked = Asked { only, take_over: request.take_over, priority: request.priority };
+    let asked = Asked {
+        only,
+        take_over: request.take_over,
+        priority: (!request.keep_priority).then_some(request.priority),
+    };
     let sweep = queue(sweeps, prepared, &asked, tree.root(), defaults, tell.as_ref()).await?;
     let moved = before.moved(&sweep);
     Ok((sweep, moved))
