@@ -33,6 +33,8 @@ struct Away {
 #[derive(Debug)]
 pub(super) struct Root {
     folder: PathBuf,
+    /// It may be made: until something is in it that it is known by, another command may remove it as empty.
+    made: bool,
     patience: Duration,
     /// Its device and inode.
     same: Mutex<(u64, u64)>,
@@ -41,13 +43,13 @@ pub(super) struct Root {
 }
 
 impl Root {
-    fn new(folder: PathBuf, patience: Duration) -> std::io::Result<Self> {
+    fn new(folder: PathBuf, made: bool, patience: Duration) -> std::io::Result<Self> {
         let found = std::fs::metadata(&folder)?;
         if !found.is_dir() {
             return Err(std::io::ErrorKind::NotADirectory.into());
         }
         let same = Mutex::new((found.dev(), found.ino()));
-        Ok(Self { folder, patience, same, known_by: Mutex::default(), away: AtomicBool::new(false) })
+        Ok(Self { folder, made, patience, same, known_by: Mutex::default(), away: AtomicBool::new(false) })
     }
 
     /// Only this folder holds this object: by it the folder is known again.
@@ -65,6 +67,10 @@ impl Root {
     }
 
     async fn is_here(&self) -> bool {
+        if self.made && locked(&self.known_by).is_none() {
+            // One that cannot be made is away.
+            let _ = tokio::fs::create_dir_all(&self.folder).await;
+        }
         let here = match tokio::fs::metadata(&self.folder).await {
             Ok(found) => self.is_same((found.dev(), found.ino())).await,
             Err(_) => false,
@@ -116,14 +122,14 @@ pub(super) struct Folder {
     root: Arc<Root>,
 }
 
-/// Opens a folder that is there.
-pub(super) fn open(folder: PathBuf, patience: Patience) -> std::io::Result<(Folder, Arc<Root>)> {
-    opened(folder, patience.longest())
+/// Opens a folder that is there; `made`: that was made for it, if need be.
+pub(super) fn open(folder: PathBuf, made: bool, patience: Patience) -> std::io::Result<(Folder, Arc<Root>)> {
+    opened(folder, made, patience.longest())
 }
 
-fn opened(folder: PathBuf, patience: Duration) -> std::io::Result<(Folder, Arc<Root>)> {
+fn opened(folder: PathBuf, made: bool, patience: Duration) -> std::io::Result<(Folder, Arc<Root>)> {
     let store = LocalFileSystem::new_with_prefix(&folder).map_err(std::io::Error::other)?.with_fsync(true);
-    let root = Arc::new(Root::new(folder, patience)?);
+    let root = Arc::new(Root::new(folder, made, patience)?);
     Ok((Folder { store: Arc::new(store), root: root.clone() }, root))
 }
 
@@ -221,7 +227,7 @@ mod tests {
     use bytes::Bytes;
 
     fn bucket(folder: &std::path::Path) -> Bucket {
-        let (store, root) = opened(folder.to_owned(), Duration::ZERO).unwrap();
+        let (store, root) = opened(folder.to_owned(), true, Duration::ZERO).unwrap();
         Bucket { root: Some(root), ..Bucket::over(Arc::new(store), folder.to_str().unwrap()) }
     }
 
@@ -262,6 +268,19 @@ mod tests {
         std::fs::rename(&away, &here).unwrap();
         assert_eq!(bucket.read(&path).await.unwrap(), Some(body));
         assert_eq!(bucket.trouble(), None);
+    }
+
+    #[tokio::test]
+    async fn a_new_folder_that_another_command_removed_as_empty_is_made_again() {
+        let place = tempfile::tempdir().unwrap();
+        let here = place.path().join("bucket");
+        std::fs::create_dir(&here).unwrap();
+        let (bucket, path) = (bucket(&here), Path::from("probe.json"));
+        std::fs::remove_dir(&here).unwrap();
+        assert_eq!(bucket.read(&path).await.unwrap(), None);
+        std::fs::remove_dir(&here).unwrap();
+        bucket.probe(&path, "nonce").await.unwrap();
+        assert!(here.join("probe.json").exists());
     }
 
     #[tokio::test]

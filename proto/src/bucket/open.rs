@@ -41,22 +41,22 @@ impl Bucket {
     /// The same with these variables for the environment.
     pub fn open_with(url: &str, env: &BTreeMap<String, String>) -> Result<Self, BucketError> {
         make_folder(url)?;
-        Self::opened(url, env, Patience::Short)
+        Self::opened(url, env, true, Patience::Short)
     }
 
     /// Opens `url`, of which something is there already: an absent folder is a mistake.
     pub fn open_existing(url: &str) -> Result<Self, BucketError> {
-        Self::opened(url, &environment(), Patience::Short)
+        Self::opened(url, &environment(), false, Patience::Short)
     }
 
     /// The same for work that must outlive minutes without the store: every request is tried again that long.
     pub fn open_patient(url: &str) -> Result<Self, BucketError> {
-        Self::opened(url, &environment(), Patience::Long)
+        Self::opened(url, &environment(), false, Patience::Long)
     }
 
     /// The same to see whether it can be used at all: every request is given up after few seconds.
     pub fn open_brief(url: &str) -> Result<Self, BucketError> {
-        Self::opened(url, &environment(), Patience::Brief)
+        Self::opened(url, &environment(), false, Patience::Brief)
     }
 
     /// Opens `url` for a run: a store that cannot be reached at all is told within seconds, and one that goes away later is
@@ -66,10 +66,16 @@ impl Bucket {
         if first.folder().is_none() {
             first.list(&Path::from("coordinators/reachable")).await?;
         }
-        Self::open_patient(url)
+        Self::opened(url, &environment(), true, Patience::Long)
     }
 
-    fn opened(url: &str, env: &BTreeMap<String, String>, patience: Patience) -> Result<Self, BucketError> {
+    /// `made`: an absent folder was made, and may be made again while nothing is in it.
+    fn opened(
+        url: &str,
+        env: &BTreeMap<String, String>,
+        made: bool,
+        patience: Patience,
+    ) -> Result<Self, BucketError> {
         if url.starts_with("s3://") {
             let meter = Arc::new(Meter::default());
             let store = s3::open(url, env, patience, &meter)?;
@@ -82,7 +88,7 @@ impl Bucket {
         };
         let at = std::fs::canonicalize(url).map_err(bad)?;
         let name = at.to_string_lossy().into_owned();
-        let (store, root) = folder::open(at, patience).map_err(bad)?;
+        let (store, root) = folder::open(at, made, patience).map_err(bad)?;
         Ok(Self { root: Some(root), ..Self::over(Arc::new(store), &name) })
     }
 }
