@@ -70,6 +70,10 @@ pub(super) fn address(bytes: &[u8]) {
         let again = Address::parse(&shown).expect("what is shown is an address");
         assert_eq!((again.authority, again.host, again.tls), (address.authority, address.host, address.tls));
     }
+    // Where a text holds it itself, as a host for instance, it is no secret.
+    if text.to_lowercase().contains(&SECRET.to_lowercase()) {
+        return;
+    }
     let pin = Digest::of(b"pin");
     for mistyped in [
         format!("{text}#{pin}:{SECRET}"),
