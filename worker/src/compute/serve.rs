@@ -7,7 +7,7 @@ use super::error::WorkError;
 use super::faults::Faults;
 use super::protocol::{Event, Request};
 use super::workbench::Workbench;
-use crate::error::classify_panic;
+use crate::error::{chain, classify_panic};
 use clap::Args;
 use espalier_proto::records::FailureCode;
 use std::cell::RefCell;
@@ -120,19 +120,6 @@ fn words_of_libtorch(said: &str) -> Option<String> {
     let (_, words) = said.split_once("Torch(\"")?;
     let end = words.find("\\n").or_else(|| words.find("\")")).unwrap_or(words.len());
     Some(words[..end].replace("\\\"", "\"").trim().to_owned())
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(&format!(": {next}"));
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Dies with the supervisor; `false` if that is gone already.
