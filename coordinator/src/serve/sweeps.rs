@@ -257,8 +257,8 @@ impl Sweeps {
         let parsed = name.parse::<Name>().ok();
         let found = parsed.as_ref().and_then(|n| live.get(n).map(|l| l.sweep.clone()));
         found.ok_or_else(|| {
-            if let Some((sweep, why)) = parsed
-                .and_then(|n| self.unreadable().get_key_value(&n).map(|(n, why)| (n.clone(), why.clone())))
+            if let Some(sweep) = parsed
+                && let Some(why) = self.unreadable().get(&sweep).cloned()
             {
                 return SweepsError::Unreadable { sweep, why };
             }

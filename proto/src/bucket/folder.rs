@@ -67,11 +67,13 @@ impl Root {
     }
 
     async fn is_here(&self) -> bool {
-        if self.made && locked(&self.known_by).is_none() {
+        let mut found = tokio::fs::metadata(&self.folder).await;
+        if found.is_err() && self.made && locked(&self.known_by).is_none() {
             // One that cannot be made is away.
             let _ = tokio::fs::create_dir_all(&self.folder).await;
+            found = tokio::fs::metadata(&self.folder).await;
         }
-        let here = match tokio::fs::metadata(&self.folder).await {
+        let here = match found {
             Ok(found) => self.is_same((found.dev(), found.ino())).await,
             Err(_) => false,
         };
