@@ -160,7 +160,10 @@ impl Failure {
                 ReachError::Unreachable { .. } | ReachError::Mute { .. } | ReachError::NoTls { .. },
             ) => Exit::Unreachable,
             Self::Reach(
-                ReachError::File { .. } | ReachError::Tls { .. } | ReachError::Certificate { .. },
+                ReachError::File { .. }
+                | ReachError::Tls { .. }
+                | ReachError::Certificate { .. }
+                | ReachError::RefusedCertificate { .. },
             )
             | Self::Identity(_) => Exit::BadInput,
             Self::Remote { exit, .. } => *exit,

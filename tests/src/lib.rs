@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 pub mod binaries;
 pub mod cluster;
 pub mod faults;
+pub mod guarded;
 pub mod hub_server;
 pub mod network;
 pub mod peers;

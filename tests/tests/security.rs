@@ -1,51 +1,13 @@
-//! Who may call a coordinator: tokens, certificates, what each may do, and that no secret is seen.
+//! Who may call a coordinator: tokens, what each may do, and that no secret is seen.
 
 use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
+use espalier_tests::guarded::{ends, guarded, pin, token};
 use espalier_tests::sweeps::Place;
-use espalier_tests::tls::{Authority, ClientCertificate, client, shown};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
-
-/// A coordinator with an identity; where it listens as its certificate is asked for, and both addresses.
-struct Guarded {
-    _coordinator: Process,
-    url: String,
-    worker: String,
-    user: String,
-}
-
-fn guarded(place: &Place, more: &[&str]) -> Guarded {
-    let mut args =
-        vec!["coordinator", "--listen", "127.0.0.1:0", "--identity", "identity", "--output", "json"];
-    args.extend(["--log", "debug"].iter().chain(more));
-    let (coordinator, said) = listening(place, place.command(&args));
-    let url = said["address"].as_str().unwrap().to_owned();
-    assert!(url.starts_with("https://127.0.0.1:"), "{said}");
-    let at = url.trim_start_matches("https://").to_owned();
-    let told =
-        place.espalier(&["identity", "--identity", "identity", "--advertise", &at, "--output", "json"]);
-    let told: Value = serde_json::from_slice(&told.stdout).unwrap();
-    let [worker, user] = ["worker", "user"].map(|role| told[role].as_str().unwrap().to_owned());
-    Guarded { _coordinator: coordinator, url, worker, user }
-}
-
-/// `espalier …` with this address in its environment must end so.
-fn ends(place: &Place, address: &str, args: &[&str], code: i32, needles: &[&str]) -> String {
-    let mut command = place.command(args);
-    command.env("ESPALIER_COORDINATOR", address);
-    espalier_tests::binaries::ended(args, &command.output().unwrap(), code, needles)
-}
-
-fn token(address: &str) -> &str {
-    address.rsplit_once(':').unwrap().1
-}
-
-fn pin(address: &str) -> &str {
-    address.split_once('#').unwrap().1.split_once(':').unwrap().0
-}
 
 #[test]
 fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_only() {
@@ -155,34 +117,6 @@ fn a_token_is_replaced_while_worker_and_coordinator_run() {
 }
 
 #[test]
-fn a_certificate_of_the_clients_ca_stands_for_a_token_of_the_role_that_it_names() {
-    let place = Place::new("phi-nobos");
-    let ClientCertificate { ca, certificate, key } = client("espalier-user");
-    let stranger = client("espalier-user");
-    // The identity is there before the coordinator is, as when it is mounted.
-    place.ends(&["identity", "--identity", "identity"], 0, &["espalier-worker --join https://"]);
-    place.write("identity/client-ca.crt", &ca);
-    for (name, text) in [
-        ("user.crt", &certificate),
-        ("user.key", &key),
-        ("stranger.crt", &stranger.certificate),
-        ("stranger.key", &stranger.key),
-    ] {
-        place.write(name, text);
-    }
-    let guarded = guarded(&place, &[]);
-    // The coordinator's own CA as a file, and its name checked.
-    let with = |certificate: &str, key: &str, args: &[&str], code, needles: &[&str]| {
-        let files = ["--ca-file", "identity/ca.crt", "--cert-file", certificate, "--key-file", key];
-        ends(&place, &guarded.url, &[args, &files].concat(), code, needles)
-    };
-    with("user.crt", "user.key", &["list"], 0, &[]);
-    with("stranger.crt", "stranger.key", &["list"], 6, &[]);
-    with("user.crt", "absent.key", &["list"], 3, &["absent.key"]);
-    with("user.key", "user.key", &["list"], 3, &["user.key", "found no certificate"]);
-}
-
-#[test]
 fn off_this_machine_a_coordinator_has_an_identity_unless_it_is_told_not_to() {
     let place = Place::new("phi-nobos");
     let open = ["coordinator", "--listen", "0.0.0.0:0", "--output", "json"];
@@ -210,67 +144,6 @@ fn off_this_machine_a_coordinator_has_an_identity_unless_it_is_told_not_to() {
     command.env("ESPALIER_IDENTITY", "id").env("ESPALIER_NO_AUTH", "false");
     let (_guarded, said) = listening(&place, command);
     assert!(said["address"].as_str().unwrap().starts_with("https://"), "{said}");
-}
-
-#[test]
-fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() {
-    let place = Place::new("phi-nobos");
-    let authority = Authority::new();
-    // A made identity gives the tokens.
-    place.ends(&["identity", "--identity", "identity"], 0, &[]);
-    let put = |(chain, key, der): (String, String, Vec<u8>)| {
-        // As Kubernetes and cert-manager do: never half a pair for longer than a moment.
-        place.write("identity/tls.key", &key);
-        place.write("identity/tls.crt", &chain);
-        der
-    };
-    let first = put(authority.here());
-    for name in ["ca.crt", "ca.key"] {
-        std::fs::remove_file(place.at("identity").join(name)).unwrap();
-    }
-    let guarded = guarded(&place, &[]);
-    let at = guarded.url.trim_start_matches("https://");
-    assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
-    // Its calls are held open through one connection for as long as it lives.
-    let mut worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
-    let connected = || std::fs::read_to_string(place.at("w.log")).unwrap().contains("bucket is shared");
-    until("the worker has joined", connected);
-    let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
-
-    // Half of a pair: what was shown is shown on, and it is told.
-    let (chain, key, renewed) = authority.here();
-    place.write("identity/tls.crt", &chain);
-    until("the coordinator looks", || {
-        assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
-        log().contains("the certificate could not be read again")
-    });
-    place.write("identity/tls.key", &key);
-    until("the renewed certificate is shown", || {
-        shown(at, &authority.certificate).as_ref() == Some(&renewed)
-    });
-    assert!(log().contains("the certificate was read again"));
-    // Same CA, same address; the worker that was there is still there by its first connection.
-    ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &["4 of them to do"]);
-    ends(&place, &guarded.user, &["watch", "s"], 0, &["4 of 4 cells done"]);
-    let said = std::fs::read_to_string(place.at("w.log")).unwrap();
-    assert!(!said.contains("coordinator is silent"), "{said}");
-
-    // Another CA: addresses with the old fingerprint are void, which is told with the new one.
-    let other = Authority::new();
-    let last = put(other.here());
-    until("the other CA's certificate is shown", || shown(at, &other.certificate).as_ref() == Some(&last));
-    assert!(log().contains("the last certificate of the chain is another"));
-    assert_eq!(shown(at, &authority.certificate), None);
-    ends(&place, &guarded.user, &["list"], 3, &["another certificate", "ask for the address again"]);
-    // A worker that was accepted once works on, and says what it meets.
-    let (at, mut coordinator) = (at.to_owned(), guarded._coordinator);
-    coordinator.kill();
-    let args = ["coordinator", "--listen", &at, "--identity", "identity", "--output", "json"];
-    let _coordinator = listening(&place, place.command(&args));
-    let said = || std::fs::read_to_string(place.at("w.log")).unwrap();
-    until("the worker says so", || said().contains("another certificate than the fingerprint"));
-    assert!(said().contains("coordinator is silent; work goes on"), "{}", said());
-    assert!(worker.0.try_wait().unwrap().is_none(), "{}", said());
 }
 
 #[test]

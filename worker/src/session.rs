@@ -297,10 +297,10 @@ async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(),
             Some(failed) => {
                 let why = match failed {
                     Ok(Err(status)) => match remote::met(&address, &status) {
-                        // Later its certificate may have been made anew: what is held is finished first.
-                        Some(error @ ReachError::Certificate { .. }) if epoch_seen == 0 => {
-                            return Err(error.into());
-                        }
+                        // Later a certificate, its or ours, may just be replaced: what is held is finished first.
+                        Some(
+                            error @ (ReachError::Certificate { .. } | ReachError::RefusedCertificate { .. }),
+                        ) if epoch_seen == 0 => return Err(error.into()),
                         Some(error) => error.to_string(),
                         None => format!("{}: {}", status.code(), remote::reason(&status)),
                     },

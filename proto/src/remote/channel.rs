@@ -3,17 +3,12 @@
 use super::address::{Address, AddressError};
 use super::dialect::Dialect;
 use super::heard::{Heard, PING, mute};
-use super::pem;
-use super::pin::Pinned;
+use super::tls::{Tls, is_of_a_certificate};
 use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
-use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
-use tokio_rustls::{TlsConnector, rustls};
+use tokio_rustls::rustls;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -25,17 +20,17 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// A ping's answer is waited for by [`Heard`], which knows the address.
 const PONG: Duration = Duration::from_secs(600);
 
-/// How a coordinator is believed, and what is shown to it: what stands in files.
+/// How a coordinator is believed, and what is shown to it: what stands in files, which can be replaced at any time.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct Reach {
     /// A file with the token that is shown to the coordinator, read at every call, so that it can be replaced
     #[arg(long, env = "ESPALIER_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Certificates of the CAs that the coordinator's is checked with, PEM [default: the system's]
+    /// Certificates of the CAs that the coordinator's is checked with, PEM, read at every connection [default: the system's]
     #[arg(long, env = "ESPALIER_CA_FILE", value_name = "FILE")]
     pub ca_file: Option<PathBuf>,
-    /// The certificate of this end, PEM, where the coordinator takes certificates for tokens
+    /// The certificate of this end, PEM, where the coordinator takes certificates for tokens; read, as its key is, at every connection
     #[arg(long, env = "ESPALIER_CERT_FILE", value_name = "FILE", requires = "key_file")]
     pub cert_file: Option<PathBuf>,
     /// Its key, PEM
@@ -99,12 +94,23 @@ pub enum ReachError {
     /// Who listens there is not the one who is meant.
     #[error(
         "{address}: who listens there shows another certificate than the fingerprint, or the CA, says: {why}; its CA may be new: \
-         ask for the address again, `espalier identity` prints it"
+         ask for the address again, `espalier identity` prints it, and where # begins a comment it must be in quotes"
     )]
     Certificate {
         /// The address.
         address: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The coordinator does not take the certificate that is shown to it.
+    #[error(
+        "the coordinator at {address} refuses this end's certificate: {why}; expected in --cert-file one that a CA of its client-ca.crt \
+         signed, and that has not run out"
+    )]
+    RefusedCertificate {
+        /// The address.
+        address: String,
+        /// What it said.
         why: String,
     },
     /// TLS cannot be set up.
@@ -174,6 +180,9 @@ fn found(address: &str, error: &(dyn std::error::Error + 'static)) -> Option<Rea
             Some(rustls::Error::InvalidCertificate(_)) => {
                 Some(ReachError::Certificate { address, why: why.clone() })
             }
+            Some(rustls::Error::AlertReceived(alert)) if is_of_a_certificate(*alert) => {
+                Some(ReachError::RefusedCertificate { address, why: why.clone() })
+            }
             Some(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)) => {
                 Some(ReachError::NoTls { address })
             }
@@ -193,7 +202,7 @@ fn prepared(address: &Address, reach: &Reach) -> Result<(Endpoint, Way, Credenti
         (None, Some(token)) => Credential::Token(header(Path::new("token"), token)?),
     };
     let tls = match address.tls {
-        true => Some((TlsConnector::from(Arc::new(config(address, reach)?)), server_name(address)?)),
+        true => Some(Tls::open(address, reach)?),
         false => None,
     };
     // TLS is the way's: for the endpoint what it connects to is plain.
@@ -209,7 +218,7 @@ struct Way {
     authority: String,
     /// As it is shown.
     address: String,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    tls: Option<Tls>,
     /// The other side must be heard from.
     heard: bool,
 }
@@ -224,9 +233,9 @@ impl Way {
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match self.tls {
             None => Box::new(tcp),
-            Some((connector, name)) => {
-                let encrypted = tokio::time::timeout(CONNECT, connector.connect(name, tcp)).await;
-                Box::new(encrypted.unwrap_or_else(|_| Err(mute(&self.address)))?)
+            Some(tls) => {
+                let encrypted = tokio::time::timeout(CONNECT, tls.shake(tcp)).await;
+                Box::new(tls.accepted(encrypted.unwrap_or_else(|_| Err(mute(&self.address)))?).await?)
             }
         };
         Ok(TokioIo::new(if self.heard { Box::new(Heard::new(stream, self.address)) } else { stream }))
@@ -243,56 +252,8 @@ fn unknown(authority: &str, error: &std::io::Error) -> std::io::Error {
 trait Stream: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send {}
 impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send> Stream for T {}
 
-fn config(address: &Address, reach: &Reach) -> Result<ClientConfig, ReachError> {
-    let broken = |why: String| ReachError::Tls { address: address.to_string(), why };
-    let provider = Arc::new(default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(|e| broken(e.to_string()))?;
-    let builder = match (address.pin, &reach.ca_file) {
-        (Some(pin), _) => {
-            let pinned = Arc::new(Pinned { pin, provider });
-            builder.dangerous().with_custom_certificate_verifier(pinned)
-        }
-        (None, ca_file) => builder.with_root_certificates(roots(ca_file.as_deref(), broken)?),
-    };
-    let mut config = match reach.cert_file.as_ref().zip(reach.key_file.as_ref()) {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = pem::certificates(certificate).map_err(|why| file(certificate, why))?;
-            let key = pem::private_key(key).map_err(|why| file(key, why))?;
-            builder.with_client_auth_cert(chain, key).map_err(|e| broken(e.to_string()))?
-        }
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(config)
-}
-
-fn roots(ca_file: Option<&Path>, broken: impl Fn(String) -> ReachError) -> Result<RootCertStore, ReachError> {
-    let mut roots = RootCertStore::empty();
-    match ca_file {
-        Some(path) => {
-            for certificate in pem::certificates(path).map_err(|why| file(path, why))? {
-                roots.add(certificate).map_err(|e| file(path, e))?;
-            }
-        }
-        None => {
-            let found = rustls_native_certs::load_native_certs();
-            if found.certs.is_empty() {
-                return Err(broken("this system has no certificates of CAs; say --ca-file, or use the address with a fingerprint that the coordinator prints".to_owned()));
-            }
-            roots.add_parsable_certificates(found.certs);
-        }
-    }
-    Ok(roots)
-}
-
-fn server_name(address: &Address) -> Result<ServerName<'static>, ReachError> {
-    ServerName::try_from(address.host.clone())
-        .map_err(|e| AddressError { shown: address.to_string(), why: e.to_string() }.into())
-}
-
-fn file(path: &Path, why: impl std::fmt::Display) -> ReachError {
+/// That a file cannot be used.
+pub(super) fn file(path: &Path, why: impl std::fmt::Display) -> ReachError {
     ReachError::File { path: path.to_owned(), why: why.to_string() }
 }
 

@@ -10,6 +10,7 @@ mod heard;
 mod hide;
 pub mod pem;
 mod pin;
+mod tls;
 
 pub use address::{Address, AddressError};
 pub use channel::{Credential, Reach, ReachError, channel, connected, is_mute, met, reason};

@@ -160,6 +160,9 @@ fn coordinator_advice(failure: &Failure) -> &'static str {
         Failure::Reach(ReachError::File { .. }) => {
             "say a file that can be read and holds what its option is for"
         }
+        Failure::Reach(ReachError::RefusedCertificate { .. }) => {
+            "use a user's certificate (--cert-file, --key-file) of a CA that the coordinator's client-ca.crt holds, or a token"
+        }
         Failure::Reach(_) => {
             "use https://HOST:PORT#FINGERPRINT:TOKEN as `espalier identity` prints it on the coordinator's machine, or --ca-file"
         }

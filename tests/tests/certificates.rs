@@ -1,0 +1,163 @@
+//! Who is believed by a certificate, and that every certificate is replaced while everything runs.
+
+use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
+use espalier_tests::guarded::{Guarded, ends, guarded};
+use espalier_tests::sweeps::Place;
+use espalier_tests::tls::{Authority, ClientCertificate, client, shown};
+use serde_json::Value;
+
+/// A worker that believes the CA in `identity/ca.crt` and shows `NAME.crt`; its log is `NAME.log`.
+fn with_files(place: &Place, guarded: &Guarded, name: &str) -> Process {
+    let mut command = worker_command(place, name, &guarded.url);
+    for (variable, file) in [
+        ("ESPALIER_CA_FILE", "identity/ca.crt".to_owned()),
+        ("ESPALIER_CERT_FILE", format!("{name}.crt")),
+        ("ESPALIER_KEY_FILE", format!("{name}.key")),
+    ] {
+        command.env(variable, place.at(&file));
+    }
+    spawned(place, name, command)
+}
+
+#[test]
+fn a_certificate_of_the_clients_ca_stands_for_a_token_of_the_role_that_it_names() {
+    let place = Place::new("phi-nobos");
+    let ClientCertificate { ca, certificate, key } = client("espalier-user");
+    let stranger = client("espalier-user");
+    // The identity is there before the coordinator is, as when it is mounted.
+    place.ends(&["identity", "--identity", "identity"], 0, &["espalier-worker --join https://"]);
+    place.write("identity/client-ca.crt", &ca);
+    for (name, text) in [
+        ("user.crt", &certificate),
+        ("user.key", &key),
+        ("stranger.crt", &stranger.certificate),
+        ("stranger.key", &stranger.key),
+    ] {
+        place.write(name, text);
+    }
+    let guarded = guarded(&place, &[]);
+    // The coordinator's own CA as a file, and its name checked.
+    let with = |certificate: &str, key: &str, args: &[&str], code, needles: &[&str]| {
+        let files = ["--ca-file", "identity/ca.crt", "--cert-file", certificate, "--key-file", key];
+        ends(&place, &guarded.url, &[args, &files].concat(), code, needles)
+    };
+    with("user.crt", "user.key", &["list"], 0, &[]);
+    // In TLS 1.3 the refusal comes when this end is done: what it meets must not be left to chance.
+    for _ in 0..10 {
+        let says = ["refuses this end's certificate: received fatal alert", "expected in --cert-file"];
+        with("stranger.crt", "stranger.key", &["list"], 3, &says);
+    }
+    let advice = ["wrong  coordinator", "-> use a user's certificate (--cert-file, --key-file)"];
+    with("stranger.crt", "stranger.key", &["doctor"], 3, &advice);
+    let mut worker = with_files(&place, &guarded, "stranger");
+    assert_eq!(worker.0.wait().unwrap().code(), Some(3));
+    let log = std::fs::read_to_string(place.at("stranger.log")).unwrap();
+    assert!(log.contains("error: the coordinator at https://127.0.0.1:"), "{log}");
+    assert!(log.contains("refuses this end's certificate") && !log.contains("is silent"), "{log}");
+    with("user.crt", "absent.key", &["list"], 3, &["absent.key"]);
+    with("user.key", "user.key", &["list"], 3, &["user.key", "found no certificate"]);
+}
+
+#[test]
+fn a_workers_certificate_and_the_cas_on_both_sides_are_replaced_while_it_runs() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let [former, new] = [(); 2].map(|()| (Authority::new(), client("espalier-worker")));
+    let serves = |(authority, client): &(Authority, ClientCertificate)| {
+        let (chain, key, _) = authority.here();
+        place.write("identity/tls.crt", &chain);
+        place.write("identity/tls.key", &key);
+        place.write("identity/client-ca.crt", &client.ca);
+    };
+    serves(&former);
+    place.write("identity/ca.crt", &former.0.certificate);
+    place.write("w.crt", &former.1.certificate);
+    place.write("w.key", &former.1.key);
+    let mut guarded = guarded(&place, &[]);
+    let mut worker = with_files(&place, &guarded, "w");
+    let said = || std::fs::read_to_string(place.at("w.log")).unwrap();
+    until("the worker has joined", || said().contains("bucket is shared"));
+
+    // The coordinator comes again with other CAs: the worker, which was told of its, believes it, and is refused, which it waits out.
+    place.write("identity/ca.crt", &[&former.0, &new.0].map(|ca| ca.certificate.as_str()).concat());
+    serves(&new);
+    guarded.coordinator.kill();
+    let at = guarded.url.trim_start_matches("https://");
+    let args = ["coordinator", "--listen", at, "--identity", "identity", "--output", "json"];
+    let _coordinator = listening(&place, place.command(&args));
+    until("the worker is refused", || said().contains("refuses this end's certificate"));
+    // Half of a pair: the former is shown on.
+    place.write("w.key", &new.1.key);
+    until("that is told", || said().contains("could not be read again, the former hold"));
+    assert!(worker.0.try_wait().unwrap().is_none(), "{}", said());
+    place.write("w.crt", &new.1.certificate);
+    let files = ["--ca-file", "identity/ca.crt", "--token-file", "identity/user-tokens"];
+    let status = [&["status", "--output", "json"], &files[..]].concat();
+    until("the worker is back", || {
+        let status = ends(&place, &guarded.url, &status, 0, &[]);
+        let status: Value = serde_json::from_str(&status).unwrap();
+        status["workers"].as_array().unwrap().len() == 1
+    });
+    assert!(worker.0.try_wait().unwrap().is_none(), "{}", said());
+}
+
+#[test]
+fn a_renewed_certificate_is_shown_without_a_restart_and_open_connections_stay() {
+    let place = Place::new("phi-nobos");
+    let authority = Authority::new();
+    // A made identity gives the tokens.
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let put = |(chain, key, der): (String, String, Vec<u8>)| {
+        // As Kubernetes and cert-manager do: never half a pair for longer than a moment.
+        place.write("identity/tls.key", &key);
+        place.write("identity/tls.crt", &chain);
+        der
+    };
+    let first = put(authority.here());
+    for name in ["ca.crt", "ca.key"] {
+        std::fs::remove_file(place.at("identity").join(name)).unwrap();
+    }
+    let guarded = guarded(&place, &[]);
+    let at = guarded.url.trim_start_matches("https://");
+    assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
+    // Its calls are held open through one connection for as long as it lives.
+    let mut worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
+    let connected = || std::fs::read_to_string(place.at("w.log")).unwrap().contains("bucket is shared");
+    until("the worker has joined", connected);
+    let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+
+    // Half of a pair: what was shown is shown on, and it is told.
+    let (chain, key, renewed) = authority.here();
+    place.write("identity/tls.crt", &chain);
+    until("the coordinator looks", || {
+        assert!(shown(at, &authority.certificate).as_ref() == Some(&first));
+        log().contains("the certificate could not be read again")
+    });
+    place.write("identity/tls.key", &key);
+    until("the renewed certificate is shown", || {
+        shown(at, &authority.certificate).as_ref() == Some(&renewed)
+    });
+    assert!(log().contains("the certificate was read again"));
+    // Same CA, same address; the worker that was there is still there by its first connection.
+    ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &["4 of them to do"]);
+    ends(&place, &guarded.user, &["watch", "s"], 0, &["4 of 4 cells done"]);
+    let said = std::fs::read_to_string(place.at("w.log")).unwrap();
+    assert!(!said.contains("coordinator is silent"), "{said}");
+
+    // Another CA: addresses with the old fingerprint are void, which is told with the new one.
+    let other = Authority::new();
+    let last = put(other.here());
+    until("the other CA's certificate is shown", || shown(at, &other.certificate).as_ref() == Some(&last));
+    assert!(log().contains("the last certificate of the chain is another"));
+    assert_eq!(shown(at, &authority.certificate), None);
+    ends(&place, &guarded.user, &["list"], 3, &["another certificate", "ask for the address again"]);
+    // A worker that was accepted once works on, and says what it meets.
+    let (at, mut coordinator) = (at.to_owned(), guarded.coordinator);
+    coordinator.kill();
+    let args = ["coordinator", "--listen", &at, "--identity", "identity", "--output", "json"];
+    let _coordinator = listening(&place, place.command(&args));
+    let said = || std::fs::read_to_string(place.at("w.log")).unwrap();
+    until("the worker says so", || said().contains("another certificate than the fingerprint"));
+    assert!(said().contains("coordinator is silent; work goes on"), "{}", said());
+    assert!(worker.0.try_wait().unwrap().is_none(), "{}", said());
+}
