@@ -1,5 +1,8 @@
 //! Who may call a coordinator: tokens, what each may do, and that no secret is seen.
 
+use espalier_proto::messages as m;
+use espalier_proto::messages::sweep_api_client::SweepApiClient;
+use espalier_proto::remote::{Address, Reach, connected};
 use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
 use espalier_tests::guarded::{ends, guarded, pin, token};
 use espalier_tests::sweeps::Place;
@@ -8,6 +11,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::os::fd::FromRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 #[test]
 fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_only() {
@@ -114,6 +118,41 @@ fn a_token_is_replaced_while_worker_and_coordinator_run() {
     ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &[]);
     ends(&place, &guarded.user, &["watch", "s"], 0, &["4 of 4 cells done"]);
     assert!(matches!(worker.0.try_wait(), Ok(None)), "it has not been started again");
+}
+
+#[tokio::test]
+async fn what_an_open_call_goes_on_telling_ends_with_the_token_that_it_was_made_with() {
+    let place = Place::new("phi-nobos");
+    let guarded = guarded(&place, &[]);
+    // Nobody is there to do it: it goes on for ever.
+    ends(&place, &guarded.user, &["submit", "s.yaml"], 0, &["4 of them to do"]);
+    let mut watch = place.command(&["watch", "s"]);
+    watch.env("ESPALIER_COORDINATOR", &guarded.user);
+    let mut watch = spawned(&place, "watch", watch);
+    let watched = || std::fs::read_to_string(place.at("watch.log")).unwrap();
+    until("the sweep is watched", || watched().contains("0 of 4"));
+    let address = Address::parse(&guarded.user).unwrap();
+    let (channel, credential) = connected(&address, &Reach::default()).await.unwrap();
+    let mut client = SweepApiClient::with_interceptor(channel, credential);
+    let request = m::ShardLogsRequest { sweep: "s".to_owned(), follow: true, ..Default::default() };
+    let mut logs = client.shard_logs(request).await.unwrap().into_inner();
+
+    // A token beside them changes nothing; the one they were made with ends them.
+    let tokens = place.at("identity/user-tokens");
+    let (old, new) = (token(&guarded.user), "a-new-token-for-users");
+    std::fs::write(&tokens, format!("{new}\n{old}\n")).unwrap();
+    let newer = guarded.user.replace(old, new);
+    ends(&place, &newer, &["list"], 0, &[]);
+    assert!(watch.0.try_wait().unwrap().is_none(), "{}", watched());
+    std::fs::write(&tokens, new).unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(30), logs.message()).await;
+    let refusal = told.expect("it ends within seconds").unwrap_err();
+    assert_eq!(
+        (refusal.code(), refusal.message()),
+        (tonic::Code::Unauthenticated, "the token is not known here")
+    );
+    assert_eq!(watch.0.wait().unwrap().code(), Some(3), "{}", watched());
+    assert!(watched().contains("the token is not known here"), "{}", watched());
 }
 
 #[test]

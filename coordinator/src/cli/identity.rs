@@ -16,8 +16,8 @@ use tonic::codegen::http::uri::Authority;
 #[command(
     after_help = "Examples:\n  espalier identity\n  espalier identity --identity ./identity --advertise espalier.example:7420   \
                   (before the coordinator has ever run, for a Secret)\n\n\
-                  A new token: add a line to worker-tokens or user-tokens, the new one last; give it out; remove the old line. A \
-                  coordinator reads\nthe files again by itself."
+                  A new token: add a line to worker-tokens or user-tokens, the new one first; give it out; remove the old line. Any line is \
+                  taken, the\nfirst is printed here. A coordinator reads the files again by itself."
 )]
 pub struct IdentityCommand {
     /// The folder [default: ~/.local/state/espalier/INSTANCE]

@@ -3,6 +3,7 @@
 use super::canary::{Canary, canaries};
 use super::daemon;
 use super::explain::{blamed, explained, waits_for};
+use super::guard::Pass;
 use super::outcome::Failed;
 use super::refuse::Refusal;
 use super::shard_logs;
@@ -162,6 +163,7 @@ impl SweepApi for Service {
     type WatchStream = Answers<m::SweepState>;
 
     async fn watch(&self, request: Request<m::WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let pass = Pass::of(&request);
         let sweep = self.sweeps.sweep(&request.into_inner().sweep).map_err(Refusal::sweeps)?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let sweeps = self.sweeps.clone();
@@ -180,7 +182,7 @@ impl SweepApi for Service {
                 }
             }
         });
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(pass.bounds(receiver))))
     }
 
     async fn explain(
@@ -263,9 +265,10 @@ impl SweepApi for Service {
         &self,
         request: Request<m::ShardLogsRequest>,
     ) -> Result<Response<Self::ShardLogsStream>, Status> {
+        let pass = Pass::of(&request);
         let (sender, receiver) = mpsc::unbounded_channel();
         tokio::spawn(shard_logs::send(self.sweeps.clone(), request.into_inner(), sender));
-        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(receiver))))
+        Ok(Response::new(Box::pin(pass.bounds(receiver))))
     }
 
     async fn report(

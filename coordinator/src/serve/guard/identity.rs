@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `ca.crt`, `ca.key` | a CA of this coordinator alone; at every start it signs a certificate anew |
 //! | `tls.crt`, `tls.key` | instead of that: a certificate with its chain, as cert-manager writes it; read again when it changes |
-//! | `worker-tokens`, `user-tokens` | a token a line |
+//! | `worker-tokens`, `user-tokens` | a token a line; any is taken, the first is given out |
 //! | `client-ca.crt` | optional: clients may show a certificate signed by it instead of a token |
 
 use super::tls::{Chain, Tls};
@@ -80,9 +80,10 @@ impl Identity {
         Ok(Self { folder: folder.to_owned(), fingerprint, tls, tokens })
     }
 
-    /// What a role's programs are told: `https://HOST:PORT#FINGERPRINT:TOKEN`. A secret.
+    /// What a role's programs are told: `https://HOST:PORT#FINGERPRINT:TOKEN`, with the first token of its file, which is also the one that
+    /// a program shows whose `--token-file` that is. A secret.
     pub fn address(&self, authority: &str, role: Role) -> Result<String, IdentityError> {
-        let token = lines(&self.folder.join(role.file()))?.pop().expect("a file of tokens has one");
+        let token = lines(&self.folder.join(role.file()))?.swap_remove(0);
         Ok(format!("https://{authority}#{}:{token}", self.fingerprint))
     }
 }
@@ -168,6 +169,19 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn of_a_file_of_tokens_the_first_is_given_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("identity");
+        let identity = Identity::open(&path, &[]).unwrap();
+        std::fs::write(path.join("user-tokens"), "# both\n\na-new-token-for-users\nan-old-token-for-users\n")
+            .unwrap();
+        let address = identity.address("h:1", Role::User).unwrap();
+        assert!(address.ends_with(":a-new-token-for-users"), "{address}");
+        let address = espalier_proto::remote::Address::parse(&address).unwrap();
+        assert_eq!(address.pin, Some(identity.fingerprint));
+    }
 
     #[test]
     fn a_secret_that_is_mounted_for_a_group_is_no_ones_else_and_a_users_own_file_of_that_mode_is() {

@@ -10,7 +10,7 @@ mod incoming;
 mod tls;
 mod tokens;
 
-pub use gate::{Gate, Guard};
+pub use gate::{Gate, Guard, Pass};
 pub use identity::{Identity, IdentityError, quoted};
 pub use incoming::{Incoming, Peer};
 pub use tls::Tls;

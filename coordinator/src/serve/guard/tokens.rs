@@ -66,9 +66,8 @@ impl Tokens {
         Ok(Self { folder: folder.to_owned(), known: Mutex::new((known, Stopwatch::start())) })
     }
 
-    /// Whose token this is.
-    pub fn role(&self, token: &str) -> Option<Role> {
-        let digest = Digest::of(token.as_bytes());
+    /// Whose token has this digest.
+    pub(super) fn role(&self, digest: Digest) -> Option<Role> {
         let mut known = self.known.lock().expect("nothing panics while it holds the tokens");
         let found = known.0.get(&digest).copied();
         let age = known.1.elapsed();
@@ -136,18 +135,19 @@ mod tests {
         let (old, new, user) = ("worker-token-old-1", "worker-token-new-2", "user-token-000000");
         let folder = folder(old, user);
         let tokens = Tokens::open(folder.path()).unwrap();
-        assert_eq!((tokens.role(old), tokens.role(user)), (Some(Role::Worker), Some(Role::User)));
-        assert_eq!(tokens.role("somebody-elses-token"), None);
+        let role = |token: &str| tokens.role(Digest::of(token.as_bytes()));
+        assert_eq!((role(old), role(user)), (Some(Role::Worker), Some(Role::User)));
+        assert_eq!(role("somebody-elses-token"), None);
         std::fs::write(folder.path().join("worker-tokens"), format!("# both\n{old}\n{new}\n")).unwrap();
-        while tokens.role(new).is_none() {
+        while role(new).is_none() {
             std::thread::yield_now();
         }
-        assert_eq!(tokens.role(old), Some(Role::Worker));
+        assert_eq!(role(old), Some(Role::Worker));
         std::fs::write(folder.path().join("worker-tokens"), new).unwrap();
-        while tokens.role(old).is_some() {
+        while role(old).is_some() {
             std::thread::yield_now();
         }
-        assert_eq!(tokens.role(new), Some(Role::Worker));
+        assert_eq!(role(new), Some(Role::Worker));
     }
 
     #[test]
