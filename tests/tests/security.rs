@@ -6,6 +6,7 @@ use espalier_proto::remote::{Address, Reach, connected};
 use espalier_tests::cluster::{Process, listening, spawned, until, worker_command};
 use espalier_tests::guarded::{ends, guarded, pin, token};
 use espalier_tests::sweeps::Place;
+use espalier_tests::tls::client;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::FromRawFd;
@@ -265,20 +266,32 @@ fn a_coordinator_warns_of_secrets_that_others_can_read_and_serves_on() {
 }
 
 #[test]
-fn a_token_of_blanks_is_refused_at_once() {
+fn an_address_or_a_file_by_which_nobody_can_be_called_is_refused_at_once() {
     let place = Place::new("phi-nobos");
     place.write("blank", " \n\t\n");
+    place.write("token", "a-token-for-workers\n");
+    let (mine, anothers) = (client("espalier-worker"), client("espalier-worker"));
+    place.write("mine.crt", &mine.certificate);
+    place.write("anothers.key", &anothers.key);
     let pinned = format!("https://127.0.0.1:9#{}", "0".repeat(64));
-    let with_file = [("ESPALIER_TOKEN_FILE", place.at("blank").display().to_string())];
+    let file = |variable: &'static str, name: &str| (variable, place.at(name).display().to_string());
+    let pair = [file("ESPALIER_CERT_FILE", "mine.crt"), file("ESPALIER_KEY_FILE", "anothers.key")];
     for (address, variables, says) in [
         (format!("{pinned}:  "), &[][..], "the token after the fingerprint is blank"),
-        (pinned.clone(), &with_file[..], "blank: found no token"),
+        (pinned.clone(), &[file("ESPALIER_TOKEN_FILE", "blank")], "blank: found no token"),
+        (pinned.clone(), &[file("ESPALIER_TOKEN_FILE", "absent")], "absent: No such file"),
+        ("http://127.0.0.1:9".to_owned(), &[file("ESPALIER_TOKEN_FILE", "token")], "not sent over plaintext"),
+        ("https://127.0.0.1:9#abc:x".to_owned(), &[], "the fingerprint after # has 3 characters"),
+        (pinned.replace("https://", ""), &[], "127.0.0.1:9: it has no scheme; expected http://HOST:PORT"),
+        ("127.0.0.1:9".to_owned(), &[], "no #FINGERPRINT:TOKEN (where # begins a comment, the address"),
+        (pinned, &pair, "mine.crt: keys may not be consistent: KeyMismatch; expected the one of the key in"),
     ] {
         let mut command = worker_command(&place, "w", &address);
         command.envs(variables.iter().cloned());
         assert_eq!(spawned(&place, "w", command).0.wait().unwrap().code(), Some(3));
         let log = std::fs::read_to_string(place.at("w.log")).unwrap();
         assert!(log.contains(says), "{log}");
+        assert!(!log.contains("worker is ready"), "before its device is opened: {log}");
         let mut command = place.command(&["list"]);
         command.env("ESPALIER_COORDINATOR", &address).envs(variables.iter().cloned());
         let said = espalier_tests::binaries::text(&command.output().unwrap());

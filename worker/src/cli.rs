@@ -243,6 +243,10 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
     }
     // Installed before anything slow, so that a signal at any time is one that is heard.
     let leave = leave_signal()?;
+    // What cannot be called is told before a device is opened.
+    let address = Address::parse(work.coordinator.as_deref().expect("clap requires it"));
+    let address = address.map_err(|e| SessionError::Reach(e.into()))?;
+    let (channel, credential) = remote::channel(&address, &work.reach).map_err(SessionError::Reach)?;
     let memory = work.memory_gib.map(|gib| (gib * (1u64 << 30) as f64) as u64);
     let options = Options {
         child: child_options(&work.device, memory, Duration::from_secs_f64(work.stall))?,
@@ -265,9 +269,6 @@ async fn work(work: &Work) -> Result<Ended, CliError> {
         threads = device.threads,
         "worker is ready"
     );
-    let address = Address::parse(work.coordinator.as_deref().expect("clap requires it"));
-    let address = address.map_err(|e| SessionError::Reach(e.into()))?;
-    let (channel, credential) = remote::channel(&address, &work.reach).map_err(SessionError::Reach)?;
     let listening = |source| CliError::Process { action: "listening on --http", source };
     let http = match work.http {
         Some(at) => {

@@ -39,6 +39,16 @@ impl Address {
             None => (text, None),
         };
         let bad = |why: String| AddressError { shown: shown::address(url), why };
+        // `HOST:PORT` would be taken for a scheme and a path.
+        if !url.contains("://") {
+            let lost = match secret {
+                Some(_) => "",
+                None => {
+                    " and no #FINGERPRINT:TOKEN (where # begins a comment, the address must be in quotes)"
+                }
+            };
+            return Err(bad(format!("it has no scheme{lost}")));
+        }
         let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
         let tls = match parsed.scheme() {
             "http" => false,
@@ -120,7 +130,9 @@ mod tests {
             (format!("ftp://h:1#{PIN}:s3cret"), "scheme"),
             (format!("https://h:1/path#{PIN}:s3cret"), "more than a host"),
             (format!("https://h:1#{PIN}: \t"), "is blank"),
-            ("no url".to_owned(), "relative URL"),
+            ("no url".to_owned(), "it has no scheme and no #FINGERPRINT"),
+            (format!("h:1#{PIN}:s3cret"), "--coordinator h:1: it has no scheme; expected http://HOST:PORT"),
+            ("10.0.0.5:7420".to_owned(), "10.0.0.5:7420: it has no scheme and no #FINGERPRINT"),
             // Where a token or a password does not belong.
             ("https://user:s3cret@127.0.0.1:1".to_owned(), "more than a host"),
             ("https://:s3cret@127.0.0.1:1".to_owned(), "more than a host"),
