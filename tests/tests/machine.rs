@@ -46,6 +46,50 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
     );
 }
 
+#[test]
+fn a_mistyped_address_of_a_store_or_a_hub_is_told_by_its_variable_and_no_secret_of_it_shown() {
+    let mut place = Place::new("phi-nobos");
+    place.add_environment(
+        [
+            ("AWS_ACCESS_KEY_ID", "A"),
+            ("AWS_SECRET_ACCESS_KEY", "a"),
+            ("HF_ENDPOINT", "mirror:s3cret@hub.corp"),
+            ("HF_HUB_OFFLINE", "0"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec(),
+    );
+    for (address, found) in [
+        ("store:9000", "store:9000"),
+        ("mirror:s3cret@store", "…store"),
+        ("http://store:99999", "http://store:99999"),
+        ("http://[::1:9000", "http://…"),
+        (" http://store:9000", "http://store:9000"),
+    ] {
+        let told = format!("AWS_ENDPOINT_URL: found {found}, expected http(s)://HOST[:PORT] without blanks");
+        for words in ["doctor", "du", "gc", "coordinator --listen 127.0.0.1:0"] {
+            let mut command =
+                place.command(&words.split(' ').chain(["--bucket", "s3://b/x"]).collect::<Vec<_>>());
+            let output = command.env("AWS_ENDPOINT_URL", address).output().unwrap();
+            let said = ended(&[words, address], &output, 5, &[&told]);
+            assert!(!said.contains("s3cret"), "{said}");
+            if words == "doctor" {
+                for line in
+                    ["ok     worker: ", "wrong  bucket: ", "-> look at AWS_ENDPOINT_URL", "hub cache: "]
+                {
+                    assert!(said.contains(line), "{line}: {said}");
+                }
+                assert!(
+                    said.contains("wrong  hub: HF_ENDPOINT: found …hub.corp, expected http(s)://HOST"),
+                    "{said}"
+                );
+            }
+        }
+    }
+    let said = place.ends(&["coordinator", "--listen", "127.0.0.1:0"], 3, &["HF_ENDPOINT: found …hub.corp"]);
+    assert!(!said.contains("s3cret"), "{said}");
+}
+
 /// A place whose bucket is to be at this address of this machine.
 fn stored_at(port: u16) -> Place {
     let mut place = Place::new("phi-nobos");

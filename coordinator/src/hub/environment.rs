@@ -1,6 +1,7 @@
 //! Where the hub is and who asks: the variables that Hugging Face's own tools read.
 
 use super::error::HubError;
+use espalier_proto::shown;
 use std::fmt;
 use std::path::PathBuf;
 use url::Url;
@@ -53,7 +54,7 @@ impl Environment {
         let endpoint = Url::parse(&said)
             .ok()
             .filter(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
-            .ok_or_else(|| HubError::Endpoint { found: said.clone() })?;
+            .ok_or_else(|| HubError::Endpoint { found: shown::address(&said) })?;
         Ok(Some(Self { endpoint, token: token(&set)? }))
     }
 }
@@ -115,7 +116,14 @@ mod tests {
         }
         let online = read(&[("HF_HUB_OFFLINE", "0")]).unwrap().unwrap();
         assert_eq!(online.endpoint.as_str(), "https://huggingface.co/");
-        let error = read(&[("HF_ENDPOINT", "hub.example")]).unwrap_err().to_string();
-        assert_eq!(error, "HF_ENDPOINT: found hub.example, expected http(s)://HOST");
+        for (said, shown) in [
+            ("hub.example", "hub.example"),
+            ("mirror:s3cret@hub.corp", "…hub.corp"),
+            ("ftp://user:s3cret@hub", "ftp://…hub"),
+            ("http://s3cret@", "http://…"),
+        ] {
+            let error = read(&[("HF_ENDPOINT", said)]).unwrap_err().to_string();
+            assert_eq!(error, format!("HF_ENDPOINT: found {shown}, expected http(s)://HOST"));
+        }
     }
 }

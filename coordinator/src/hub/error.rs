@@ -9,7 +9,7 @@ pub enum HubError {
     /// HF_ENDPOINT is no address.
     #[error("HF_ENDPOINT: found {found}, expected http(s)://HOST")]
     Endpoint {
-        /// Its value.
+        /// Of its value what may be shown.
         found: String,
     },
     /// What should be a token has characters that no token has.

@@ -93,14 +93,28 @@ pub(super) fn address(bytes: &[u8]) {
         };
         assert!(!said.to_lowercase().contains(&SECRET.to_lowercase()), "{mistyped:?}: {said}");
     }
-    let environment = std::collections::BTreeMap::new();
     for mistyped in [
         format!("s3://KEY:{SECRET}{text}@b/x"),
         format!("s3://b/x?{text}{SECRET}"),
         format!("https://u:{SECRET}@{text}"),
     ] {
-        let said =
-            Bucket::open_with(&mistyped, &environment).map_or_else(|e| e.to_string(), |b| format!("{b:?}"));
-        assert!(!said.contains(SECRET), "{mistyped:?}: {said}");
+        bucket(&mistyped, &[]);
     }
+    let keys = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    for mistyped in [
+        text.to_owned(),
+        format!("u:{SECRET}@{text}"),
+        format!("http://u:{SECRET}@{text}"),
+        format!("http://h:1?{text}{SECRET}"),
+    ] {
+        bucket("s3://b/x", &[&keys[..], &[("AWS_ENDPOINT_URL", mistyped.as_str())]].concat());
+    }
+}
+
+/// Opens it in this environment: what is said of it shows no secret.
+fn bucket(url: &str, environment: &[(&str, &str)]) {
+    let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let said =
+        Bucket::open_with(url, &environment.collect()).map_or_else(|e| e.to_string(), |b| format!("{b:?}"));
+    assert!(!said.contains(SECRET), "{url:?}: {said}");
 }

@@ -11,6 +11,14 @@ pub enum BucketError {
         /// What is wrong with it.
         why: String,
     },
+    /// A variable, or a profile's line in its place, with which no store can be opened.
+    #[error("bucket {url:?}: {why}")]
+    Setting {
+        /// As given.
+        url: String,
+        /// Which, what was found and what was expected.
+        why: String,
+    },
     /// Nothing says who we are.
     #[error("bucket {url:?}: no credentials: {why}")]
     Credentials {

@@ -1,7 +1,7 @@
 //! Opens `s3://bucket/prefix`: any S3-compatible store, path style, credentials from the environment, a profile file or a role.
 //!
 //! In: a URL and environment variables, as object_store names them. Out: a store. Must not talk to the store: only where no
-//! credentials are given at all, it looks whether a host is there that would give some.
+//! credentials are given at all, it looks whether a host is there that would give some. What object_store would panic at is refused.
 
 use super::meter::{Counting, Meter};
 use super::{BucketError, Patience, profile};
@@ -13,6 +13,14 @@ use std::collections::BTreeMap;
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::transport::Uri;
+
+/// Addresses that the store's client takes from the environment.
+const ENDPOINTS: [&str; 4] =
+    ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS"];
+/// What it writes into headers, and of the region into a host's name too.
+const WORDS: [&str; 5] =
+    ["AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_TOKEN", "AWS_REGION", "AWS_DEFAULT_REGION"];
 
 /// The longest a request may take, an upload's part or a download's rest included.
 const REQUEST: Duration = Duration::from_secs(120);
@@ -33,12 +41,13 @@ pub(super) fn open(
         let keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an endpoint into AWS_ENDPOINT_URL";
         return Err(bad(format!("found more than a bucket and a prefix; keys belong into {keys}")));
     }
-    let env = complete(env).map_err(&bad)?;
-    without_secrets(&env).map_err(&bad)?;
+    let setting = |why: String| BucketError::Setting { url: url.to_owned(), why };
+    let env = complete(env).map_err(setting)?;
+    sound(&env).map_err(setting)?;
     credentials(&env).map_err(|why| BucketError::Credentials { url: url.to_owned(), why })?;
     let mut options = ClientOptions::new().with_timeout(REQUEST);
     if let Some(file) = env.get("AWS_CA_BUNDLE").filter(|file| !file.is_empty()) {
-        let wrong = |e: String| bad(format!("AWS_CA_BUNDLE {file}: {e}"));
+        let wrong = |e: String| setting(format!("AWS_CA_BUNDLE {file}: {e}"));
         let pem = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(e.to_string()))?;
         options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
@@ -91,16 +100,40 @@ fn complete(env: &BTreeMap<String, String>) -> Result<BTreeMap<String, String>, 
     Ok(all)
 }
 
-/// Refuses an endpoint that holds a password: the store's errors show it.
-fn without_secrets(env: &BTreeMap<String, String>) -> Result<(), String> {
-    for name in ["AWS_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
-        let url = env.get(name).and_then(|text| url::Url::parse(text).ok());
-        if url.is_some_and(|url| !url.username().is_empty() || url.password().is_some()) {
+/// Refuses what is no address or cannot stand in a header, and an address that holds a password: the store's errors show it.
+fn sound(env: &BTreeMap<String, String>) -> Result<(), String> {
+    let set = |name: &'static str| Some((name, env.get(name)?.as_str()));
+    for (name, text) in ENDPOINTS.into_iter().filter_map(set) {
+        let Some(url) = endpoint(text) else {
+            let found = shown::address(text.trim());
+            return Err(format!("{name}: found {found}, expected http(s)://HOST[:PORT] without blanks"));
+        };
+        if !url.username().is_empty() || url.password().is_some() {
             let keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY";
             return Err(format!("{name} holds a user or a password, which belong into {keys}"));
         }
     }
+    for (name, text) in WORDS.into_iter().filter_map(set) {
+        let of_region = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let (fits, expected) = match name.ends_with("REGION") {
+            true => (text.chars().all(of_region), "letters, digits and dashes, as in eu-west-1"),
+            false => (text.chars().all(|c| c.is_ascii_graphic()), "no blanks, line ends or accents"),
+        };
+        if !fits {
+            return Err(format!("{name}: found characters that cannot be in it, expected {expected}"));
+        }
+    }
     Ok(())
+}
+
+/// The address of this text, if the reader of addresses and the client, which adds a path to the text itself, both read it.
+fn endpoint(text: &str) -> Option<url::Url> {
+    let uri: Uri = text.parse().ok()?;
+    uri.scheme_str().filter(|scheme| ["http", "https"].contains(scheme))?;
+    uri.host().filter(|host| !host.is_empty())?;
+    let url = url::Url::parse(text).ok()?;
+    let alone = url.has_host() && url.query().is_none() && !text.contains('#');
+    alone.then_some(url)
 }
 
 /// Credentials are to come from a token that this process was given.
@@ -124,7 +157,7 @@ fn credentials(env: &BTreeMap<String, String>) -> Result<(), String> {
     let host = env.get("AWS_METADATA_ENDPOINT").map_or("http://169.254.169.254", String::as_str);
     let role = match says("AWS_EC2_METADATA_DISABLED") {
         true => Err("AWS_EC2_METADATA_DISABLED is true".to_owned()),
-        false => answers(host).map_err(|why| format!("{host} does not answer: {why}")),
+        false => answers(host).map_err(|why| format!("{} does not answer: {why}", shown::address(host))),
     };
     role.map_err(|why| {
         format!(
@@ -189,16 +222,63 @@ mod tests {
         Bucket::open_with("s3://b/p", &env(&[file])).unwrap();
     }
 
+    /// What is said of a bucket where this variable is so.
+    fn said(name: &str, value: &str) -> String {
+        let keys = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a"), (name, value)];
+        Bucket::open_with("s3://b/x", &env(&keys)).map_or_else(|e| e.to_string(), |_| String::new())
+    }
+
     #[test]
     fn a_password_in_an_endpoint_is_refused_and_not_shown() {
-        let keys = [
-            ("AWS_ACCESS_KEY_ID", "A"),
-            ("AWS_SECRET_ACCESS_KEY", "a"),
-            ("AWS_ENDPOINT_URL", "http://user:geheim@127.0.0.1:1"),
-        ];
-
-        let error = Bucket::open_with("s3://b/x", &env(&keys)).unwrap_err().to_string();
+        let error = said("AWS_ENDPOINT_URL", "http://user:geheim@127.0.0.1:1");
         assert!(error.contains("AWS_ENDPOINT_URL holds") && !error.contains("geheim"), "{error}");
+    }
+
+    #[test]
+    fn an_endpoint_that_is_no_address_is_told_before_anything_is_asked_of_it() {
+        for (value, found) in [
+            ("store:9000", "store:9000"),
+            ("mirror:geheim@store", "…store"),
+            ("//store", "…"),
+            ("http:/store", "http…"),
+            ("http:store", "http…"),
+            ("http:///store", "http://…"),
+            ("http://", "http://"),
+            ("https://", "https://"),
+            (" http://store:9000", "http://store:9000"),
+            ("http://store:9000\n", "http://store:9000"),
+            ("http://store:99999", "http://store:99999"),
+            ("http://[::1:9000", "http://…"),
+            ("http://sto re:9000", "http://sto…"),
+            ("http://store?geheim", "http://store…"),
+            ("http://store#geheim", "http://store…"),
+            ("ftp://geheim@store", "ftp://…store"),
+            ("s3://store", "s3://store"),
+        ] {
+            for name in ENDPOINTS {
+                let expected = format!(
+                    "bucket \"s3://b/x\": {name}: found {found}, expected http(s)://HOST[:PORT] without blanks"
+                );
+                assert_eq!(said(name, value), expected, "{value:?}");
+            }
+        }
+        for value in ["http://store:9000", "https://[::1]:9000/", "HTTPS://Store/gateway", ""] {
+            assert_eq!(said("AWS_ENDPOINT_URL", value), "", "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_stand_in_a_header_or_a_hosts_name_is_told_and_not_shown() {
+        for (name, value) in [
+            ("AWS_ACCESS_KEY_ID", "geheim\n"),
+            ("AWS_SESSION_TOKEN", "gehéim"),
+            ("AWS_REGION", "us geheim"),
+            ("AWS_DEFAULT_REGION", "us%geheim"),
+        ] {
+            let error = said(name, value);
+            assert!(error.contains(&format!("{name}: found characters")), "{error}");
+            assert!(!error.contains("heim"), "{error}");
+        }
     }
 
     #[test]

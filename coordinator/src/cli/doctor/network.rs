@@ -78,6 +78,7 @@ fn bucket_advice(url: &str, error: &BucketError) -> &'static str {
             "use a store whose create-only writes do not race, or a folder: docs/buckets.md"
         }
         BucketError::Store { .. } if url.contains("://") => STORE,
+        BucketError::Setting { .. } => STORE,
         BucketError::Url { .. }
         | BucketError::Store { .. }
         | BucketError::Format { .. }
