@@ -80,6 +80,11 @@ pub fn model_list(digest: ModelDigest) -> Path {
     Path::from(format!("models/{digest}/files.json"))
 }
 
+/// The folder of a mirrored model's files.
+pub fn model_files(digest: ModelDigest) -> Path {
+    Path::from(format!("models/{digest}/files"))
+}
+
 /// A file of a mirrored model.
 pub fn model_file(digest: ModelDigest, name: &str) -> Path {
     Path::from(format!("models/{digest}/files/{name}"))

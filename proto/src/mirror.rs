@@ -7,8 +7,8 @@
 use crate::bucket::{Bucket, BucketError, MOST_JSON, object};
 use crate::formatted;
 use crate::ids::{Digest, ModelDigest};
-use crate::layout;
-use crate::model_folder::{ModelFilesError, file_digest, model_files};
+use crate::model_folder::{INDEX, ModelFilesError, file_digest, model_files};
+use crate::{keys, layout};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use std::io::Write;
@@ -51,13 +51,18 @@ pub enum MirrorError {
     #[error(transparent)]
     Bucket(#[from] BucketError),
     /// The bucket does not have it.
-    #[error("model {digest} is not in the bucket")]
+    #[error(
+        "model {digest} is not in the bucket; submitting its sweep again from where its files are puts it there"
+    )]
     Absent {
         /// Which.
         digest: ModelDigest,
     },
     /// What the bucket gave is not what was put there.
-    #[error("{path}: found {found}, expected sha256 {expected}")]
+    #[error(
+        "{path}: found {found}, expected sha256 {expected}; `espalier repair SWEEP` makes the model missing, and submitting the sweep again from \
+         where its files are puts it there anew"
+    )]
     Damaged {
         /// The object.
         path: String,
@@ -77,6 +82,15 @@ pub enum MirrorError {
     },
 }
 
+impl ModelList {
+    /// The digest of the model that these files make: the index only says which they are.
+    pub fn model(&self) -> ModelDigest {
+        let made_of = self.files.iter().filter(|file| file.name != INDEX);
+        let made_of: Vec<_> = made_of.map(|file| (file.name.clone(), file.size, file.sha256)).collect();
+        keys::model_digest(&made_of)
+    }
+}
+
 /// Puts a model into the bucket unless it is there. `cache`: remembered digests of files.
 pub async fn put(
     bucket: &Bucket,
@@ -84,8 +98,11 @@ pub async fn put(
     digest: ModelDigest,
     cache: Option<&Path>,
 ) -> Result<(), MirrorError> {
-    if bucket.exists(&layout::model_list(digest)).await? {
-        return Ok(());
+    match is_whole(bucket, digest).await? {
+        Some(true) => return Ok(()),
+        // Nobody is to believe it before its files are there.
+        Some(false) => bucket.delete(&layout::model_list(digest)).await?,
+        None => {}
     }
     let found = model_files(folder)?;
     let mut files = Vec::new();
@@ -99,6 +116,27 @@ pub async fn put(
     // Won or lost: whoever wrote it wrote the same content.
     bucket.commit_json(&layout::model_list(digest), &ModelList { format: LIST_FORMAT, files }).await?;
     Ok(())
+}
+
+/// True if the list is this model's and every file of it is there with its size, as far as can be told without reading them; `None` where
+/// there is no list.
+async fn is_whole(bucket: &Bucket, digest: ModelDigest) -> Result<Option<bool>, BucketError> {
+    let list = match list(bucket, digest).await {
+        Ok(Some(list)) => list,
+        Ok(None) => return Ok(None),
+        Err(BucketError::Corrupt { .. }) => return Ok(Some(false)),
+        Err(error) => return Err(error),
+    };
+    if list.model() != digest {
+        return Ok(Some(false));
+    }
+    for file in &list.files {
+        let found = bucket.meta(&layout::model_file(digest, &file.name)).await?;
+        if found.is_none_or(|meta| meta.size != file.size) {
+            return Ok(Some(false));
+        }
+    }
+    Ok(Some(true))
 }
 
 /// The list of a mirrored model's files; `None` if the bucket does not have the model.
@@ -202,6 +240,31 @@ mod tests {
         let error = fetch(&bucket, digest, &to).await.unwrap_err().to_string();
         assert!(error.contains("model.safetensors") && error.contains("expected sha256"), "{error}");
         assert_eq!(std::fs::read_dir(cache.path()).unwrap().count(), 0, "whole or absent");
+    }
+
+    #[tokio::test]
+    async fn a_model_of_which_a_file_or_the_list_is_not_whole_is_put_there_anew() {
+        let (store, model) = (tempfile::tempdir().unwrap(), model());
+        let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
+        let digest = folder_digest(model.path(), None).unwrap();
+        let (list, file) = (layout::model_list(digest), layout::model_file(digest, "model.safetensors"));
+        let put = || put(&bucket, model.path(), digest, None);
+        put().await.unwrap();
+        let whole = bucket.read(&list).await.unwrap().unwrap();
+        let other = String::from_utf8(whole.to_vec()).unwrap().replace("\"size\": 2", "\"size\": 3");
+        for (path, body) in
+            [(&file, Some("short")), (&file, None), (&list, Some("{}")), (&list, Some(&*other))]
+        {
+            match body {
+                Some(body) => bucket.put(path, body.to_owned().into()).await.unwrap(),
+                None => bucket.delete(path).await.unwrap(),
+            }
+            assert_eq!(is_whole(&bucket, digest).await.unwrap(), Some(false), "{path} {body:?}");
+            put().await.unwrap();
+            assert_eq!(is_whole(&bucket, digest).await.unwrap(), Some(true), "{path} {body:?}");
+            assert_eq!(bucket.read(&list).await.unwrap().unwrap(), whole);
+            assert_eq!(bucket.read(&file).await.unwrap().unwrap(), "weights");
+        }
     }
 
     #[test]

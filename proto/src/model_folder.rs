@@ -60,7 +60,7 @@ struct Index {
 }
 
 const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Finds the files of the model in `folder`. One model.safetensors wins over an index, as in transformers.
 pub fn model_files(folder: &Path) -> Result<ModelFiles, ModelFilesError> {

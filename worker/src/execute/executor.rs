@@ -11,7 +11,8 @@ use crate::compute::child::{Child, ChildOptions, ComputeError};
 use crate::compute::protocol::{DeviceInfo, Event, Request, Spent};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest};
-use espalier_proto::mirror;
+use espalier_proto::layout;
+use espalier_proto::mirror::{self, MirrorError};
 use espalier_proto::model_folder::folder_digest;
 use espalier_proto::recipe::Dtype;
 use espalier_proto::records::{CellRecord, FailureRecord, RECORD_FORMAT};
@@ -258,7 +259,9 @@ impl Executor {
         let here = self.check_model(folder, model).await;
         let Err(error) = here else { return Ok(folder.clone()) };
         if mirror::list(shard.bucket, model).await?.is_none() {
-            return Err(error);
+            // What `espalier repair` made missing is put there anew when its sweep is submitted again.
+            let left = shard.bucket.list(&layout::model_files(model)).await?;
+            return Err(if left.is_empty() { error } else { MirrorError::Absent { digest: model }.into() });
         }
         self.held = None;
         let held = self.options.cache.hold(shard.bucket, model).await?;
