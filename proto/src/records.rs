@@ -9,6 +9,9 @@ use std::collections::BTreeMap;
 /// Format of the records written by this version.
 pub const RECORD_FORMAT: u32 = 1;
 
+/// Name of a cell's per-item scores under their attempt.
+pub const SCORES: &str = "scores.parquet";
+
 /// A file beside a record, under the record's attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,6 +128,48 @@ pub enum Outcome {
         /// The same by acc_norm's argmax.
         confusion_norm: Vec<Vec<u64>>,
     },
+}
+
+/// What of one item an outcome is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemOutcome {
+    /// Index of the right option.
+    pub gold: u32,
+    /// Of the one that acc's argmax takes.
+    pub pred: u32,
+    /// Of the one that acc_norm's argmax takes.
+    pub pred_norm: u32,
+    /// How many options there are.
+    pub options: usize,
+    /// At least one of them was truncated.
+    pub truncated: bool,
+}
+
+impl Outcome {
+    /// Of windows of `seqlen` tokens: the log-likelihood, nats, of all tokens of each but its first.
+    pub fn of_windows(seqlen: u32, lls: &[f64]) -> Self {
+        let tokens = seqlen.saturating_sub(1);
+        Self::Perplexity {
+            seqlen,
+            windows: lls.len() as u64,
+            tokens: lls.len() as u64 * u64::from(tokens),
+            window_nll: lls.iter().map(|ll| -ll / f64::from(tokens)).collect(),
+        }
+    }
+
+    /// Of items of multiple choice; `None` if one names an option that none of them has.
+    pub fn of_items(all: &[ItemOutcome]) -> Option<Self> {
+        let classes = all.iter().map(|item| item.options).max().unwrap_or(0);
+        let mut confusion = vec![vec![0u64; classes]; classes];
+        let mut confusion_norm = confusion.clone();
+        for item in all {
+            let gold = item.gold as usize;
+            *confusion.get_mut(gold)?.get_mut(item.pred as usize)? += 1;
+            *confusion_norm.get_mut(gold)?.get_mut(item.pred_norm as usize)? += 1;
+        }
+        let truncated = all.iter().filter(|item| item.truncated).count() as u64;
+        Some(Self::Choices { items: all.len() as u64, truncated, confusion, confusion_norm })
+    }
 }
 
 /// A cell is in the bucket.

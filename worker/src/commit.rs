@@ -11,8 +11,7 @@ use espalier_proto::layout;
 use espalier_proto::records::{Blob, CellRecord, FailureCode, FailureRecord, VariantRecord};
 use std::path::Path;
 
-/// Name of the per-item scores under their attempt.
-pub const SCORES: &str = "scores.parquet";
+pub use espalier_proto::records::SCORES;
 
 /// What can go wrong between a worker and the bucket.
 #[derive(Debug, thiserror::Error)]

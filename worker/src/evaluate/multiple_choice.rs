@@ -4,8 +4,8 @@
 use super::pack::Span;
 use super::score::SpanScore;
 use super::{EvaluateError, scores_file};
-use espalier_proto::inputs::Choices;
-use espalier_proto::records::Outcome;
+use espalier_proto::inputs::{ChoiceItem, Choices};
+use espalier_proto::records::{ItemOutcome, Outcome};
 use std::path::Path;
 
 /// What came out for one item.
@@ -71,15 +71,16 @@ pub fn predict(choices: &Choices, spans: &[(Span, SpanScore)]) -> Result<Vec<Ite
 
 /// The counts from which every metric follows.
 pub fn outcome(choices: &Choices, scores: &[ItemScore]) -> Outcome {
-    let classes = choices.items.iter().map(|i| i.options.len()).max().unwrap_or(0);
-    let mut confusion = vec![vec![0u64; classes]; classes];
-    let mut confusion_norm = confusion.clone();
-    for (item, score) in choices.items.iter().zip(scores) {
-        confusion[item.gold as usize][score.pred as usize] += 1;
-        confusion_norm[item.gold as usize][score.pred_norm as usize] += 1;
-    }
-    let truncated = choices.items.iter().filter(|i| i.options.iter().any(|o| o.truncated)).count() as u64;
-    Outcome::Choices { items: choices.items.len() as u64, truncated, confusion, confusion_norm }
+    let one = |(item, score): (&ChoiceItem, &ItemScore)| ItemOutcome {
+        gold: item.gold,
+        pred: score.pred,
+        pred_norm: score.pred_norm,
+        options: item.options.len(),
+        truncated: item.options.iter().any(|o| o.truncated),
+    };
+    let all: Vec<ItemOutcome> = choices.items.iter().zip(scores).map(one).collect();
+    Outcome::of_items(&all)
+        .expect("golds were checked when the inputs were read, predictions are of their options")
 }
 
 /// Scores → outcome, with per-item rows written to `file`.
@@ -93,7 +94,7 @@ pub fn finish(choices: &Choices, spans: &[(Span, SpanScore)], file: &Path) -> Re
 pub(crate) mod tests {
     use super::*;
     use espalier_proto::ids::Digest;
-    use espalier_proto::inputs::{ChoiceItem, OptionInfo, Row, RowOption};
+    use espalier_proto::inputs::{OptionInfo, Row, RowOption};
 
     pub(crate) fn task(golds: &[u32], chars: &[u32]) -> Choices {
         let options =

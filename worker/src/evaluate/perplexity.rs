@@ -13,14 +13,8 @@ pub fn finish(windows: &Windows, spans: &[(Span, SpanScore)], file: &Path) -> Re
         return Err(EvaluateError::NonFiniteScore { what: format!("window {}", span.item), ll: score.ll });
     }
     let lls: Vec<f64> = spans.iter().map(|(_, score)| score.ll).collect();
-    let tokens = windows.seqlen - 1;
-    scores_file::write_windows(file, &lls, tokens)?;
-    Ok(Outcome::Perplexity {
-        seqlen: windows.seqlen,
-        windows: lls.len() as u64,
-        tokens: lls.len() as u64 * u64::from(tokens),
-        window_nll: lls.iter().map(|ll| -ll / f64::from(tokens)).collect(),
-    })
+    scores_file::write_windows(file, &lls, windows.seqlen - 1)?;
+    Ok(Outcome::of_windows(windows.seqlen, &lls))
 }
 
 #[cfg(test)]
