@@ -38,8 +38,13 @@ pub enum Explanation {
 /// What a cell waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// It failed without a fault of its own and is tried again after so long, from the schedule's last event on.
-    NotBefore(Millis),
+    /// It failed without a fault of its own and is tried again.
+    NotBefore {
+        /// After so long, from the schedule's last event on.
+        left: Millis,
+        /// It, or the variant of the cell that failed.
+        variant: VariantKey,
+    },
     /// Its variant is being prepared.
     Preparing {
         /// By this attempt.
@@ -134,8 +139,8 @@ impl Schedule {
         let wanted = |key: &VariantKey| {
             self.variants[key].entry.tallies.iter().any(|(no, tally)| *no == sweep.no && tally.open)
         };
-        let (when, _) = self.index.timers.iter().find(|(_, key)| wanted(key))?;
-        Some(Wait::NotBefore(Millis(when.0.saturating_sub(self.now.0))))
+        let (when, variant) = self.index.timers.iter().find(|(_, key)| wanted(key))?;
+        Some(Wait::NotBefore { left: Millis(when.0.saturating_sub(self.now.0)), variant: *variant })
     }
 
     fn wait(&self, home: VariantKey, cell: CellKey) -> Wait {
@@ -158,7 +163,7 @@ impl Schedule {
         let variant = &self.variants[&home];
         let not_before = variant.trouble.not_before.max(variant.cells[&cell].trouble.not_before);
         if not_before > self.now {
-            return Wait::NotBefore(Millis(not_before.0 - self.now.0));
+            return Wait::NotBefore { left: Millis(not_before.0 - self.now.0), variant: home };
         }
         let preparing = variant.attempts.first().filter(|_| !variant.done);
         if let Some(attempt) = preparing {
@@ -215,7 +220,11 @@ mod tests {
             FailureCode::StoreError,
         );
         story.sync(1, vec![failed]);
-        assert!(matches!(waits(&story), Some(Wait::NotBefore(Millis(1..)))), "{:?}", waits(&story));
+        assert!(
+            matches!(waits(&story), Some(Wait::NotBefore { left: Millis(1..), .. })),
+            "{:?}",
+            waits(&story)
+        );
         story.event(Event::Pause(sweep()));
         assert_eq!(waits(&story), Some(Wait::Paused));
         story.event(Event::Cancel(sweep()));

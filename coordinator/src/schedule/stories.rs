@@ -393,7 +393,7 @@ fn it_is_explained_why_a_cell_is_not_running() {
     let report =
         failing(evaluating(&order, &[], &[]), cell(0, 0).0, FaultKind::StoreError, FailureCode::StoreError);
     story.sync(1, vec![report]);
-    assert_eq!(waits(&story, cell(0, 0)), Wait::NotBefore(Millis(2_000)));
+    assert_eq!(waits(&story, cell(0, 0)), Wait::NotBefore { left: Millis(2_000), variant: order.variant });
     assert_eq!(waits(&story, cell(9, 9)), Wait::NotWanted);
     story.event(Event::Cancel(sweep()));
     assert_eq!(waits(&story, cell(1, 0)), Wait::Halted);

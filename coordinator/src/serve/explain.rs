@@ -1,5 +1,6 @@
 //! Why a cell is or is not running, in a sentence.
 
+use super::status::Status;
 use crate::schedule::{Explanation, Wait};
 use espalier_proto::ids::Digest;
 use espalier_proto::messages as m;
@@ -10,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Of workers that do not fit so many are named.
 const NAMED: usize = 3;
 
-/// The cell and how it stands, for people and for programs. Of what failed the message is known from `met`, by key.
+/// The cell and how it stands, for people and for programs. Of what failed it is known from `met` why, by key.
 pub(super) fn explained(
     sweep: &ResolvedSweep,
     cell: &CellEntry,
@@ -29,12 +30,14 @@ pub(super) fn explained(
     }
 }
 
-/// The keys whose failures say why these cells were given up.
+/// The keys whose failures say why these cells were given up, or wait for another try.
 pub(super) fn blamed<'a>(
     cells: impl IntoIterator<Item = (&'a CellEntry, &'a Explanation)>,
 ) -> BTreeSet<Digest> {
     let keys = cells.into_iter().flat_map(|(cell, how)| match how {
-        Explanation::Quarantined(_) => vec![cell.key.0, cell.variant.0],
+        Explanation::Quarantined(_) | Explanation::Waiting { on: Wait::NotBefore { .. } } => {
+            vec![cell.key.0, cell.variant.0]
+        }
         Explanation::Fallen { canary, .. } => vec![canary.0],
         Explanation::Done | Explanation::Running { .. } | Explanation::Waiting { .. } => Vec::new(),
     });
@@ -42,10 +45,8 @@ pub(super) fn blamed<'a>(
 }
 
 fn sentence(how: &Explanation, cell: &CellEntry, met: &BTreeMap<Digest, String>) -> (&'static str, String) {
-    let why = |code: &FailureCode, keys: &[Digest]| match keys.iter().find_map(|key| met.get(key)) {
-        Some(message) => format!("{}: {message}", code.as_str()),
-        None => code.as_str().to_owned(),
-    };
+    let last = |keys: &[Digest]| keys.iter().find_map(|key| met.get(key)).cloned();
+    let why = |code: &FailureCode, keys: &[Digest]| last(keys).unwrap_or_else(|| code.as_str().to_owned());
     match how {
         Explanation::Done => ("done", "its record is in the bucket".to_owned()),
         Explanation::Running { attempt, worker } => {
@@ -66,25 +67,37 @@ fn sentence(how: &Explanation, cell: &CellEntry, met: &BTreeMap<Digest, String>)
                 why(code, &[canary.0])
             ),
         ),
-        Explanation::Waiting { on } => ("waiting", wait(on)),
+        Explanation::Waiting { on } => ("waiting", wait(on, last(&[cell.key.0, cell.variant.0]))),
     }
 }
 
 /// Why nothing of a sweep runs. It says the same for as long as nothing changes.
-pub(super) fn waits_for(on: &Wait) -> String {
+pub(super) fn waits_for(on: &Wait, status: &Status, sweep: &ResolvedSweep) -> String {
     match on {
-        Wait::NotBefore(_) => "what failed by no fault of its own is tried again in a while".to_owned(),
-        on => wait(on),
+        Wait::NotBefore { variant, .. } => {
+            let own = status.faults.get(&variant.0);
+            let cells = || sweep.cells.iter().filter(|cell| cell.variant == *variant);
+            let last = own.or_else(|| cells().find_map(|cell| status.faults.get(&cell.key.0)));
+            let last = last.map(|fault| format!(": {}", met(fault.code, &fault.message)));
+            let last = last.unwrap_or_default();
+            format!("what failed by no fault of its own is tried again in a while{last}")
+        }
+        on => wait(on, None),
     }
 }
 
-fn wait(on: &Wait) -> String {
+/// A failure in a line.
+pub(super) fn met(code: FailureCode, message: &str) -> String {
+    format!("{}: {message}", code.as_str())
+}
+
+/// `last`: what the last try met.
+fn wait(on: &Wait, last: Option<String>) -> String {
     match on {
-        Wait::NotBefore(left) => {
-            format!(
-                "its last try failed by no fault of its own; it is tried again in {} s",
-                left.0.div_ceil(1000)
-            )
+        Wait::NotBefore { left, .. } => {
+            let last = last.map(|last| format!(" ({last})")).unwrap_or_default();
+            let left = left.0.div_ceil(1000);
+            format!("its last try failed by no fault of its own{last}; it is tried again in {left} s")
         }
         Wait::Canary { .. } => {
             "one worker tries first whether the model can be loaded, pruned and measured at all".to_owned()
@@ -123,14 +136,19 @@ fn wait(on: &Wait) -> String {
 mod tests {
     use super::*;
     use crate::schedule::{Millis, Misfit, WorkerId};
+    use espalier_proto::ids::VariantKey;
 
     #[test]
     fn waiting_is_told_with_what_to_do() {
-        assert!(wait(&Wait::NoWorkerFits(Vec::new())).starts_with("no worker is connected"));
+        let told = |on: &Wait| wait(on, None);
+        assert!(told(&Wait::NoWorkerFits(Vec::new())).starts_with("no worker is connected"));
         let misfits = (0..5).map(|n| (WorkerId(format!("w{n}")), Misfit::Faulty { faults: 3 })).collect();
-        let told = wait(&Wait::NoWorkerFits(misfits));
-        assert!(told.contains("w2: ") && told.ends_with("; and 2 more"), "{told}");
-        assert!(wait(&Wait::NotBefore(Millis(1500))).ends_with("in 2 s"));
-        assert!(wait(&Wait::Paused).contains("espalier resume"));
+        let unfit = told(&Wait::NoWorkerFits(misfits));
+        assert!(unfit.contains("w2: ") && unfit.ends_with("; and 2 more"), "{unfit}");
+        let later = Wait::NotBefore { left: Millis(1500), variant: VariantKey(Digest::of(b"v")) };
+        assert!(told(&later).ends_with("its own; it is tried again in 2 s"));
+        let met = wait(&later, Some(met(FailureCode::StoreError, "no answer")));
+        assert!(met.contains("its own (store_error: no answer); it is tried"), "{met}");
+        assert!(told(&Wait::Paused).contains("espalier resume"));
     }
 }

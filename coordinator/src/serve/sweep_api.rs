@@ -2,7 +2,7 @@
 
 use super::canary::{Canary, canaries};
 use super::daemon;
-use super::explain::{blamed, explained, waits_for};
+use super::explain::{self, blamed, explained, waits_for};
 use super::guard::Pass;
 use super::outcome::Failed;
 use super::refuse::Refusal;
@@ -287,10 +287,13 @@ impl Service {
     async fn met(&self, mut keys: BTreeSet<Digest>) -> BTreeMap<Digest, String> {
         let now = self.sweeps.driver().status().borrow().clone();
         let fresh = now.faults.iter().filter(|(key, _)| keys.contains(*key));
-        let mut met: BTreeMap<Digest, String> = fresh.map(|(key, f)| (*key, f.message.clone())).collect();
+        let mut met: BTreeMap<Digest, String> =
+            fresh.map(|(key, f)| (*key, explain::met(f.code, &f.message))).collect();
         keys.retain(|key| !met.contains_key(key));
         match failures(self.sweeps.bucket(), keys).await {
-            Ok(kept) => met.extend(kept.into_values().flatten().map(|f| (f.key, f.message))),
+            Ok(kept) => {
+                met.extend(kept.into_values().flatten().map(|f| (f.key, explain::met(f.code, &f.message))));
+            }
             // The code alone is told then.
             Err(error) => tracing::warn!(%error, "failures could not be read"),
         }
@@ -304,7 +307,8 @@ async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::S
     let waits = sweeps.driver().waits_for(&sweep.name).await;
     // That it is begun in a moment, or when others are done, needs no note.
     let lasts = |wait: &Wait| matches!(wait, Wait::NoWorkerFits(_) | Wait::Draining | Wait::Paused);
-    let notes = waits.filter(lasts).map(|wait| format!("nothing of it runs yet: {}", waits_for(&wait)));
+    let why = |wait: Wait| format!("nothing of it runs yet: {}", waits_for(&wait, &now, sweep));
+    let notes = waits.filter(lasts).map(why);
     let state = state(sweeps, &sweep.name, &now).await;
     let all = (part && sweeps.wants_all(&sweep.name)).then(|| {
         "all of the sweep was asked for before, so --only changes nothing; after `espalier cancel` it stands alone".to_owned()
@@ -331,6 +335,7 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
     let progress = shown.progress;
     let still = progress.running.is_empty() && !shown.over;
     let waits = if still { sweeps.driver().waits_for(name).await } else { None };
+    let waits = waits.zip(sweeps.sweep(name.as_str()).ok());
     Some(m::SweepState {
         name: name.to_string(),
         cells: progress.cells as u64,
@@ -345,7 +350,7 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         doomed: shown.doomed,
         paused: shown.paused,
         priority: shown.priority,
-        waits_for: waits.as_ref().map(waits_for).unwrap_or_default(),
+        waits_for: waits.map(|(wait, sweep)| waits_for(&wait, now, &sweep)).unwrap_or_default(),
         grid: shown.grid as u64,
         unreadable: String::new(),
     })
