@@ -1,6 +1,7 @@
 //! `du`, `rm`, `gc` and `repair` on a folder bucket with real records: what goes is what nobody needs, what is damaged is found.
 
 use espalier_tests::binaries::text;
+use espalier_tests::cluster::{Cluster, hide, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use serde_json::Value;
@@ -200,6 +201,115 @@ fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
     assert_eq!(place.results("s"), results);
     assert_eq!(json(&place, &["repair", "s"], 0)["objects"], 9);
+}
+
+/// Changes a record in the bucket.
+fn change(record: &Path, change: impl FnOnce(&mut Value)) {
+    let mut value: Value = serde_json::from_slice(&std::fs::read(record).unwrap()).unwrap();
+    change(&mut value);
+    std::fs::write(record, serde_json::to_vec_pretty(&value).unwrap()).unwrap();
+}
+
+#[test]
+fn a_number_of_a_record_that_does_not_follow_from_its_scores_or_masks_is_damage() {
+    let place = ran();
+    let results = place.results("s");
+    let records = |kind: &str| -> Vec<PathBuf> {
+        files(&place.at(&format!("out/{kind}")), "json")
+            .into_iter()
+            .filter(|p| p.ends_with("record.json"))
+            .collect()
+    };
+    let of = |kind: &str, holds: &str| -> PathBuf {
+        let has = |path: &PathBuf| std::fs::read_to_string(path).unwrap().contains(holds);
+        records(kind).into_iter().find(has).unwrap()
+    };
+    let (windows, choices) = (of("cells", "window_nll"), of("cells", "confusion_norm"));
+    let (dense, pruned) = (of("variants", "\"method\": \"dense\""), of("variants", "\"method\": \"wanda\""));
+    let linear = |record: &mut Value, field: &str, value: u64| {
+        let linears = record["linears"].as_object_mut().unwrap();
+        linears.values_mut().next().unwrap()[field] = value.into();
+    };
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(&PathBuf, Change<'_>, &str); 9] = [
+        (
+            &windows,
+            &|r| r["outcome"]["window_nll"][0] = 9.73.into(),
+            "outcome.window_nll.0 is 9.73, its scores give ",
+        ),
+        (&windows, &|r| r["outcome"]["tokens"] = 9.into(), "outcome.tokens is 9, its scores give "),
+        (
+            &windows,
+            &|r| drop(r["outcome"]["window_nll"].as_array_mut().unwrap().pop()),
+            "entries, its scores give ",
+        ),
+        (
+            &choices,
+            &|r| r["outcome"]["confusion_norm"][0][0] = 7.into(),
+            "outcome.confusion_norm.0.0 is 7, its ",
+        ),
+        (&choices, &|r| r["outcome"]["truncated"] = 3.into(), "outcome.truncated is 3, its scores give 0"),
+        (&choices, &|r| r["inputs"] = r["variant"].clone(), "which are another cell's"),
+        (&dense, &|r| r["weights"] = r["key"].clone(), "which are not its model's"),
+        (&pruned, &|r| linear(r, "zeros", 1), "are not its mask's"),
+        (&pruned, &|r| r["spec"]["method"] = "magnitude".into(), "its spec is another variant's"),
+    ];
+    for (record, damage, says) in cases {
+        let whole = std::fs::read(record).unwrap();
+        change(record, |value| damage(value));
+        place.ends(&["repair", "s", "--dry-run"], 4, &[says, "1 are damaged"]);
+        std::fs::write(record, whole).unwrap();
+    }
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    change(&windows, |r| r["outcome"]["window_nll"][0] = 9.73.into());
+    place.ends(&["repair", "s"], 4, &["1 were damaged"]);
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done, 1 of them in this run"]);
+    assert_eq!(place.results("s"), results);
+}
+
+#[test]
+fn a_model_of_the_bucket_that_is_damaged_or_gone_is_found_and_put_there_anew_by_the_next_submission() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    let submit = |says: &str| cluster.ends(&["submit", "s.yaml"], 0, &[says]);
+    submit("4 of them to do");
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    let weights = only(&place.at("out/models"), "model.safetensors");
+    let good = std::fs::read(&weights).unwrap();
+    let flip = || {
+        let mut bytes = good.clone();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&weights, bytes).unwrap();
+    };
+    flip();
+    // Who has no folder of it cannot go on, and it is told why.
+    let hidden = hide(&place, "model");
+    let _worker = cluster.worker("w");
+    let cause = "store_error: models/";
+    until("it is explained", || text(&cluster.espalier(&["explain", "s"])).contains(cause));
+    cluster.ends(&["explain", "s"], 0, &["found sha256", "`espalier repair SWEEP` makes the model missing"]);
+    until("status tells it", || text(&cluster.espalier(&["status"])).contains(cause));
+    let damaged = ["model model: models/", "model.safetensors has sha256", "its list says", "1 are damaged"];
+    place.ends(&["repair", "s", "--dry-run"], 4, &damaged);
+    place.ends(
+        &["repair", "s"],
+        4,
+        &["1 were damaged", "submit the sweep again from where its models' files are"],
+    );
+    place.ends(&["repair", "s"], 4, &["model model: it is missing"]);
+    std::fs::rename(&hidden, place.at("model")).unwrap();
+    submit("4 cells");
+    hide(&place, "model");
+    assert!(std::fs::read(&weights).unwrap() == good, "it was not put there anew");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+
+    std::fs::remove_dir_all(place.at("out/models")).unwrap();
+    place.ends(&["repair", "s", "--dry-run"], 4, &["model model: it is missing", "1 are damaged"]);
+    std::fs::rename(&hidden, place.at("model")).unwrap();
+    submit("0 of them to do");
+    assert!(std::fs::read(&weights).unwrap() == good, "it was not put there anew");
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! `espalier repair`: every blob that a sweep's records name, held against them.
+//! `espalier repair`: everything that a sweep is made of, held against what names it.
 
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
@@ -7,7 +7,7 @@ use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use serde_json::json;
 
-/// Read and verify everything that a sweep's records name; what is damaged becomes missing again, and the next run does it anew
+/// Read and verify a sweep's models, inputs, records and all that they name; what is damaged becomes missing again, and the next run does it anew
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier repair phi-demo --dry-run\n  espalier repair phi-demo --bucket s3://results/pruning\n\n\
@@ -45,7 +45,7 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
 
 fn text(command: &Repair, repaired: &Repaired) -> String {
     let Repaired { objects, blobs, bytes, damaged, owner } = repaired;
-    let read = format!("{objects} records and inputs, {blobs} blobs, {} read", print::size(*bytes));
+    let read = format!("{objects} records, inputs and models, {blobs} blobs, {} read", print::size(*bytes));
     if damaged.is_empty() {
         return format!("sweep {}: {read}; nothing is damaged\n", command.sweep);
     }
@@ -53,10 +53,10 @@ fn text(command: &Repair, repaired: &Repaired) -> String {
     let sweep = &command.sweep;
     // The name of a coordinator's sweep is not a local run's to take.
     let local = owner.as_ref().is_none_or(|owner| *owner == sweep.local_instance());
-    let again = if local {
-        "run the sweep again"
-    } else {
-        "its coordinator does them anew; where none is at work, submit the sweep again"
+    let again = match damaged.iter().any(|d| d.kind == "model") {
+        _ if local => "run the sweep again",
+        true => "submit the sweep again from where its models' files are, which puts them there anew",
+        false => "its coordinator does them anew; where none is at work, submit the sweep again",
     };
     let count = damaged.len();
     let now = if command.dry_run {

@@ -2,8 +2,8 @@
 //!
 //! * [`inventory`]: every object and every sweep's specs, read once. * [`usage`]: bytes by sweep and by kind.
 //! * [`checkpoints`]: what a sweep that is over asked for: Hugging Face folders, or nothing to stay. * [`folder`]: a model's folder in a bucket.
-//! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: blobs held against their
-//!   records.
+//! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: what is damaged becomes
+//!   missing; `verify`: whether it is.
 //!
 //! One rule for all: what this version does not know by its path is never touched.
 
@@ -14,6 +14,7 @@ pub mod inventory;
 pub mod remove;
 pub mod repair;
 pub mod usage;
+mod verify;
 
 pub use inventory::{Inventory, StoreError};
 

@@ -2,11 +2,13 @@
 
 use super::meter::Operation;
 use super::{Bucket, BucketError};
+use crate::ids::Digest;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore};
+use sha2::{Digest as _, Sha256};
 
 /// An object that is being read.
 pub struct Pieces {
@@ -37,6 +39,18 @@ impl Bucket {
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(source) => Err(BucketError::Store { action: "reading", path: path.to_string(), source }),
         }
+    }
+
+    /// Size and digest of an object's content, of any size; `None` if it is absent.
+    pub async fn content(&self, path: &Path) -> Result<Option<(u64, Digest)>, BucketError> {
+        let (mut size, mut hasher) = (0, Sha256::new());
+        let take = |piece: &[u8]| {
+            size += piece.len() as u64;
+            hasher.update(piece);
+            Ok(())
+        };
+        let there = self.read_pieces(path, take).await?;
+        Ok(there.then(|| (size, Digest::finish(hasher))))
     }
 
     /// Reads an object piece by piece into `take`; `false` if it is absent.
