@@ -2,9 +2,24 @@
 //!
 //! In: a request's method and path. Out: its [`Fate`]. Counts what it did, so that a test can tell that its faults happened.
 
-use hyper::Method;
+use hyper::{Method, Uri};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
+
+/// Requests that are answered with an error of the store's and not carried out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// Of this method; empty is any.
+    pub method: &'static str,
+    /// Of addresses, queries included, that hold this.
+    pub part: &'static str,
+    /// The status.
+    pub status: u16,
+    /// The store's word for it, in the body.
+    pub code: &'static str,
+    /// So many of them.
+    pub times: u32,
+}
 
 /// Faults still to come. Counted ones run out; the others stay until they are changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,6 +38,12 @@ pub struct FaultPlan {
     pub kill_before_record: u32,
     /// So many are killed after it is carried out: nobody has been told of it.
     pub kill_after_record: u32,
+    /// So many uploads in parts are ended, and their connection is closed without an answer.
+    pub drop_answer_after_upload: u32,
+    /// Requests that are refused in other ways than by 503, after those whose answers are lost.
+    pub refuse: Vec<Refusal>,
+    /// Answers have no ETag.
+    pub no_tags: bool,
     /// Every answer comes so much later.
     pub delay: Duration,
 }
@@ -34,6 +55,8 @@ pub enum Fate {
     Served,
     /// It is answered 503.
     Refused,
+    /// It is answered with this status and this word of the store's.
+    RefusedWith(u16, &'static str),
     /// It is carried out, and nobody is told.
     Unanswered,
     /// Half of the body, then the connection is closed.
@@ -51,7 +74,7 @@ pub struct Happened {
     pub requests: u32,
     /// Writes among them that were not refused.
     pub writes: u32,
-    /// Answered 503.
+    /// Answered 503, or refused otherwise.
     pub refused: u32,
     /// Carried out without an answer.
     pub unanswered: u32,
@@ -90,13 +113,19 @@ impl Faults {
         self.locked().1.sent += bytes;
     }
 
+    /// Answers are to have no ETag.
+    pub(crate) fn hides_tags(&self) -> bool {
+        self.locked().0.no_tags
+    }
+
     /// What happened so far.
     pub fn happened(&self) -> Happened {
         self.locked().1
     }
 
     /// What becomes of the next request, and how much later.
-    pub fn next(&self, method: &Method, path: &str) -> (Fate, Duration) {
+    pub fn next(&self, method: &Method, uri: &Uri) -> (Fate, Duration) {
+        let (path, query) = (uri.path(), uri.query().unwrap_or_default());
         let mut locked = self.locked();
         let (plan, happened) = &mut *locked;
         happened.requests += 1;
@@ -121,6 +150,21 @@ impl Faults {
         if write && (spend(&mut plan.drop_answer_after_write) || every(plan.drop_every, happened.writes)) {
             happened.unanswered += 1;
             return (Fate::Unanswered, plan.delay);
+        }
+        if *method == Method::POST && query.contains("uploadId=") && spend(&mut plan.drop_answer_after_upload)
+        {
+            happened.unanswered += 1;
+            return (Fate::Unanswered, plan.delay);
+        }
+        let address = format!("{path}?{query}");
+        let meant = |refusal: &&mut Refusal| {
+            (refusal.method.is_empty() || refusal.method == method.as_str()) && address.contains(refusal.part)
+        };
+        for refusal in plan.refuse.iter_mut().filter(meant) {
+            if spend(&mut refusal.times) {
+                happened.refused += 1;
+                return (Fate::RefusedWith(refusal.status, refusal.code), plan.delay);
+            }
         }
         if *method == Method::GET && spend(&mut plan.cut_body) {
             happened.cut += 1;

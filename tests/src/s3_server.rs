@@ -206,11 +206,18 @@ impl Server {
     ) -> Result<Response<s3s::Body>, NoAnswer> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
-        let (fate, delay) = self.faults.next(&head.method, head.uri.path());
+        let (fate, delay) = self.faults.next(&head.method, &head.uri);
         tokio::time::sleep(delay).await;
         if fate == Fate::Refused {
             let mut response = Response::new(s3s::Body::empty());
             *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+            return Ok(response);
+        }
+        if let Fate::RefusedWith(status, code) = fate {
+            let body = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code></Error>");
+            let body = if head.method == Method::HEAD { Bytes::new() } else { Bytes::from(body) };
+            let mut response = Response::new(s3s::Body::from(body));
+            *response.status_mut() = StatusCode::from_u16(status).map_err(|_| NoAnswer)?;
             return Ok(response);
         }
         if fate == Fate::KilledBefore {
@@ -230,7 +237,10 @@ impl Server {
         };
         let is_get = head.method == Method::GET;
         let request = Request::from_parts(head, s3s::Body::from(body));
-        let response = self.service.call(request).await.map_err(|_| NoAnswer)?;
+        let mut response = self.service.call(request).await.map_err(|_| NoAnswer)?;
+        if self.faults.hides_tags() {
+            response.headers_mut().remove(hyper::header::ETAG);
+        }
         drop(locked);
         let length = response.headers().get(hyper::header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
         if let Some(bytes) = length.and_then(|text| text.parse().ok()).filter(|_| is_get) {
@@ -243,7 +253,7 @@ impl Server {
                 Err(NoAnswer)
             }
             Fate::Cut => half(response).await,
-            Fate::Served | Fate::Refused | Fate::KilledBefore => Ok(response),
+            Fate::Served | Fate::Refused | Fate::RefusedWith(..) | Fate::KilledBefore => Ok(response),
         }
     }
 
@@ -261,6 +271,11 @@ async fn half(response: Response<s3s::Body>) -> Result<Response<s3s::Body>, NoAn
     let (head, body) = response.into_parts();
     let whole = body.collect().await.map_err(|_| NoAnswer)?.to_bytes();
     let first: Result<Frame<Bytes>, NoAnswer> = Ok(Frame::data(whole.slice(..whole.len() / 2)));
-    let stream = futures::stream::iter([first, Err(NoAnswer)]);
+    let broken = async {
+        // What was sent before is on its way by then.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        Err(NoAnswer)
+    };
+    let stream = futures::StreamExt::chain(futures::stream::iter([first]), futures::stream::once(broken));
     Ok(Response::from_parts(head, s3s::Body::http_body_unsync(StreamBody::new(stream))))
 }

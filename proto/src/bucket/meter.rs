@@ -2,6 +2,7 @@
 //!
 //! In: what [`super::Bucket`] does. Out: [`Meter`], read whenever somebody asks. Never names an object: there is no end of those.
 
+use super::whole::WholeBodies;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::{ClientOptions, client::ReqwestConnector};
 use std::sync::Arc;
@@ -137,7 +138,7 @@ pub(super) struct Counting {
 
 impl HttpConnector for Counting {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
-        let inner = ReqwestConnector::default().connect(options)?;
+        let inner = HttpClient::new(WholeBodies(ReqwestConnector::default().connect(options)?));
         Ok(HttpClient::new(Counted { inner, meter: self.meter.clone() }))
     }
 }

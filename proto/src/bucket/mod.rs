@@ -7,10 +7,12 @@ mod folder;
 pub mod meter;
 mod object;
 mod open;
+mod parts;
 mod pieces;
 mod probe;
 mod profile;
 mod s3;
+mod whole;
 
 use crate::ids::Digest;
 use bytes::Bytes;
@@ -18,23 +20,21 @@ use folder::Root;
 use futures::TryStreamExt;
 use meter::{Meter, Operation};
 use object_store::path::Path;
-use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, WriteMultipart};
+use object_store::{GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use tokio::io::AsyncWriteExt;
 
 pub use error::{BucketError, Commit};
 pub use object::{Formatted, object, written_by};
 use open::Patience;
+use parts::Body;
 pub use pieces::Pieces;
 
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
 const TRIES: usize = 8;
 /// Bodies larger than this are uploaded to an object store in parts of it, so that a slow network fails by the part.
 const PART: usize = 16 << 20;
-/// Parts of one body in flight.
-const PARTS_AT_ONCE: usize = 4;
 
 /// A bucket and where it is.
 #[derive(Clone)]
@@ -134,24 +134,14 @@ impl Bucket {
         let size = body.len();
         let written = async {
             if size > PART && self.folder().is_none() {
-                self.put_in_parts(path, &body).await
+                self.put_in_parts(path, &Body::Memory(body)).await
             } else {
-                self.store.put(path, PutPayload::from_bytes(body.clone())).await.map(drop)
+                self.store.put(path, PutPayload::from_bytes(body)).await.map(drop)
             }
         };
         let written = self.meter.timed(Operation::Put, written).await;
         self.meter.wrote(if written.is_ok() { size } else { 0 });
         written.map_err(|source| BucketError::Store { action: "writing", path: path.to_string(), source })
-    }
-
-    async fn put_in_parts(&self, path: &Path, body: &Bytes) -> object_store::Result<()> {
-        let upload = self.store.put_multipart(path).await?;
-        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART);
-        for at in (0..body.len()).step_by(PART) {
-            writer.wait_for_capacity(PARTS_AT_ONCE).await?;
-            writer.put(body.slice(at..(at + PART).min(body.len())));
-        }
-        writer.finish().await.map(drop)
     }
 
     /// Reads an object, `None` if it is absent.
@@ -162,11 +152,13 @@ impl Bucket {
     /// Reads an object of at most `most` bytes, `None` if it is absent.
     pub async fn read_at_most(&self, path: &Path, most: u64) -> Result<Option<Bytes>, BucketError> {
         let failed = |source| BucketError::Store { action: "reading", path: path.to_string(), source };
+        let mut options = GetOptions::default();
+        options.extensions.insert(whole::Wanted(most));
         let found = async {
-            match self.store.get(path).await {
+            match self.store.get_opts(path, options).await {
                 Ok(got) if got.meta.size > most => Err(too_large(path, got.meta.size, most)),
                 Ok(got) => got.bytes().await.map(Some),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) if is_absent(&error) => Ok(None),
                 Err(source) => Err(source),
             }
         };
@@ -242,29 +234,6 @@ impl Bucket {
         Ok(names)
     }
 
-    /// Writes a file of any size, replacing what is there: only for paths named by content.
-    pub async fn put_file(&self, path: &Path, file: &std::path::Path) -> Result<(), BucketError> {
-        let failed = |source: std::io::Error| BucketError::Store {
-            action: "writing",
-            path: path.to_string(),
-            source: object_store::Error::Generic { store: "bucket", source: Box::new(source) },
-        };
-        let mut from = tokio::fs::File::open(file).await.map_err(failed)?;
-        let mut to = object_store::buffered::BufWriter::new(self.store.clone(), path.clone());
-        let copied = self.meter.timed(Operation::Put, tokio::io::copy(&mut from, &mut to)).await;
-        match copied {
-            Ok(bytes) => {
-                self.meter.wrote(bytes as usize);
-                to.shutdown().await.map_err(failed)
-            }
-            Err(error) => {
-                // The error that stopped the copy is the one to tell.
-                let _ = to.abort().await;
-                Err(failed(error))
-            }
-        }
-    }
-
     /// Removes an object; absent is as good.
     pub async fn delete(&self, path: &Path) -> Result<(), BucketError> {
         self.meter.timed(Operation::Delete, self.remove(path)).await
@@ -300,6 +269,12 @@ impl Bucket {
 
 /// Most bytes of an object of JSON: a resolved sweep of a million cells takes less.
 pub const MOST_JSON: u64 = 1 << 30;
+
+/// The object is not there. Of a bucket that is not there nothing is known; only answers with a body tell that.
+fn is_absent(error: &object_store::Error) -> bool {
+    use object_store::Error::NotFound;
+    matches!(error, NotFound { source, .. } if !source.to_string().contains("NoSuchBucket"))
+}
 
 fn too_large(path: &Path, found: u64, most: u64) -> object_store::Error {
     let why = format!("{path}: found {found} bytes, expected at most {most}");

@@ -1,7 +1,7 @@
 //! Objects read piece by piece: what is too large for memory, and what broke off and goes on.
 
 use super::meter::Operation;
-use super::{Bucket, BucketError};
+use super::{Bucket, BucketError, is_absent};
 use crate::ids::Digest;
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -36,7 +36,7 @@ impl Bucket {
             Ok(got) => {
                 Ok(Some(Pieces { meta: got.meta.clone(), path: path.to_string(), stream: got.into_stream() }))
             }
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) if is_absent(&error) => Ok(None),
             Err(source) => Err(BucketError::Store { action: "reading", path: path.to_string(), source }),
         }
     }

@@ -1,0 +1,93 @@
+//! Answers of a store that say something false, or break off: each costs time and nothing else.
+
+use bytes::Bytes;
+use espalier_proto::bucket::Bucket;
+use espalier_tests::faults::{FaultPlan, Refusal};
+use espalier_tests::s3_server::{Creates, S3Server};
+use object_store::path::Path;
+
+fn refuse(
+    method: &'static str,
+    part: &'static str,
+    status: u16,
+    code: &'static str,
+    times: u32,
+) -> FaultPlan {
+    FaultPlan { refuse: vec![Refusal { method, part, status, code, times }], ..FaultPlan::default() }
+}
+
+/// So many bytes that say nothing.
+fn noise(bytes: u32) -> Bytes {
+    (0..bytes).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect()
+}
+
+fn with_bucket(test: impl AsyncFnOnce(&S3Server, Bucket)) {
+    let server = S3Server::start(Creates::Atomic);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test(&server, server.bucket("p")));
+}
+
+#[test]
+fn an_upload_whose_last_answer_is_lost_is_known_by_what_lies_there() {
+    with_bucket(async |server, bucket| {
+        let folder = tempfile::tempdir().unwrap();
+        let (body, file) = (noise(40 << 20), folder.path().join("file"));
+        std::fs::write(&file, &body).unwrap();
+        let lost = || FaultPlan {
+            drop_answer_after_upload: 1,
+            ..refuse("POST", "uploadId=", 404, "NoSuchUpload", 1)
+        };
+        for (name, from_file) in [("memory", false), ("file", true)] {
+            let path = Path::from(name);
+            server.faults().plan(lost());
+            match from_file {
+                false => bucket.put(&path, body.clone()).await.unwrap(),
+                true => bucket.put_file(&path, &file).await.unwrap(),
+            }
+            assert!(bucket.read(&path).await.unwrap().unwrap() == body, "{name}: the body is another");
+        }
+        assert_eq!((server.faults().happened().unanswered, server.faults().happened().refused), (2, 2));
+        // What lies there is another body of the same size: the parts are sent again.
+        let (path, other) = (Path::from("memory"), noise(40 << 20).iter().map(|b| !b).collect::<Bytes>());
+        let before = server.faults().happened().writes;
+        server.faults().plan(refuse("POST", "uploadId=", 404, "NoSuchUpload", 1));
+        bucket.put(&path, other.clone()).await.unwrap();
+        assert_eq!(server.faults().happened().writes - before, 6);
+        assert!(bucket.read(&path).await.unwrap().unwrap() == other);
+        // Refused for good it stays refused.
+        server.faults().plan(refuse("POST", "uploadId=", 403, "AccessDenied", u32::MAX));
+        let error = bucket.put(&path, body).await.unwrap_err();
+        assert!(format!("{error:?}").contains("AccessDenied"), "{error:?}");
+    });
+}
+
+#[test]
+fn lists_and_bodies_that_break_off_are_asked_for_again_also_without_tags() {
+    with_bucket(async |server, bucket| {
+        let body = noise(1 << 20);
+        for name in ["a/x", "a/y", "b/z"] {
+            bucket.put(&Path::from(name), body.clone()).await.unwrap();
+        }
+        for no_tags in [false, true] {
+            let cut = || server.faults().plan(FaultPlan { cut_body: 2, no_tags, ..FaultPlan::default() });
+            cut();
+            assert_eq!(bucket.list(&Path::from("a")).await.unwrap(), [Path::from("a/x"), Path::from("a/y")]);
+            cut();
+            assert_eq!(bucket.folders(&Path::default()).await.unwrap(), ["a", "b"]);
+            cut();
+            assert!(bucket.read(&Path::from("a/x")).await.unwrap().unwrap() == body);
+        }
+        assert_eq!(server.faults().happened().cut, 12);
+    });
+}
+
+#[test]
+fn of_a_bucket_that_is_not_there_nothing_is_absent() {
+    with_bucket(async |server, bucket| {
+        let path = Path::from("a");
+        assert_eq!(bucket.read(&path).await.unwrap(), None);
+        server.faults().plan(refuse("", "", 404, "NoSuchBucket", u32::MAX));
+        let error = bucket.read(&path).await.unwrap_err();
+        assert!(format!("{error:?}").contains("NoSuchBucket"), "{error:?}");
+    });
+}
