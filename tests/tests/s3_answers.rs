@@ -2,9 +2,19 @@
 
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
+use espalier_tests::binaries::text;
 use espalier_tests::faults::{FaultPlan, Refusal};
 use espalier_tests::s3_server::{Creates, S3Server};
+use espalier_tests::sweeps::Place;
 use object_store::path::Path;
+
+/// A place, all of whose programs use the server's bucket.
+fn place() -> (Place, S3Server) {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    place.add_environment(server.environment());
+    place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), server.url("team/a"))]);
+    (place, server)
+}
 
 fn refuse(
     method: &'static str,
@@ -90,4 +100,20 @@ fn of_a_bucket_that_is_not_there_nothing_is_absent() {
         let error = bucket.read(&path).await.unwrap_err();
         assert!(format!("{error:?}").contains("NoSuchBucket"), "{error:?}");
     });
+}
+
+#[test]
+fn a_prefix_is_the_key_as_it_is_written_for_who_writes_and_who_reads() {
+    let (mut place, server) = place();
+    let prefix = "größe x/é%20~";
+    place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), server.url("meine é/a"))]);
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
+    assert!(server.files("meine é/a/sweeps/s/report/index.html").exists());
+    let to = server.url(prefix);
+    place.ends(&["export", "wanda-0.5-s0", "--to", &to], 0, &[&format!("is in {to}")]);
+    assert!(server.files(prefix).join("config.json").exists());
+    place.replace("s.yaml", "[./model]", &format!("[{{id: half, source: \"{to}\"}}]"));
+    let mut plan = place.command(&["plan", "s.yaml", "--gflops", "1"]);
+    let output = plan.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
 }

@@ -2,7 +2,7 @@
 
 use super::error::ObjectError;
 use crate::hub::repository::stays_inside;
-use espalier_proto::bucket::Bucket;
+use espalier_proto::bucket::{Bucket, place};
 use espalier_proto::ids::Digest;
 use espalier_proto::shown;
 use object_store::ObjectMeta;
@@ -54,13 +54,11 @@ impl Address {
     pub fn parse(text: &str) -> Result<Self, ObjectError> {
         let url = text.trim_end_matches('/').to_owned();
         let bad = || ObjectError::Address { url: shown::source(text) };
-        let place = url.strip_prefix("s3://").ok_or_else(bad)?;
-        let (bucket, key) = place.split_once('/').unwrap_or((place, ""));
-        // Of `b//x` a store would list another place than is written.
-        if bucket.is_empty() || !shown::bucket_alone(bucket) || !(key.is_empty() || stays_inside(key)) {
+        let (bucket, key) = place(&url).map_err(|_| bad())?;
+        if !shown::bucket_alone(bucket) || !(key.as_ref().is_empty() || stays_inside(key.as_ref())) {
             return Err(bad());
         }
-        let (bucket, key) = (bucket.to_owned(), Path::parse(key).map_err(|_| bad())?);
+        let bucket = bucket.to_owned();
         Ok(Self { url, bucket, key })
     }
 

@@ -55,12 +55,14 @@ pub fn is_hub(text: &str) -> bool {
 /// `@revision` behind. Nothing of it is empty, and no part leads out of the place that it is in.
 pub fn is_source(text: &str) -> bool {
     let inside = |path: &str| {
-        let plain = |c: char| !c.is_control() && !c.is_whitespace() && !"\\\"'`".contains(c);
+        let plain = |c: char| !c.is_control() && (c == ' ' || !c.is_whitespace()) && !"\\\"'`".contains(c);
         path.chars().all(plain) && path.split('/').all(|part| !["", ".", ".."].contains(&part))
     };
     if let Some(place) = text.strip_prefix("s3://") {
+        // Keys may have spaces.
         return shown::bucket_alone(place) && inside(place.trim_end_matches('/'));
     }
+    let inside = |path: &str| !path.contains(' ') && inside(path);
     let name = text.strip_prefix("hf://").unwrap_or(text);
     let (name, revision) = name.split_once('@').map_or((name, None), |(name, at)| (name, Some(at)));
     !name.contains(':') && inside(name) && revision.is_none_or(inside)
@@ -100,6 +102,7 @@ mod tests {
         for good in [
             "s3://b",
             "s3://b/x/",
+            "s3://b/größe x/é%20~",
             "hf://x",
             "hf://org/x@v1",
             "org/x@refs/convert/parquet",

@@ -30,6 +30,7 @@ pub use object::{Formatted, object, written_by};
 use open::Patience;
 use parts::Body;
 pub use pieces::Pieces;
+pub use s3::place;
 
 /// Tries of a write whose answer is in doubt. The store waits longer and longer between its own tries; these follow at once.
 const TRIES: usize = 8;

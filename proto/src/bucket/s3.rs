@@ -7,6 +7,7 @@ use super::meter::{Counting, Meter};
 use super::{BucketError, Patience, profile};
 use crate::shown;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{BackoffConfig, Certificate, ClientOptions, ObjectStore, RetryConfig};
 use std::collections::BTreeMap;
@@ -36,7 +37,6 @@ pub(super) fn open(
     meter: &Arc<Meter>,
 ) -> Result<Arc<dyn ObjectStore>, BucketError> {
     let bad = |why: String| BucketError::Url { url: shown::source(url), why };
-    let parsed = url::Url::parse(url).map_err(|e| bad(e.to_string()))?;
     if !url.strip_prefix("s3://").is_some_and(shown::bucket_alone) || url.contains(['?', '#']) {
         let keys = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, an endpoint into AWS_ENDPOINT_URL";
         return Err(bad(format!("found more than a bucket and a prefix; keys belong into {keys}")));
@@ -62,9 +62,28 @@ pub(super) fn open(
             builder = builder.with_config(key, value);
         }
     }
-    let store = builder.with_url(url).build().map_err(|e| bad(e.to_string()))?;
-    let prefix = parsed.path().trim_matches('/');
-    Ok(if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) })
+    let (name, prefix) = place(url).map_err(&bad)?;
+    let store = builder.with_url(format!("s3://{name}")).build().map_err(|e| bad(e.to_string()))?;
+    Ok(match prefix.as_ref() {
+        "" => Arc::new(store),
+        _ => Arc::new(PrefixStore::new(store, prefix)),
+    })
+}
+
+/// The bucket and the key of `s3://BUCKET[/KEY]`. The text after the bucket is the key as it is: nothing of it is an escape. A `/` at its
+/// end says nothing.
+pub fn place(url: &str) -> Result<(&str, Path), String> {
+    let rest = url.strip_prefix("s3://").ok_or("found no s3://")?;
+    let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
+    if name.is_empty() {
+        return Err("found no bucket's name".to_owned());
+    }
+    let key = key.trim_end_matches('/');
+    let wrong = || format!("found the prefix {key:?}, of which a part is empty, . or .., or cannot be shown");
+    match Path::parse(key) {
+        Ok(path) if path.as_ref() == key => Ok((name, path)),
+        _ => Err(wrong()),
+    }
 }
 
 impl Patience {
@@ -298,6 +317,18 @@ mod tests {
         }
         let error = Bucket::open_with("https://u:geheim@h/b", &keys).unwrap_err().to_string();
         assert!(error.contains("unknown scheme") && !error.contains("geheim"), "{error}");
+    }
+
+    #[test]
+    fn the_text_after_the_bucket_is_the_key_as_it_is() {
+        let found = place("s3://b/größe x/é%20~/").unwrap();
+        assert_eq!((found.0, found.1.as_ref()), ("b", "größe x/é%20~"));
+        assert_eq!(place("s3://b").unwrap().1.as_ref(), "");
+        let keys = env(&[("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a")]);
+        for wrong in ["s3://", "s3:///x", "s3://b//x", "s3://b/a/../x", "s3://b/a//x", "s3://b/\n"] {
+            let error = Bucket::open_with(wrong, &keys).unwrap_err().to_string();
+            assert!(error.contains("expected a folder or s3://bucket/prefix"), "{error}");
+        }
     }
 
     #[test]
