@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
 use espalier_tests::binaries::text;
+use espalier_tests::cluster::{Cluster, until};
 use espalier_tests::faults::{FaultPlan, Refusal};
 use espalier_tests::s3_server::{Creates, S3Server};
 use espalier_tests::sweeps::Place;
@@ -100,6 +101,28 @@ fn of_a_bucket_that_is_not_there_nothing_is_absent() {
         let error = bucket.read(&path).await.unwrap_err();
         assert!(format!("{error:?}").contains("NoSuchBucket"), "{error:?}");
     });
+}
+
+#[test]
+fn no_false_answer_makes_a_coordinator_forget_a_sweep() {
+    let (place, server) = place();
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+    // Whoever asks for its log is told that it is not there.
+    server.faults().plan(refuse("HEAD", "sweeps/s/log/", 404, "NoSuchBucket", 1));
+    until("it was told so", || server.faults().happened().refused == 1);
+    // Everything is answered so for a while.
+    server.faults().plan(refuse("", "", 404, "NoSuchBucket", u32::MAX));
+    until("it has looked", || log().contains("the sweep's log cannot be read"));
+    server.faults().plan(FaultPlan::default());
+    assert!(!log().contains("removed from the bucket"), "{}", log());
+    assert_eq!(cluster.json(&["list"])[0]["state"], "waiting");
+    let _worker = cluster.worker("w");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    // One that is removed indeed is let go.
+    place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
+    until("it is let go", || cluster.json(&["list"]).as_array().unwrap().is_empty());
 }
 
 #[test]

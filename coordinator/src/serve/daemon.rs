@@ -9,7 +9,7 @@ use super::driver;
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
 use super::guard::{Guard, Incoming, Role, Tls};
-use super::notice;
+use super::notice::Notice;
 use super::submit::Defaults;
 use super::sweep_api::{self, Reporter};
 use super::sweeps::Sweeps;
@@ -147,6 +147,7 @@ pub async fn run(
 async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonError> {
     let mut status = sweeps.driver().status();
     let mut reported: BTreeSet<Name> = BTreeSet::new();
+    let mut notice = Notice::default();
     let mut looked = Stopwatch::start();
     loop {
         let now = status.borrow_and_update().clone();
@@ -170,7 +171,7 @@ async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonErro
         }
         if looked.elapsed() > protocol::RECONCILE {
             looked = Stopwatch::start();
-            notice::look(sweeps).await;
+            notice.look(sweeps).await;
         }
         tokio::select! {
             () = clock::sleep(LOOK) => {}

@@ -1,65 +1,115 @@
 //! What others did in the bucket while this coordinator runs: sweeps taken over or removed, records deleted by `repair`, `rm` or `gc`.
 
+use super::epoch::Epoch;
 use super::log;
 use super::sweeps::{Sweeps, SweepsError};
 use crate::causes::chain;
 use crate::records::generation;
 use crate::records::kept;
 use crate::schedule::Event;
+use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
+use object_store::path::Path;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-/// Looks at it, now and then. What is being submitted or steered just now looks by itself.
-pub(super) async fn look(sweeps: &Arc<Sweeps>) {
-    let now = generation::current(sweeps.bucket()).await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "it cannot be seen whether records were deleted");
-        None
-    });
-    for name in sweeps.names() {
-        let turn = sweeps.turn(&name);
-        let Ok(turn) = turn.try_lock_owned() else { continue };
-        match is_ours(sweeps, &name).await {
-            Ok(None) => {}
-            Ok(Some(why)) => {
-                tracing::warn!(sweep = %name, "{why}");
-                sweeps.driver().tell(Event::Forget(name.clone()));
-                sweeps.live().remove(&name);
-                continue;
-            }
-            Err(error) => {
-                tracing::warn!(sweep = %name, why = chain(&error), "the sweep's log cannot be read");
-                continue;
-            }
-        }
-        if now.is_some_and(|now| is_to_be_read_again(sweeps, &name, now)) {
-            let sweeps = sweeps.clone();
-            // Of a large sweep it takes a while, and its turn is kept meanwhile.
-            tokio::spawn(async move {
-                if let Err(error) = read_again(&sweeps, &name).await {
-                    tracing::warn!(sweep = %name, why = chain(&error), "what was deleted of the sweep cannot be seen");
+/// What the last looks saw.
+#[derive(Debug, Default)]
+pub(super) struct Notice {
+    /// Sweeps that were not there: let go once that is seen again.
+    missing: BTreeSet<Name>,
+}
+
+/// Whose a sweep is.
+enum Whose {
+    Ours,
+    Others(String),
+    Nobodys,
+}
+
+impl Notice {
+    /// Looks, now and then. What is being submitted or steered just now looks by itself.
+    pub(super) async fn look(&mut self, sweeps: &Arc<Sweeps>) {
+        let now = generation::current(sweeps.bucket()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "it cannot be seen whether records were deleted");
+            None
+        });
+        for name in sweeps.names() {
+            let turn = sweeps.turn(&name);
+            let Ok(turn) = turn.try_lock_owned() else { continue };
+            match whose(sweeps, &name).await {
+                Ok(Whose::Ours) => {
+                    self.missing.remove(&name);
                 }
-                drop(turn);
-            });
+                Ok(Whose::Others(owner)) => {
+                    self.let_go(sweeps, &name, &format!("the sweep was taken over by instance {owner}"));
+                    continue;
+                }
+                Ok(Whose::Nobodys) if self.missing.insert(name.clone()) => {
+                    tracing::warn!(sweep = %name, "the sweep is not in the bucket; if it is not there at the next look either, it is let go");
+                    continue;
+                }
+                Ok(Whose::Nobodys) => {
+                    self.let_go(sweeps, &name, "the sweep was removed from the bucket");
+                    continue;
+                }
+                Err(error) => {
+                    tracing::warn!(sweep = %name, why = chain(&error), "the sweep's log cannot be read");
+                    continue;
+                }
+            }
+            if now.is_some_and(|now| is_to_be_read_again(sweeps, &name, now)) {
+                let sweeps = sweeps.clone();
+                // Of a large sweep it takes a while, and its turn is kept meanwhile.
+                tokio::spawn(async move {
+                    if let Err(error) = read_again(&sweeps, &name).await {
+                        tracing::warn!(sweep = %name, why = chain(&error), "what was deleted of the sweep cannot be seen");
+                    }
+                    drop(turn);
+                });
+            }
         }
+    }
+
+    fn let_go(&mut self, sweeps: &Sweeps, name: &Name, why: &str) {
+        tracing::warn!(sweep = %name, "{why}");
+        self.missing.remove(name);
+        sweeps.driver().tell(Event::Forget(name.clone()));
+        sweeps.live().remove(name);
     }
 }
 
-/// Catches up with the sweep's log; why the sweep is this instance's no more, if it is not.
-async fn is_ours(sweeps: &Sweeps, name: &Name) -> Result<Option<String>, SweepsError> {
-    let Some(mut fold) = sweeps.live().get(name).map(|live| live.fold.clone()) else { return Ok(None) };
-    if !sweeps.bucket().exists(&layout::log_entry(name, fold.last)).await? {
-        return Ok(Some("the sweep was removed from the bucket".to_owned()));
+/// Catches up with the sweep's log.
+async fn whose(sweeps: &Sweeps, name: &Name) -> Result<Whose, SweepsError> {
+    let Some(mut fold) = sweeps.live().get(name).map(|live| live.fold.clone()) else {
+        return Ok(Whose::Ours);
+    };
+    if is_removed(sweeps.bucket(), sweeps.epoch(), &layout::log_entry(name, fold.last), name).await? {
+        return Ok(Whose::Nobodys);
     }
     log::catch_up(sweeps.bucket(), name, &mut fold).await?;
     if fold.owner.as_ref() != Some(&sweeps.epoch().instance) {
-        let owner = fold.owner.as_ref().map(Name::as_str).unwrap_or_default();
-        return Ok(Some(format!("the sweep was taken over by instance {owner}")));
+        let owner = fold.owner.as_ref().map(Name::to_string).unwrap_or_default();
+        return Ok(Whose::Others(owner));
     }
     if let Some(live) = sweeps.live().get_mut(name) {
         live.fold = fold;
     }
-    Ok(None)
+    Ok(Whose::Ours)
+}
+
+/// The sweep's log has no such entry, while the bucket is the one in which this coordinator took its epoch. A store without its bucket, or
+/// something in the store's place, says of everything that it is absent; only of a list it says more.
+async fn is_removed(bucket: &Bucket, epoch: &Epoch, entry: &Path, sweep: &Name) -> Result<bool, BucketError> {
+    if bucket.exists(entry).await? || bucket.list(&layout::log_folder(sweep)).await?.contains(entry) {
+        return Ok(false);
+    }
+    let same = bucket.read(&layout::epoch(&epoch.instance, epoch.n)).await?.is_some();
+    if !same {
+        tracing::warn!(%sweep, "neither the sweep nor this coordinator's own epoch is in the bucket, which is taken for away");
+    }
+    Ok(same)
 }
 
 /// Records were deleted since the sweep's were read. A stopped one is read when it is submitted again.
@@ -78,4 +128,28 @@ async fn read_again(sweeps: &Sweeps, name: &Name) -> Result<(), SweepsError> {
     let believed = sweeps.driver().believed(sweep.variants.iter().map(|v| v.key).collect()).await;
     let kept = kept(sweeps.bucket(), name).await?;
     sweeps.take_up(sweep, kept, fold, believed, false).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serve::epoch;
+    use bytes::Bytes;
+
+    #[tokio::test]
+    async fn a_sweep_is_removed_only_from_a_bucket_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
+        let (instance, sweep): (Name, Name) = ("main".parse().unwrap(), "s".parse().unwrap());
+        let epoch = epoch::take(&bucket, &instance).await.unwrap();
+        let entry = layout::log_entry(&sweep, 1);
+        bucket.put(&entry, Bytes::from("{}")).await.unwrap();
+        let removed = async || is_removed(&bucket, &epoch, &entry, &sweep).await.unwrap();
+        assert!(!removed().await);
+        bucket.delete(&entry).await.unwrap();
+        assert!(removed().await);
+        // As of an empty store in the place of the right one.
+        bucket.delete(&layout::epoch(&instance, epoch.n)).await.unwrap();
+        assert!(!removed().await);
+    }
 }
