@@ -5,6 +5,7 @@ use espalier_proto::bucket::Bucket;
 use espalier_tests::binaries::text;
 use espalier_tests::cluster::{Cluster, until};
 use espalier_tests::faults::{FaultPlan, Refusal};
+use espalier_tests::files;
 use espalier_tests::s3_server::{Creates, S3Server};
 use espalier_tests::sweeps::Place;
 use object_store::path::Path;
@@ -123,6 +124,48 @@ fn no_false_answer_makes_a_coordinator_forget_a_sweep() {
     // One that is removed indeed is let go.
     place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
     until("it is let go", || cluster.json(&["list"]).as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_report_and_exports_that_fail_are_told_and_tried_again_and_watch_waits_for_the_report() {
+    let (place, server) = place();
+    place.replace("s.yaml", "name: s\n", "name: s\ncheckpoints: dense\n");
+    place.replace("s.yaml", "[0.5]", "[0.4, 0.5]");
+    let cluster = Cluster::start(&place, &[]);
+    let report = server.files("team/a/sweeps/s/report/index.html");
+    server.faults().plan(FaultPlan {
+        refuse: vec![
+            Refusal { method: "PUT", part: "sweeps/s/report/", status: 403, code: "AccessDenied", times: 1 },
+            Refusal { method: "PUT", part: "/exports/", status: 403, code: "AccessDenied", times: 1 },
+        ],
+        ..FaultPlan::default()
+    });
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let _worker = cluster.worker("w");
+    let unfinished = || cluster.json(&["list"])[0]["unfinished"].as_str().unwrap_or_default().to_owned();
+    until("the report has failed", || {
+        unfinished().contains("its report is not written yet: bucket: writing sweeps/s/report/")
+    });
+    assert!(!report.exists());
+    assert_eq!(cluster.json(&["list"])[0]["reported"], false);
+    cluster.ends(
+        &["status", "s"],
+        0,
+        &["s: its report is not written yet", "AccessDenied", "it is tried again"],
+    );
+    cluster.ends(&["watch", "s"], 0, &["6 of 6 cells done"]);
+    assert!(report.exists(), "watch ended before its report was there");
+    // One of two exports failed, and kept the other from nothing.
+    until("an export has failed", || {
+        unfinished().contains("not all that it asks for its checkpoints is done yet")
+    });
+    let exports = || {
+        files(&server.files("team/a/exports"), "json").iter().filter(|p| p.ends_with("espalier.json")).count()
+    };
+    assert_eq!(exports(), 1);
+    until("all is done", || unfinished().is_empty());
+    assert_eq!(exports(), 2);
+    assert_eq!(cluster.json(&["list"])[0]["reported"], true);
 }
 
 #[test]

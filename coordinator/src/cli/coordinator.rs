@@ -6,17 +6,18 @@ use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
 use super::{BucketArg, Output, print};
+use crate::causes::chain;
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::merge::collect::CollectError;
 use crate::serve::daemon::{self, DaemonError, Door};
+use crate::serve::ending::{Reporter, Settler};
 use crate::serve::guard::{Guard, Identity, Role, quoted};
 use crate::serve::log;
 use crate::serve::refuse::Refusal;
 use crate::serve::submit::Defaults;
-use crate::serve::sweep_api::Reporter;
 use crate::store::StoreError;
-use crate::store::checkpoints::{self, Settled};
+use crate::store::checkpoints::{self, CheckpointsError, Settled};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
@@ -146,7 +147,15 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
             _ = terminated.recv() => {}
         }
     };
-    daemon::run(door, bucket.clone(), &command.instance, defaults, reporter(bucket), stop).await?;
+    daemon::run(
+        door,
+        bucket.clone(),
+        &command.instance,
+        defaults,
+        (reporter(bucket.clone()), settler(bucket)),
+        stop,
+    )
+    .await?;
     say("ended; running workers go on, and the next coordinator of this instance takes them up");
     Ok(Exit::Whole)
 }
@@ -215,28 +224,22 @@ impl Join<'_> {
     }
 }
 
-/// Does what a sweep that is over asks for its checkpoints. What fails is tried again when the sweep is next over, or the next
-/// coordinator starts.
-async fn settle(bucket: Bucket, name: Name) {
-    let settled = async {
-        let Some(spec) = log::read(&bucket, &name).await.map_err(StoreError::from)?.spec else {
-            return Ok(Settled::default());
-        };
-        match bucket.read_object(&layout::spec(&name, spec)).await? {
-            Some(sweep) => checkpoints::settle(&bucket, &sweep).await,
-            None => Ok(Settled::default()),
-        }
-    };
-    match settled.await {
-        Ok(Settled { exported: 0, dropped: 0 }) => {}
-        Ok(Settled { exported, dropped }) => {
-            tracing::info!(sweep = %name, exported, dropped, "checkpoints are as the sweep asks");
-        }
-        Err(error) => {
-            let why = crate::causes::chain(&error);
-            tracing::error!(sweep = %name, why, "not all that the sweep asks for its checkpoints is done");
-        }
+/// Does what a sweep that is over asks for its checkpoints.
+async fn settle(bucket: &Bucket, name: &Name) -> Result<(), CheckpointsError> {
+    let Some(spec) = log::read(bucket, name).await.map_err(StoreError::from)?.spec else { return Ok(()) };
+    let Some(sweep) = bucket.read_object(&layout::spec(name, spec)).await? else { return Ok(()) };
+    let Settled { exported, dropped } = checkpoints::settle(bucket, &sweep).await?;
+    if exported + dropped > 0 {
+        tracing::info!(sweep = %name, exported, dropped, "checkpoints are as the sweep asks");
     }
+    Ok(())
+}
+
+fn settler(bucket: Bucket) -> Settler {
+    Arc::new(move |name| {
+        let bucket = bucket.clone();
+        Box::pin(async move { settle(&bucket, &name).await.map_err(|error| chain(&error)) })
+    })
 }
 
 fn reporter(bucket: Bucket) -> Reporter {
@@ -250,8 +253,6 @@ fn reporter(bucket: Bucket) -> Reporter {
             })?;
             if keep {
                 crate::report::write::write_report(&bucket, &name, &report).await.map_err(Refusal::bucket)?;
-                // Folders of many gigabytes keep nobody waiting.
-                tokio::spawn(settle(bucket.clone(), name.clone()));
             }
             let files = report.files.iter().map(|(name, text)| m::ReportFile {
                 name: (*name).to_owned(),

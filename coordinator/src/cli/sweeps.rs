@@ -155,6 +155,9 @@ pub async fn status(command: &Status, output: Output) -> Result<Exit, Failure> {
                 if !sweep.waits_for.is_empty() {
                     print::text(&format!("  {} waits: {}\n", sweep.name, sweep.waits_for));
                 }
+                if !sweep.unfinished.is_empty() {
+                    print::text(&format!("  {}: {}\n", sweep.name, sweep.unfinished));
+                }
                 failures(sweep).iter().for_each(|line| print::text(&format!("  {line}\n")));
             }
             let rows: Vec<Vec<String>> = state
@@ -196,6 +199,9 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
             };
             say(&format!("{} of {} cells done{part}", state.done, state.cells));
             failures(&state).iter().for_each(|line| say(line));
+            if !state.unfinished.is_empty() {
+                say(&state.unfinished);
+            }
             if state.doomed {
                 say("stopped before its end: limits.max_failed_cells of its cells failed");
             } else if state.halted && state.done < state.cells {
@@ -298,6 +304,8 @@ fn in_short(state: &m::SweepState) -> serde_json::Value {
         "unreadable": (!state.unreadable.is_empty()).then_some(&state.unreadable),
         "stopped_by_failures": state.doomed,
         "priority": state.priority,
+        "reported": state.reported,
+        "unfinished": (!state.unfinished.is_empty()).then_some(&state.unfinished),
     })
 }
 

@@ -6,23 +6,22 @@
 
 use super::calls::{Calls, Elsewhere};
 use super::driver;
+use super::ending::{Endings, Reporter, Settler};
 use super::epoch::{self, EpochError};
 use super::grid::Catalog;
 use super::guard::{Guard, Incoming, Role, Tls};
 use super::notice::Notice;
 use super::submit::Defaults;
-use super::sweep_api::{self, Reporter};
+use super::sweep_api;
 use super::sweeps::Sweeps;
 use super::uploads::Uploads;
 use super::watched::Probed;
 use super::worker_api;
 use crate::clock::{self, Stopwatch};
-use crate::records::present;
 use crate::schedule::{Event, Millis, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::Name;
 use espalier_proto::protocol;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -79,13 +78,13 @@ pub enum DaemonError {
 }
 
 /// Serves until `stop` is ready; probes and scrapers from the first moment. `report` makes reports, of a sweep that is over also by
-/// itself.
+/// itself; `settle` is done then.
 pub async fn run(
     door: Door,
     bucket: Bucket,
     instance: &Name,
     defaults: Defaults,
-    report: Reporter,
+    (report, settle): (Reporter, Settler),
     stop: impl Future<Output = ()>,
 ) -> Result<(), DaemonError> {
     let epoch = epoch::take(&bucket, instance).await?;
@@ -132,7 +131,7 @@ pub async fn run(
         .serve_with_incoming(incoming);
     let result = tokio::select! {
         served = calls.run(serving) => served.map_err(DaemonError::from),
-        ended = watch(&sweeps, &report) => ended,
+        ended = watch(&sweeps, Endings::new(report, settle)) => ended,
         () = stop => Ok(()),
     };
     driver.stop().await;
@@ -143,10 +142,9 @@ pub async fn run(
     result
 }
 
-/// Reports sweeps that are over, looks at their logs, and ends when this is no longer the current coordinator.
-async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonError> {
+/// Ends sweeps that are over, looks at the logs of all, and ends when this is no longer the current coordinator.
+async fn watch(sweeps: &Arc<Sweeps>, mut endings: Endings) -> Result<(), DaemonError> {
     let mut status = sweeps.driver().status();
-    let mut reported: BTreeSet<Name> = BTreeSet::new();
     let mut notice = Notice::default();
     let mut looked = Stopwatch::start();
     loop {
@@ -154,21 +152,7 @@ async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonErro
         if now.superseded {
             return Err(DaemonError::Superseded { instance: sweeps.epoch().instance.clone() });
         }
-        for (name, view) in &now.view.sweeps {
-            if !view.over {
-                reported.remove(name);
-            } else if reported.insert(name.clone()) {
-                match report(name.clone(), Default::default(), true).await {
-                    Ok(_) => {
-                        tracing::info!(sweep = %name, done = view.done, cells = view.cells, "sweep is over, its report is written")
-                    }
-                    Err(refusal) => {
-                        tracing::error!(sweep = %name, why = refusal.message, "the report could not be written")
-                    }
-                }
-                compact(sweeps, name);
-            }
-        }
+        endings.look(sweeps, &now.view);
         if looked.elapsed() > protocol::RECONCILE {
             looked = Stopwatch::start();
             notice.look(sweeps).await;
@@ -178,17 +162,6 @@ async fn watch(sweeps: &Arc<Sweeps>, report: &Reporter) -> Result<(), DaemonErro
             _ = status.changed() => clock::sleep(LOOK / 4).await,
         }
     }
-}
-
-/// A sweep that is over is read again at every start: its records are put into segments, beside everything else.
-fn compact(sweeps: &Sweeps, name: &Name) {
-    let Ok(sweep) = sweeps.sweep(name.as_str()) else { return };
-    let bucket = sweeps.bucket().clone();
-    tokio::spawn(async move {
-        if let Err(error) = present(&bucket, &sweep, true).await {
-            tracing::warn!(%error, "records could not be compacted");
-        }
-    });
 }
 
 /// Every worker finishes what it holds and ends.

@@ -2,6 +2,7 @@
 
 use super::canary::{Canary, canaries};
 use super::daemon;
+use super::ending::{self, Reporter};
 use super::explain::{self, blamed, explained, waits_for};
 use super::guard::Pass;
 use super::outcome::Failed;
@@ -21,7 +22,6 @@ use espalier_proto::messages as m;
 use espalier_proto::messages::sweep_api_server::{SweepApi, SweepApiServer};
 use espalier_proto::protocol::RECONCILE;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
-use futures::future::BoxFuture;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,10 +30,6 @@ use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
-
-/// Makes the report of a sweep, of these cells only, and writes it to the bucket if asked to.
-pub type Reporter =
-    Arc<dyn Fn(Name, Only, bool) -> BoxFuture<'static, Result<m::ReportResponse, Refusal>> + Send + Sync>;
 
 /// Shortest time between two states of a watched sweep.
 const BREATH: Duration = Duration::from_millis(200);
@@ -169,15 +165,16 @@ impl SweepApi for Service {
         let sweeps = self.sweeps.clone();
         tokio::spawn(async move {
             let mut status = sweeps.driver().status();
+            let mut ended = None;
             loop {
                 let now = status.borrow_and_update().clone();
                 let Some(state) = state(&sweeps, &sweep.name, &now).await else { return };
-                let over = state.over;
-                if sender.send(Ok(state)).is_err() || over {
+                let (over, seen) = (state.over, ending::is_seen(&state, &mut ended));
+                if sender.send(Ok(state)).is_err() || seen {
                     return;
                 }
                 crate::clock::sleep(BREATH).await;
-                if status.changed().await.is_err() {
+                if !over && status.changed().await.is_err() {
                     return;
                 }
             }
@@ -353,6 +350,8 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         waits_for: waits.map(|(wait, sweep)| waits_for(&wait, now, &sweep)).unwrap_or_default(),
         grid: shown.grid as u64,
         unreadable: String::new(),
+        reported: shown.ending.reported,
+        unfinished: shown.ending.unfinished.unwrap_or_default(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! is read from it at every start.
 
 use super::driver::Handle;
+use super::ending::Ending;
 use super::epoch::Epoch;
 use super::grid::{self, Catalog, Costs};
 use super::log::{self, Fold, LogError};
@@ -81,6 +82,8 @@ pub struct Sweeps {
     live: Mutex<BTreeMap<Name, Live>>,
     /// Those that could not be taken up, with why.
     unreadable: Mutex<BTreeMap<Name, String>>,
+    /// How far the ends are of those that are over.
+    endings: Mutex<BTreeMap<Name, Ending>>,
     /// Held while a sweep's log is written and the schedule is told of it: both hear everything in one order.
     turns: Mutex<BTreeMap<Name, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -104,6 +107,8 @@ pub struct Shown {
     pub priority: i32,
     /// Cells of its whole grid, of which `--only` may want a part.
     pub grid: usize,
+    /// Of one that is over.
+    pub ending: Ending,
 }
 
 /// What a submission says beside the sweep.
@@ -127,6 +132,7 @@ impl Sweeps {
             watch: Stopwatch::start(),
             live: Mutex::default(),
             unreadable: Mutex::default(),
+            endings: Mutex::default(),
             turns: Mutex::default(),
         }
     }
@@ -276,6 +282,10 @@ impl Sweeps {
         self.unreadable.lock().expect("nothing panics while it holds the sweeps that cannot be read")
     }
 
+    pub(super) fn endings(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Ending>> {
+        self.endings.lock().expect("nothing panics while it holds the ends of sweeps")
+    }
+
     pub(super) fn turn(&self, name: &Name) -> Arc<tokio::sync::Mutex<()>> {
         let mut turns = self.turns.lock().expect("nothing panics while it holds the turns");
         turns.entry(name.clone()).or_default().clone()
@@ -306,6 +316,7 @@ impl Sweeps {
             paused: view.paused,
             priority: view.priority,
             grid: live.sweep.cells.len(),
+            ending: self.endings().get(name).filter(|_| view.over).cloned().unwrap_or_default(),
         })
     }
 

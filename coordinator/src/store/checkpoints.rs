@@ -4,8 +4,9 @@
 //! In: a bucket and a sweep. Out: [`Settled`]. Said again it does nothing again. A dropped checkpoint costs whoever wants another cell of
 //! it its pruning, and no more: the record stays, and what is pruned again must be what it names.
 
-use super::folder::{self, FolderError};
+use super::folder::{self, Base, FolderError};
 use super::{StoreError, delete_all};
+use crate::causes::chain;
 use crate::clock;
 use crate::records::RecordsError;
 use crate::records::list::look_for;
@@ -15,7 +16,7 @@ use espalier_proto::formatted;
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::records::{DroppedRecord, RECORD_FORMAT, VariantRecord};
-use espalier_proto::sweep::{Checkpoints, ResolvedSweep};
+use espalier_proto::sweep::{Checkpoints, ModelEntry, ResolvedSweep, VariantEntry};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -76,38 +77,63 @@ pub async fn settle(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Settled, C
     }
 }
 
+/// One that fails keeps no other from being written.
 async fn export_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, CheckpointsError> {
     let keys = sweep.variants.iter().map(|v| v.key).collect();
     let there = look_for(bucket, keys, BTreeSet::new()).await?.variants;
-    let mut exported = 0;
+    let (mut exported, mut first) = (0, None);
     for model in &sweep.models {
         let mut base = None;
         for variant in sweep.variants.iter().filter(|v| v.model == model.id) {
             let pruned = there.get(&variant.key).filter(|record| !record.blobs.is_empty());
             let Some(record) = pruned else { continue };
-            let (place, note) = (layout::export_folder(variant.key), layout::export_note(variant.key));
-            let whole = Note { format: RECORD_FORMAT, variant: variant.key, weights: record.weights };
-            if bucket.read_object::<Note>(&note).await?.as_ref() == Some(&whole) {
-                continue;
-            }
-            let failed = |source| CheckpointsError::Folder {
-                variant: variant.name.clone(),
-                model: model.id.clone(),
-                source,
-            };
-            let base = match &mut base {
-                Some(base) => base,
-                slot => {
-                    let found = folder::base(bucket, Path::new(&model.folder), model.digest).await;
-                    slot.insert(found.map_err(failed)?)
+            match export_one(bucket, (model, &mut base), variant, record).await {
+                Ok(written) => exported += usize::from(written),
+                Err(error) => {
+                    let why = chain(&error);
+                    tracing::warn!(
+                        variant = variant.name,
+                        model = model.id,
+                        why,
+                        "a variant could not be exported"
+                    );
+                    let no_base =
+                        matches!(&error, CheckpointsError::Folder { source: FolderError::Base { .. }, .. });
+                    first.get_or_insert(error);
+                    if no_base {
+                        break;
+                    }
                 }
-            };
-            folder::put(bucket, record, &base.folder, (bucket, &place)).await.map_err(failed)?;
-            bucket.put(&note, espalier_proto::bucket::json_bytes(&whole)).await?;
-            exported += 1;
+            }
         }
     }
-    Ok(exported)
+    first.map_or(Ok(exported), Err)
+}
+
+/// Exports a variant; `false` if it is there already.
+async fn export_one(
+    bucket: &Bucket,
+    (model, base): (&ModelEntry, &mut Option<Base>),
+    variant: &VariantEntry,
+    record: &VariantRecord,
+) -> Result<bool, CheckpointsError> {
+    let (place, note) = (layout::export_folder(variant.key), layout::export_note(variant.key));
+    let whole = Note { format: RECORD_FORMAT, variant: variant.key, weights: record.weights };
+    if bucket.read_object::<Note>(&note).await?.as_ref() == Some(&whole) {
+        return Ok(false);
+    }
+    let failed =
+        |source| CheckpointsError::Folder { variant: variant.name.clone(), model: model.id.clone(), source };
+    let base = match base {
+        Some(base) => base,
+        slot => {
+            let found = folder::base(bucket, Path::new(&model.folder), model.digest).await;
+            slot.insert(found.map_err(failed)?)
+        }
+    };
+    folder::put(bucket, record, &base.folder, (bucket, &place)).await.map_err(failed)?;
+    bucket.put(&note, espalier_proto::bucket::json_bytes(&whole)).await?;
+    Ok(true)
 }
 
 async fn drop_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, CheckpointsError> {

@@ -1,0 +1,218 @@
+//! What comes at a sweep's end: its report, then what it asks for its checkpoints. What fails is tried again, later and later, until it
+//! is done or the sweep has changed.
+//!
+//! In: sweeps that are over. Out: [`Ending`] of each, for people. Keeps nothing else waiting.
+
+use super::refuse::Refusal;
+use super::sweeps::Sweeps;
+use crate::clock::Stopwatch;
+use crate::records::present;
+use crate::schedule::View;
+use crate::spec::only::Only;
+use espalier_proto::ids::{Digest, Name};
+use espalier_proto::messages as m;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// Makes the report of a sweep, of these cells only, and writes it to the bucket if asked to.
+pub type Reporter =
+    Arc<dyn Fn(Name, Only, bool) -> BoxFuture<'static, Result<m::ReportResponse, Refusal>> + Send + Sync>;
+
+/// Does what a sweep asks for its checkpoints; else says why not.
+pub type Settler = Arc<dyn Fn(Name) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+
+/// The pause after the first failure; each is twice the one before, up to [`LONGEST`].
+const SHORTEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(320);
+/// A report that takes longer is told.
+const LONG: Duration = Duration::from_secs(5);
+/// Reports made at once: a coordinator that starts finds many sweeps over.
+const AT_ONCE: usize = 2;
+
+/// The longest that who watches a sweep waits for its report.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// How far the end of a sweep is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The report is written.
+    pub reported: bool,
+    /// What of it failed when it was last tried, in a sentence.
+    pub unfinished: Option<String>,
+}
+
+enum Stage {
+    Reporting(JoinHandle<Result<(), String>>, Stopwatch),
+    Settling(JoinHandle<Result<(), String>>),
+    /// The first one that failed is next; of the report (`true`) or of the checkpoints.
+    Failed(bool, Stopwatch),
+    Done,
+}
+
+struct Begun {
+    stage: Stage,
+    /// The sweep as it was submitted then.
+    spec: Option<Digest>,
+    tries: u32,
+    /// It has changed since: what is on its way is of something else.
+    changed: bool,
+}
+
+/// The ends that were begun.
+pub(super) struct Endings {
+    report: Reporter,
+    settle: Settler,
+    begun: BTreeMap<Name, Begun>,
+}
+
+impl Endings {
+    pub(super) fn new(report: Reporter, settle: Settler) -> Self {
+        Self { report, settle, begun: BTreeMap::new() }
+    }
+
+    /// Begins what is due, and takes in what has ended.
+    pub(super) fn look(&mut self, sweeps: &Sweeps, view: &View) {
+        self.begun.retain(|name, _| view.sweeps.contains_key(name));
+        sweeps.endings().retain(|name, _| view.sweeps.contains_key(name));
+        for (name, view) in &view.sweeps {
+            let spec = sweeps.live().get(name).and_then(|live| live.fold.spec);
+            if let Some(begun) = self.begun.get_mut(name)
+                && (!view.over || begun.spec != spec)
+            {
+                begun.changed = true;
+                sweeps.endings().remove(name);
+            }
+            self.take_in(sweeps, name);
+            if view.over {
+                self.begin(sweeps, name, spec);
+            }
+        }
+    }
+
+    fn take_in(&mut self, sweeps: &Sweeps, name: &Name) {
+        let Some(begun) = self.begun.get_mut(name) else { return };
+        let ended = match &mut begun.stage {
+            Stage::Reporting(task, since) => {
+                let ended = task.now_or_never();
+                if ended.is_none() && !begun.changed && since.elapsed() > LONG {
+                    say_so(sweeps, name, since.elapsed());
+                }
+                ended
+            }
+            // Nobody waits for folders of many gigabytes: they are written, and the sweep begun anew beside it.
+            Stage::Settling(task) if !begun.changed => task.now_or_never(),
+            Stage::Settling(_) | Stage::Failed(..) | Stage::Done if begun.changed => {
+                self.begun.remove(name);
+                return;
+            }
+            Stage::Settling(_) | Stage::Failed(..) | Stage::Done => None,
+        };
+        let Some(ended) = ended else { return };
+        if begun.changed {
+            self.begun.remove(name);
+            return;
+        }
+        let report = matches!(begun.stage, Stage::Reporting(..));
+        // What panicked has told it on stderr.
+        match ended.unwrap_or_else(|ended| Err(format!("a bug: {ended}"))) {
+            Ok(()) if report => {
+                tracing::info!(sweep = %name, "sweep is over, its report is written");
+                sweeps.endings().insert(name.clone(), Ending { reported: true, unfinished: None });
+                begun.stage = Stage::Settling(tokio::spawn((self.settle)(name.clone())));
+                begun.tries = 0;
+                compact(sweeps, name);
+            }
+            Ok(()) => {
+                sweeps.endings().insert(name.clone(), Ending { reported: true, unfinished: None });
+                begun.stage = Stage::Done;
+            }
+            Err(why) => {
+                let what = if report {
+                    "its report is not written yet"
+                } else {
+                    "not all that it asks for its checkpoints is done yet"
+                };
+                tracing::error!(sweep = %name, why, "{what}; it is tried again");
+                let unfinished = Some(format!("{what}: {why}; it is tried again"));
+                sweeps.endings().insert(name.clone(), Ending { reported: !report, unfinished });
+                begun.stage = Stage::Failed(report, Stopwatch::start());
+                begun.tries += 1;
+            }
+        }
+    }
+
+    fn begin(&mut self, sweeps: &Sweeps, name: &Name, spec: Option<Digest>) {
+        let reports = self.begun.values().filter(|begun| matches!(begun.stage, Stage::Reporting(..))).count();
+        let report = match self.begun.get(name) {
+            None => true,
+            Some(Begun { stage: Stage::Failed(report, since), tries, .. })
+                if since.elapsed() >= pause(*tries) =>
+            {
+                *report
+            }
+            Some(_) => return,
+        };
+        if report && reports >= AT_ONCE {
+            return;
+        }
+        let stage = if report {
+            let made = (self.report)(name.clone(), Only::default(), true);
+            let made = tokio::spawn(async { made.await.map(drop).map_err(|refusal| refusal.message) });
+            Stage::Reporting(made, Stopwatch::start())
+        } else {
+            Stage::Settling(tokio::spawn((self.settle)(name.clone())))
+        };
+        sweeps.endings().entry(name.clone()).or_default();
+        let tries = self.begun.get(name).map_or(0, |begun| begun.tries);
+        self.begun.insert(name.clone(), Begun { stage, spec, tries, changed: false });
+    }
+}
+
+/// Who watches the sweep has seen its end, with its report or after waiting for that; `ended`: since when it is over.
+pub(super) fn is_seen(state: &m::SweepState, ended: &mut Option<Stopwatch>) -> bool {
+    if !state.over {
+        *ended = None;
+        return false;
+    }
+    state.reported || ended.get_or_insert_with(Stopwatch::start).elapsed() >= REPORT
+}
+
+/// A report is long in the making: of a large sweep, or for a bucket that is away. What failed before says more.
+fn say_so(sweeps: &Sweeps, name: &Name, since: Duration) {
+    let mut endings = sweeps.endings();
+    let ending = endings.entry(name.clone()).or_default();
+    ending.unfinished.get_or_insert_with(|| {
+        let away = sweeps.bucket().trouble().map(|why| format!("; {why}")).unwrap_or_default();
+        format!("its report is not written yet: it was begun {} s ago{away}", since.as_secs())
+    });
+}
+
+fn pause(tries: u32) -> Duration {
+    SHORTEST.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST)
+}
+
+/// A sweep that is over is read again at every start: its records are put into segments, beside everything else.
+fn compact(sweeps: &Sweeps, name: &Name) {
+    let Ok(sweep) = sweeps.sweep(name.as_str()) else { return };
+    let bucket = sweeps.bucket().clone();
+    tokio::spawn(async move {
+        if let Err(error) = present(&bucket, &sweep, true).await {
+            tracing::warn!(%error, "records could not be compacted");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_five_minutes() {
+        let pauses: Vec<u64> = [1, 2, 3, 7, 100].map(|tries| pause(tries).as_secs()).into();
+        assert_eq!(pauses, [5, 10, 20, 320, 320]);
+    }
+}
