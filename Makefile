@@ -97,9 +97,9 @@ sim: libtorch ## WORLDS random worlds of the scheduler (default 1000000), on all
 	$(TESTS) --lib -- schedule::simulation::planted schedule::simulation::coverage --nocapture
 
 RUNS ?= 10000000
-SECONDS ?= 0
+SECONDS ?= 1800
 TARGETS ?=
-fuzz: ## every reader of strangers' bytes under random ones, RUNS executions (default 10000000) or SECONDS each; TARGETS="a b" only those
+fuzz: ## every reader of strangers' bytes under random ones, RUNS executions (10000000) or SECONDS (1800) each; TARGETS="a b" only those
 	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) scripts/fuzz.sh $(TARGETS)
 
 fuzz-corpus: ## what `make fuzz` found into fuzz/corpus: the fewest inputs that reach the same code

@@ -1,28 +1,26 @@
 #!/usr/bin/env bash
-# Runs fuzz targets (all, or those named) for RUNS executions or SECONDS_EACH seconds each, two at a time.
+# Runs fuzz targets (all, or those named) for RUNS executions each, or SECONDS_EACH seconds if those are over before; two at a time.
 # New inputs that reach new code are kept under target/fuzz/found; `MINIMIZE=1` puts the smallest set of them into fuzz/corpus.
 # At its end it prints a table of what was run, which is also target/fuzz/table.txt: to be kept with a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-runs=${RUNS:-10000000} seconds=${SECONDS_EACH:-0} jobs=${JOBS:-$(nproc)} triple=$(rustc -vV | sed -n 's/^host: //p')
+runs=${RUNS:-10000000} seconds=${SECONDS_EACH:-1800} jobs=${JOBS:-$(nproc)} triple=$(rustc -vV | sed -n 's/^host: //p')
 # What cargo-fuzz asks of a nightly compiler, a stable one gives as LLVM's own options: counters, their addresses, and compared
-# values. Only what is built for the target is instrumented, not build scripts.
+# values. Only what is built for the target is instrumented, not build scripts. The linker drops the counters of code that a
+# target does not reach: libFuzzer looks at all that are left after every input.
 coverage="-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 -C llvm-args=-sanitizer-coverage-inline-8bit-counters
--C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares"
-RUSTFLAGS=$(tr '\n' ' ' <<<"$coverage") cargo build --locked --quiet --profile fuzz -p espalier-fuzz --features libfuzzer \
-    --target "$triple" --target-dir target/fuzz
-binary=$PWD/target/fuzz/$triple/fuzz/espalier-fuzz
+-C llvm-args=-sanitizer-coverage-pc-table -C llvm-args=-sanitizer-coverage-trace-compares -C link-arg=-Wl,-z,start-stop-gc"
+built=$PWD/target/fuzz/$triple/fuzz/espalier-fuzz binaries=$PWD/target/fuzz/binaries
 found=$PWD/target/fuzz/found crashes=$PWD/target/fuzz/crashes logs=$PWD/target/fuzz/logs
 table=$PWD/target/fuzz/table.txt
-mkdir -p "$crashes" "$logs"
+mkdir -p "$crashes" "$logs" "$binaries"
 
 one() {
-    local target=$1 limit=(-runs="$runs") begun=$SECONDS code=0 failures
-    [ "$seconds" = 0 ] || limit=(-max_total_time="$seconds")
+    local target=$1 begun=$SECONDS code=0 failures
     mkdir -p "$found/$target"
     touch "$logs/$target.begun"
     # Memory is bounded per input by the targets themselves; this is for what piles up over many.
-    ESPALIER_FUZZ=$target "$binary" "${limit[@]}" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
+    "$binaries/$target" -runs="$runs" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
         -print_final_stats=1 -artifact_prefix="$crashes/$target-" "$found/$target" "fuzz/corpus/$target" \
         >"$logs/$target.log" 2>&1 || code=$?
     # Inputs at which it failed, in this run; what is only slow is none.
@@ -35,7 +33,7 @@ one() {
 minimize() {
     local target=$1
     rm -rf "$found/$target.small" && mkdir -p "$found/$target.small"
-    ESPALIER_FUZZ=$target "$binary" -merge=1 -timeout=20 -max_len=4096 "$found/$target.small" "fuzz/corpus/$target" "$found/$target" \
+    "$binaries/$target" -merge=1 -timeout=20 -max_len=4096 "$found/$target.small" "fuzz/corpus/$target" "$found/$target" \
         >"$logs/$target.merge.log" 2>&1
     # What was once a finding stays, whatever it reaches.
     cp "fuzz/corpus/$target"/found-* "$found/$target.small" 2>/dev/null || true
@@ -45,9 +43,14 @@ minimize() {
 # target, executions, seconds, new inputs, crashes
 row='%-20s %12s %8s %11s %8s\n'
 export -f one minimize
-export binary found crashes logs runs seconds row
+export binaries found crashes logs runs seconds row
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/.*Target { name: "\([a-z_]*\)".*/\1/p' fuzz/src/targets/mod.rs)
+for target in "${targets[@]}"; do
+    ESPALIER_FUZZ=$target RUSTFLAGS=$(tr '\n' ' ' <<<"$coverage") cargo build --locked --quiet --profile fuzz -p espalier-fuzz \
+        --features libfuzzer --target "$triple" --target-dir target/fuzz
+    ln -f "$built" "$binaries/$target"
+done
 each() { printf '%s\n' "${targets[@]}" | xargs -P "$jobs" -I{} bash -c "$1 {}"; }
 if [ -n "${MINIMIZE:-}" ]; then
     each minimize
