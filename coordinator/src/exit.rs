@@ -2,12 +2,12 @@
 //!
 //! In: what a command returned. Out: a message on stderr and a code. Must never hide a cause: the whole chain is shown.
 
-use crate::causes;
 use crate::serve::LocalError;
 use crate::serve::daemon::DaemonError;
 use crate::serve::log::LogError;
 use crate::store::checkpoints::CheckpointsError;
 use crate::store::folder::FolderError;
+use espalier_proto::causes;
 use espalier_proto::remote::ReachError;
 use std::io::Write;
 use std::process::ExitCode;

@@ -4,7 +4,6 @@
 //! only modules to its left.
 
 pub mod caught;
-pub mod causes;
 pub mod cli;
 pub mod clock;
 pub mod exit;

@@ -10,11 +10,12 @@
 //! * [`model_files`]: a checkpoint's folder, checked without reading its weights.
 //! * [`mirror`]: models in the bucket, by content. * [`protocol`]: durations that both sides must agree on.
 //! * [`methods`]: the list of pruning methods. * [`remote`]: how a coordinator is reached and believed.
-//! * [`shown`]: addresses without what may be secret in them.
+//! * [`shown`]: addresses without what may be secret in them. * [`causes`]: an error as people read it.
 
 pub mod arch;
 pub mod bucket;
 pub mod catalog;
+pub mod causes;
 pub mod checkpoint;
 pub mod families;
 pub mod ids;

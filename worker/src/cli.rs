@@ -202,7 +202,7 @@ pub fn main() -> ExitCode {
 
 fn complain(error: &CliError) {
     // Where even stderr cannot be written, the exit code tells.
-    let _ = writeln!(std::io::stderr(), "error: {}", crate::error::chain(error));
+    let _ = writeln!(std::io::stderr(), "error: {}", espalier_proto::causes::chain(error));
 }
 
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.

@@ -83,20 +83,6 @@ impl EngineError {
     }
 }
 
-/// An error with its causes, none of them twice.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.contains(&next) {
-            text.push_str(&format!(": {next}"));
-        }
-        cause = error.source();
-    }
-    text
-}
-
 /// What a panic of a tch operator means, by libtorch's message.
 pub fn classify_panic(message: &str) -> EngineError {
     let has = |words: &[&str]| words.iter().any(|word| message.contains(word));

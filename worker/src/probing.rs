@@ -5,9 +5,9 @@
 //! it is told to.
 
 use crate::clock;
-use crate::error::chain;
 use crate::session::SessionError;
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::causes::chain;
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
 use espalier_proto::messages as pb;

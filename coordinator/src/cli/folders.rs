@@ -67,7 +67,7 @@ mod tests {
         assert!(!new.exists());
         write(&new.join("a.txt"), b"a").unwrap();
         let error = is_free(&new).unwrap_err();
-        assert!(crate::causes::chain(&error).contains("it is not empty"), "{error}");
+        assert!(espalier_proto::causes::chain(&error).contains("it is not empty"), "{error}");
         assert!(is_free(&new.join("a.txt/below")).is_err());
     }
 }

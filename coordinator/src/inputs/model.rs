@@ -3,9 +3,9 @@
 use super::error::InputsError;
 use super::sources::HubCache;
 use super::tokenize::TextTokenizer;
-use crate::causes::chain;
 use crate::spec::file::{DtypeChoice, ModelDecl};
 use espalier_proto::arch::Arch;
+use espalier_proto::causes::chain;
 use espalier_proto::inputs::Inputs;
 use espalier_proto::model_files::ModelFiles;
 use espalier_proto::model_folder::folder_digest;

@@ -94,7 +94,7 @@ mod tests {
                 read_all::<(), CellRecord>(&bucket, [()].into(), path).await.map(drop).unwrap_err(),
             ];
             for error in errors {
-                let text = crate::causes::chain(&error);
+                let text = espalier_proto::causes::chain(&error);
                 assert!(text.contains(says), "{text}");
             }
         }

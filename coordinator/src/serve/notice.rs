@@ -3,11 +3,11 @@
 use super::epoch::Epoch;
 use super::log;
 use super::sweeps::{Sweeps, SweepsError};
-use crate::causes::chain;
 use crate::records::generation;
 use crate::records::kept;
 use crate::schedule::Event;
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::causes::chain;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
 use object_store::path::Path;

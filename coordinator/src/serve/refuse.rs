@@ -2,8 +2,8 @@
 
 use super::log::LogError;
 use super::sweeps::SweepsError;
-use crate::causes::chain;
 use crate::inputs::InputsError;
+use espalier_proto::causes::chain;
 use espalier_proto::remote::Dialect;
 use std::error::Error;
 use tonic::{Code, Status};

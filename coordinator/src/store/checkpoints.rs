@@ -6,12 +6,12 @@
 
 use super::folder::{self, Base, FolderError};
 use super::{StoreError, delete_all};
-use crate::causes::chain;
 use crate::clock;
 use crate::records::RecordsError;
 use crate::records::list::look_for;
 use crate::serve::log;
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::causes::chain;
 use espalier_proto::formatted;
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;

@@ -92,6 +92,6 @@ impl ShardError {
 
     /// The message with all its causes.
     pub(super) fn chain(&self) -> String {
-        crate::error::chain(self)
+        espalier_proto::causes::chain(self)
     }
 }

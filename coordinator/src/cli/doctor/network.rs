@@ -1,12 +1,12 @@
 //! What `doctor` finds at the other end of a wire: the bucket and its clock, the hub, a coordinator. Waits seconds, never minutes.
 
 use super::{Finding, Told, within};
-use crate::causes::chain;
 use crate::cli::remote::CoordinatorArg;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::hub::{Environment, Hub, HubError};
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::causes::chain;
 use espalier_proto::messages::StateRequest;
 use espalier_proto::remote::{Reach, ReachError};
 use object_store::path::Path as ObjectPath;
@@ -66,8 +66,9 @@ fn skewed(skew_s: u64) -> Finding {
 }
 
 const STORE: &str = "look at AWS_ENDPOINT_URL (host and port; AWS_ALLOW_HTTP=true for http), at the credentials \
-                     (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE), at whether the bucket is there, and, where the \
-                     store's certificate is of a CA of your own, at AWS_CA_BUNDLE";
+                     (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE) and AWS_REGION (400 and 403 say no more), at whether \
+                     the bucket is there, at a proxy (AWS_PROXY_URL, HTTPS_PROXY, NO_PROXY), and, where the store's certificate is of a CA of \
+                     your own, at AWS_CA_BUNDLE";
 
 fn bucket_advice(url: &str, error: &BucketError) -> &'static str {
     match error {
