@@ -6,7 +6,7 @@ from render import DEPLOY
 
 # A line with one of these opens something that somebody chose.
 CHOSEN = re.compile(
-    r"^\s*-?\s*(startupProbe|livenessProbe|readinessProbe|terminationGracePeriodSeconds|limits|emptyDir|backoffLimit\w*|maxFailedIndexes|"
+    r"^\s*-?\s*(startupProbe|livenessProbe|readinessProbe|terminationGracePeriodSeconds|limits|emptyDir|backoffLimit\w*|"
     r"replicas|strategy|maxUnavailable|minReplicaCount|maxReplicaCount|pollingInterval|podReplacementPolicy|ttlSecondsAfterFinished|"
     r"progressDeadlineSeconds|rollout|interval|duration|stop_grace_period|healthcheck|mem_limit)\b"
 )

@@ -30,6 +30,7 @@ fn the_first_plan_has_a_time_from_a_short_measurement_and_later_ones_from_finish
     let priced: serde_json::Value = serde_json::from_str(&place.ends(&priced, 0, &[])).unwrap();
     let (seconds, price) = (priced["seconds"].as_f64().unwrap(), priced["price"].as_f64().unwrap());
     assert!(price > 0.0 && (price - seconds / 3600.0 * 2.5).abs() < 1e-9 * price, "{priced}");
+    place.ends(&["plan", "s.yaml", "--gflops", "1000000", "--gpu-hour-price", "2.5"], 0, &["price: 0.00000"]);
     place.ends(&["plan", "s.yaml", "--gpu-hour-price", "dear"], 2, &["found dear", "2.49"]);
     // Finished cells win over the short measurement.
     place.ends(&["run", "s.yaml", "--only", "task=wikitext2"], 0, &["2 of 2 cells done"]);

@@ -202,7 +202,12 @@ fn sums(plan: &Summary) -> String {
         }
     };
     if let Some(price) = plan.price {
-        text += &format!("price: {price:.2}, of that time; more workers take less time and cost the same\n");
+        // Two digits of what is less than a hundredth of the currency.
+        let digits =
+            if price > 0.0 && price < 0.01 { (1.0 - price.log10().floor()).min(12.0) as usize } else { 2 };
+        text += &format!(
+            "price: {price:.digits$}, of that time; more workers take less time and cost the same\n"
+        );
     }
     text
 }

@@ -63,7 +63,10 @@ pub async fn run(command: &Submit, output: Output) -> Result<Exit, Failure> {
         last = update;
     }
     bars.clear();
-    let state = last.state.unwrap_or_default();
+    let Some(state) = last.state else {
+        let why = "its answer ended before it said what became of the sweep; its log says why";
+        return Err(tonic::Status::internal(why).into());
+    };
     match output {
         Output::Json => print::json(&as_json(&state)),
         Output::Text => {

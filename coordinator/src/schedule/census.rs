@@ -12,7 +12,7 @@ pub struct Census {
     /// `idle`, `busy`, `draining`, `faulty`; `silent` for longer than a lease comes before all others.
     pub workers: BTreeMap<&'static str, u64>,
     /// Variants that sweeps want: `loading`, `pruning`, `evaluating`, `committing` of those with an attempt (by the one furthest on),
-    /// `waiting` for a worker, `resting` (paused, stopped, or after a failure), `done`, `failed`.
+    /// `waiting` for a worker, `resting` (paused, stopped, after a failure, or since workers are to end), `done`, `failed`.
     pub shards: BTreeMap<&'static str, u64>,
     /// Of those, with an attempt or waiting for a worker, by backend: as many workers would have something to do.
     pub wanted: BTreeMap<&'static str, u64>,
@@ -112,6 +112,8 @@ impl Schedule {
             Some(Phase::Committing | Phase::Finished) => "committing",
             None if tallies.iter().all(|(_, t)| !t.open && t.given_up) => "failed",
             None if tallies.iter().all(|(_, t)| !t.open) => "done",
+            // Once all workers are to end, none is to be started for it either.
+            None if self.draining => "resting",
             None if variant.entry.waits.as_ref().is_some_and(|(_, nos)| !nos.is_empty()) => "waiting",
             None => "resting",
         })
@@ -147,5 +149,16 @@ mod tests {
         let mut story = Story::of(grid(&[1]));
         story.event(Event::Cancel(sweep()));
         assert_ne!(state(&story), "running");
+    }
+
+    #[test]
+    fn once_workers_are_to_end_only_what_runs_wants_one() {
+        let mut story = Story::of(grid(&[1, 1]));
+        story.given(1);
+        let wanted = |story: &Story| story.schedule.census().wanted.values().sum::<u64>();
+        assert_eq!(wanted(&story), 2);
+        story.event(Event::Drain);
+        assert_eq!(wanted(&story), 1);
+        assert_eq!(story.schedule.census().shards["waiting"], 0, "no alert is due");
     }
 }
