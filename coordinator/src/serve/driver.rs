@@ -14,6 +14,7 @@ use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
 use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
+use espalier_proto::causes::chain;
 use espalier_proto::ids::{AttemptId, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
@@ -249,9 +250,10 @@ impl Driver {
                             let _ = inputs.send(Input::Event(Event::RecordsFound { variants, cells }));
                             None
                         }
-                        Err(error) => {
-                            Some(format!("records of a lost attempt could not be looked for: {error}"))
-                        }
+                        Err(error) => Some(format!(
+                            "records of a lost attempt could not be looked for: {}",
+                            chain(&error)
+                        )),
                     }
                 });
             }
@@ -321,7 +323,7 @@ impl Driver {
                 .commit_json(&path, &record)
                 .await
                 .err()
-                .map(|e| format!("{path} could not be written: {e}"))
+                .map(|e| format!("the record of a failure could not be written: {}", chain(&e)))
         });
     }
 
@@ -329,7 +331,7 @@ impl Driver {
         let (bucket, epoch) = (self.bucket.clone(), self.epoch.clone());
         self.writes.spawn(async move {
             let written = log::write(&bucket, &epoch, &sweep, event).await;
-            written.err().map(|e| format!("the log of {sweep} could not be written: {e}"))
+            written.err().map(|e| format!("the log of {sweep} could not be written: {}", chain(&e)))
         });
     }
 
@@ -360,18 +362,28 @@ impl Driver {
                     None
                 }
                 // It is looked for again; a worker calls again.
-                Err(error) => Some(format!("a newer epoch could not be looked for: {error}")),
+                Err(error) => Some(format!("a newer epoch could not be looked for: {}", chain(&error))),
             }
         });
     }
 
     fn note(&mut self, written: Result<Option<String>, tokio::task::JoinError>) {
         let trouble = match written {
-            Ok(None) => return,
+            // What is shown is what went wrong since the bucket last did as it was asked; the log has all of it.
+            Ok(None) => {
+                if !self.trouble.is_empty() {
+                    self.trouble.clear();
+                    self.pace.changed();
+                }
+                return;
+            }
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),
         };
         tracing::error!(%trouble, "bucket");
+        if self.trouble.contains(&trouble) {
+            return;
+        }
         if self.trouble.len() == MOST_TROUBLE {
             self.trouble.remove(0);
         }

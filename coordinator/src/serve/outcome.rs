@@ -26,7 +26,7 @@ pub struct Outcome {
     pub halted: bool,
     /// The user stopped it.
     pub interrupted: bool,
-    /// What could not be written to the bucket.
+    /// What the bucket refused since it last did as it was asked.
     pub trouble: Vec<String>,
     /// How long it took.
     pub took: Duration,

@@ -14,7 +14,7 @@ pub struct Status {
     pub faults: Arc<BTreeMap<Digest, Fault>>,
     /// A newer epoch of this instance.
     pub superseded: bool,
-    /// What could not be written to the bucket.
+    /// What the bucket refused since it last did as it was asked.
     pub trouble: Vec<String>,
     /// Process ids of workers that have called, with their names.
     pub called: BTreeMap<u32, WorkerId>,
