@@ -3,10 +3,11 @@
 //! | failure | blamed on the key | tried again |
 //! |---|---|---|
 //! | preempted | no | at once, anywhere |
-//! | node fault, store error | no, but not without end | later, anywhere |
+//! | node fault | no, but not without end | later, at another worker if any fits |
+//! | store error | no, but not without end | later, anywhere |
 //! | worker lost | if it came no further than the last lost attempt, on another node, or three times in a row on a sound one | at once |
-//! | compute process lost, a bug | yes | at once |
-//! | out of memory | yes | on more memory if any worker has it |
+//! | compute process lost, a bug | yes | at once, at another worker if any fits |
+//! | out of memory | yes | on more memory if any worker has it, else at another worker |
 //! | bad model, bad inputs, non-finite numbers, another digest | yes | never: it fails wherever it runs |
 
 use super::command::Command;
@@ -18,8 +19,10 @@ use std::collections::BTreeMap;
 
 /// Excused failures that count as much as one blamed one: nothing is tried for ever.
 const EXCUSED_PER_BLAME: u32 = 4;
-/// First wait before a key is tried again after the fault of a node or the store; grows with every one.
+/// First wait before a key is tried again after the fault of a node or the store; doubles with every one.
 const BACK_OFF: Millis = Millis(2_000);
+/// Longest wait: with three attempts a key is given up after 23 minutes of a store that refuses what is written, and what computing took.
+const LONGEST: Millis = Millis(300_000);
 
 fn weight(kind: FaultKind, code: FailureCode) -> Weight {
     use FailureCode as C;
@@ -61,13 +64,16 @@ impl Schedule {
             return;
         }
         self.index.mark(variant);
+        let mut weight = weight(fault.kind, fault.code);
+        if planted!(self, PreemptedBlamed) && weight == Weight::Nothing {
+            weight = Weight::Blamed;
+        }
         let trouble = self.trouble(variant, key).expect("it was just there");
         if fault.kind == FaultKind::OutOfMemory {
             trouble.too_small = trouble.too_small.max(memory);
         }
-        let mut weight = weight(fault.kind, fault.code);
-        if planted!(self, PreemptedBlamed) && weight == Weight::Nothing {
-            weight = Weight::Blamed;
+        if weight == Weight::Blamed || fault.kind == FaultKind::NodeFault {
+            trouble.failed_at.insert(worker.clone());
         }
         commands.push(Command::KeepFailure {
             worker: worker.clone(),
@@ -171,7 +177,8 @@ impl Schedule {
             Weight::Nothing => {}
             Weight::Excused => {
                 trouble.excused += 1;
-                trouble.not_before = now + Millis(BACK_OFF.0 * u64::from(trouble.excused));
+                let wait = BACK_OFF.0.saturating_mul(1 << (trouble.excused - 1).min(32));
+                trouble.not_before = now + Millis(wait.min(LONGEST.0));
             }
             Weight::Blamed => trouble.blamed += 1,
             Weight::Final => trouble.blamed = tries.unwrap_or(1).max(trouble.blamed + 1),
@@ -227,5 +234,54 @@ impl Schedule {
             })
             .map(|(name, _)| name.clone())
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::schedule::story::*;
+    use crate::schedule::{Event, FaultKind, WorkerId};
+    use espalier_proto::records::FailureCode;
+
+    #[test]
+    fn what_failed_at_a_worker_goes_to_another_while_there_is_one() {
+        for (kind, code) in [
+            (FaultKind::OutOfMemory, FailureCode::OutOfMemory),
+            (FaultKind::ComputeLost, FailureCode::ComputeLost),
+        ] {
+            let mut story = Story::of(grid(&[1]));
+            let order = story.given(1);
+            assert_eq!(story.sync(2, vec![]), None, "nothing waits");
+            let failed = failing(pruning(&order), order.variant.0, kind, code);
+            let step = story.calls + 1;
+            assert_eq!(story.sync(1, vec![failed.clone()]), Some(vec![]), "{kind:?}");
+            assert_eq!(story.sync(1, vec![]), None, "another one has it");
+            let held = story.schedule.attempts.each().next().map(|a| a.worker.clone());
+            assert_eq!(held, Some(WorkerId("w2".into())), "call {step}");
+            // With the other one gone it is tried where it failed.
+            story.event(Event::WorkerLost(WorkerId("w2".into())));
+            let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.clone()).collect();
+            assert_eq!(holders, ["w1"], "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_store_that_refuses_is_tried_for_more_than_twenty_minutes() {
+        let mut story = Story::of(grid(&[1]));
+        let mut took = 0;
+        loop {
+            let answer = story.sync(1, vec![]);
+            if let Some(order) = answer.unwrap_or_default().pop() {
+                let refused =
+                    failing(pruning(&order), order.variant.0, FaultKind::StoreError, FailureCode::StoreError);
+                story.sync(1, vec![refused]);
+                if story.schedule.variants[&variant(0)].trouble.quarantined.is_some() {
+                    break;
+                }
+            }
+            story.later(1_000);
+            took += 1;
+        }
+        assert!((1_300..1_500).contains(&took), "{took} s");
     }
 }

@@ -66,10 +66,9 @@ impl Schedule {
         let trouble = &variant.cells[cell].trouble;
         let host = self.workers.get(&attempt.worker).map(|w| w.facts.host.as_str());
         let idle = self.index.idle.iter().filter(|(kind, _)| self.index.fits(**kind, variant.class));
-        let able = idle.flat_map(|(_, workers)| workers).filter(|id| {
-            let worker = &self.workers[*id];
-            worker.attempts.is_empty() && self.large_enough(worker, attempt.variant, trouble)
-        });
+        let able = idle
+            .flat_map(|(_, workers)| workers)
+            .filter(|id| self.workers[*id].attempts.is_empty() && self.may_try(id, attempt.variant, trouble));
         able.min_by_key(|id| host == Some(self.workers[*id].facts.host.as_str())).cloned()
     }
 }

@@ -26,8 +26,8 @@ pub(super) struct Index {
     pub(super) queues: BTreeMap<No, BTreeMap<No, Queue>>,
     /// Attempts that can be split, by class and by the work that could be taken.
     pub(super) splits: BTreeMap<No, BTreeSet<(u64, Reverse<Try>)>>,
-    /// Waiting variants for which the memory of workers matters.
-    pub(super) sized: BTreeSet<VariantKey>,
+    /// Waiting variants of which something failed before, so that not every worker that fits may try it.
+    pub(super) picky: BTreeSet<VariantKey>,
     /// Idle workers with an open call, by kind.
     pub(super) idle: BTreeMap<No, BTreeSet<WorkerId>>,
     /// Of those, workers for which nothing has been looked for yet.
@@ -99,7 +99,7 @@ pub(super) struct Entry {
     pub(super) waits: Option<(u64, BTreeSet<No>)>,
     pub(super) splits: Vec<(Try, u64)>,
     pub(super) timer: Option<Millis>,
-    pub(super) sized: bool,
+    pub(super) picky: bool,
 }
 
 impl Index {

@@ -74,10 +74,12 @@ impl Schedule {
             }
             index.timers.extend(new.timer.map(|at| (at, key)));
         }
-        if new.sized {
-            index.sized.insert(key);
-        } else if old.sized {
-            index.sized.remove(&key);
+        if new.picky {
+            index.picky.insert(key);
+        } else if old.picky {
+            // Who might not try it before may now.
+            index.picky.remove(&key);
+            index.news = true;
         }
     }
 
@@ -103,15 +105,15 @@ impl Schedule {
                 let work = if self.gated.contains_key(&key) { u64::MAX } else { work };
                 let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);
                 entry.waits = Some((work, nos.filter(|no| self.going.contains(*no)).copied().collect()));
-                entry.sized =
-                    variant.trouble.too_small > 0 || variant.cells.values().any(|c| c.trouble.too_small > 0);
+                entry.picky =
+                    variant.trouble.is_picky() || variant.cells.values().any(|c| c.trouble.is_picky());
             }
         }
         if variant.done {
             for id in &variant.attempts {
                 if let Some(work) = self.split_work(variant, &self.attempts[id]) {
                     entry.splits.push(((id.epoch, id.n), work));
-                    entry.sized |= variant.cells.values().any(|c| c.trouble.too_small > 0);
+                    entry.picky |= variant.cells.values().any(|c| c.trouble.is_picky());
                 }
             }
         }

@@ -94,6 +94,9 @@ pub(super) struct Sweep {
     pub(super) told: bool,
 }
 
+/// Of two sweeps the one whose claim is larger comes first: that of higher priority, then that for which less runs.
+pub(super) type Claim = (i32, Reverse<u64>);
+
 impl Sweep {
     /// What it wants is to be run now.
     pub(super) fn goes_on(&self) -> bool {
@@ -189,10 +192,19 @@ pub(super) struct Trouble {
     pub(super) excused: u32,
     /// Memory of the largest device that did not suffice, bytes.
     pub(super) too_small: u64,
+    /// Workers at which it failed, of itself or by their node's fault.
+    pub(super) failed_at: BTreeSet<WorkerId>,
     /// Not to be tried before.
     pub(super) not_before: Millis,
     /// It failed as often as the limits allow.
     pub(super) quarantined: Option<FailureCode>,
+}
+
+impl Trouble {
+    /// Not every worker that fits may try it again.
+    pub(super) fn is_picky(&self) -> bool {
+        self.too_small > 0 || !self.failed_at.is_empty()
+    }
 }
 
 /// How far an attempt has come; larger is further.

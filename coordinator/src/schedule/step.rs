@@ -16,6 +16,10 @@ impl Schedule {
             return commands;
         }
         let tick = matches!(event, Event::Tick);
+        let caller = match &event {
+            Event::Sync(sync) if !sync.shards.is_empty() => Some(sync.worker.clone()),
+            _ => None,
+        };
         match event {
             Event::Submit(submission) => self.submit(*submission),
             Event::Cancel(sweep) => self.cancel(&sweep),
@@ -40,6 +44,9 @@ impl Schedule {
         }
         self.settle_sweeps(now, &mut commands);
         if !self.superseded {
+            if let Some(worker) = caller {
+                self.give_back(now, &worker);
+            }
             self.place(now);
             if tick {
                 self.double_stragglers(now);

@@ -35,6 +35,7 @@ pub(super) struct Count {
     /// Losses among them, with their weight: taken back when the attempt turns out to live.
     pub(super) losses: BTreeMap<AttemptId, FaultKind>,
     pub(super) too_small: u64,
+    pub(super) failed_at: BTreeSet<WorkerId>,
 }
 
 pub(super) struct Coordinator {

@@ -218,6 +218,23 @@ impl Coordinator {
         let too_large =
             !self.schedule.variants[&order.variant].done && memory <= tried(order.variant.0) && larger;
         assert!(!too_large, "W15 what did not fit goes to more memory: {}", order.attempt);
+        self.elsewhere(now, worker, order);
+    }
+
+    /// W22: what failed at a worker goes to another that could try it and has not failed at it.
+    fn elsewhere(&self, now: u64, worker: &WorkerId, order: &Order) {
+        let Some(count) = self.counts.get(&order.variant.0).filter(|c| c.failed_at.contains(worker)) else {
+            return;
+        };
+        let other = self.schedule.workers.iter().find(|(id, w)| {
+            !count.failed_at.contains(*id)
+                && !w.draining
+                && w.heard + self.timing.lease > self.time(now)
+                && w.facts.memory > count.too_small
+                && self.schedule.unfit(w, order.variant).is_none()
+        });
+        let again = !self.schedule.variants[&order.variant].done && other.is_some();
+        assert!(!again, "W22 what failed at a worker is tried by another: {}", order.attempt);
     }
 
     /// W20: what somebody else is at is given out only if he has been at it for a lease, and nothing else could be given.
@@ -263,11 +280,11 @@ impl Coordinator {
     }
 
     /// The cells of a shard that could be given to this worker; looked for without any index.
-    fn could_be_given(&self, now: u64, worker: &WorkerId, key: VariantKey) -> Option<Vec<CellKey>> {
+    fn could_be_given(&self, now: u64, id: &WorkerId, key: VariantKey) -> Option<Vec<CellKey>> {
         let (schedule, now) = (&self.schedule, self.time(now));
-        let (worker, variant) = (schedule.workers.get(worker)?, &schedule.variants[&key]);
+        let (worker, variant) = (schedule.workers.get(id)?, &schedule.variants[&key]);
         let calm = |t: &Trouble| t.quarantined.is_none() && t.not_before <= now;
-        let ready = |t: &Trouble| calm(t) && schedule.large_enough(worker, key, t);
+        let ready = |t: &Trouble| calm(t) && schedule.may_try(id, key, t);
         let mine = |c: &CellKey| {
             variant.attempts.iter().any(|a| {
                 let attempt = &schedule.attempts[a];
@@ -314,7 +331,13 @@ impl Coordinator {
         let memory: BTreeMap<_, _> = self.heard.iter().map(|(w, s)| (w.clone(), s.facts.memory)).collect();
         let holder = self.heard.values().find(|s| s.shards.iter().any(|r| r.attempt == *attempt));
         let size = holder.map_or(0, |s| memory[&s.worker]);
+        let at = holder.map(|s| s.worker.clone());
         let count = self.counts.entry(key).or_default();
+        if matches!(fault.kind, K::NodeFault | K::OutOfMemory | K::ComputeLost)
+            && !fault.message.contains("lost")
+        {
+            count.failed_at.extend(at);
+        }
         if fault.message.contains("lost") {
             count.losses.insert(attempt.clone(), fault.kind);
         }

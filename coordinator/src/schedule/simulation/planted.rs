@@ -41,6 +41,8 @@ bugs! {
     Misfit,
     /// What was too large goes to the same memory again.
     TooLargeAgain,
+    /// What failed at a worker goes to it again at once.
+    SameWorker,
     /// A failure said again is counted again.
     FailureTwice,
     /// Every lost worker is blamed on its shard.
