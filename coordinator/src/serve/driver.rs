@@ -250,10 +250,9 @@ impl Driver {
                             let _ = inputs.send(Input::Event(Event::RecordsFound { variants, cells }));
                             None
                         }
-                        Err(error) => Some(format!(
-                            "records of a lost attempt could not be looked for: {}",
-                            chain(&error)
-                        )),
+                        Err(error) => {
+                            Some(format!("lost records could not be looked for: {}", chain(&error)))
+                        }
                     }
                 });
             }
@@ -369,24 +368,19 @@ impl Driver {
 
     fn note(&mut self, written: Result<Option<String>, tokio::task::JoinError>) {
         let trouble = match written {
+            Ok(None) if self.trouble.is_empty() => return,
             // What is shown is what went wrong since the bucket last did as it was asked; the log has all of it.
             Ok(None) => {
-                if !self.trouble.is_empty() {
-                    self.trouble.clear();
-                    self.pace.changed();
-                }
-                return;
+                self.trouble.clear();
+                return self.pace.changed();
             }
             Ok(Some(trouble)) => trouble,
             Err(error) => error.to_string(),
         };
         tracing::error!(%trouble, "bucket");
-        if self.trouble.contains(&trouble) {
-            return;
-        }
-        if self.trouble.len() == MOST_TROUBLE {
-            self.trouble.remove(0);
-        }
+        self.trouble.retain(|told| *told != trouble);
+        let over = (self.trouble.len() + 1).saturating_sub(MOST_TROUBLE);
+        self.trouble.drain(..over);
         self.trouble.push(trouble);
         self.pace.changed();
     }

@@ -302,9 +302,9 @@ fn measured_sweep(seed: u64, variants: u64, sigma: f64) -> Sweep {
     sweep
 }
 
-/// Prints a line for each number of devices; the worst of all.
-fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> f64 {
-    let mut worst: f64 = 0.0;
+/// Prints a line for each number of devices; the worst mean over seeds, and the worst of all.
+fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> [f64; 2] {
+    let mut worst = [0.0f64; 2];
     let first = of(0);
     println!("{title}: {} variants, {} cells", first.prunes.len(), first.cells.len());
     for devices in [1, 2, 5, 10, 20, 50, 70, 100, 200, 500, 700, 1000] {
@@ -316,7 +316,7 @@ fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> f64 {
         let most = over.iter().copied().fold(0.0, f64::max);
         let mean = over.iter().sum::<f64>() / seeds as f64;
         println!("{devices:>5} devices: {mean:5.2} % over the bound, at most {most:5.2} %");
-        worst = worst.max(most);
+        worst = [worst[0].max(mean), worst[1].max(most)];
     }
     worst
 }
@@ -325,19 +325,23 @@ fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> f64 {
 #[ignore = "takes minutes without optimization; make bench-schedule runs it"]
 fn the_makespan_is_near_the_bound_on_1_to_1000_devices() {
     let mut failed = Vec::new();
-    // Estimates that err let a shard that is twice as long as it looks begin late: no order of what is known helps there.
-    for (sigma, limit) in [(0.0, 3.0), (SIGMA, 4.5)] {
+    // Estimates that err may let a shard that is twice as long as it looks begin late: no order of what is known helps there.
+    for (sigma, limits) in [(0.0, [3.0, 3.0]), (SIGMA, [3.0, 10.0])] {
         let made_up = |recipes| move |seed| sweep(seed, recipes, sigma);
         let measured = |variants| move |seed| measured_sweep(seed, variants, sigma);
         let worst = [
             table(&format!("made-up shards, sigma {sigma}"), 5, made_up(48)),
             table(&format!("made-up shards, sigma {sigma}"), 3, made_up(240)),
             table(&format!("measured shards, sigma {sigma}"), 5, measured(500)),
-            table(&format!("measured shards, sigma {sigma}"), 3, measured(5_000)),
+            table(&format!("measured shards, sigma {sigma}"), 5, measured(5_000)),
         ];
-        failed.extend(worst.into_iter().filter(|worst| *worst > limit).map(|worst| (sigma, worst)));
+        let over = |worst: &[f64; 2]| worst.iter().zip(&limits).any(|(found, most)| found > most);
+        failed.extend(worst.into_iter().filter(over).map(|worst| (sigma, worst)));
     }
-    assert!(failed.is_empty(), "estimates' sigma and percent over the bound: {failed:?}");
+    assert!(
+        failed.is_empty(),
+        "estimates' sigma; percent over the bound, worst mean and worst of all: {failed:?}"
+    );
 }
 
 #[test]
