@@ -139,7 +139,9 @@ impl Schedule {
                     if best.as_ref().is_some_and(|(top, _, _)| rank <= *top) {
                         break;
                     }
-                    if let Some(cells) = self.takes(now, id, *key) {
+                    // Of what it may try there may be nothing that this sweep wants.
+                    let of_sweep = |cells: &BTreeSet<CellKey>| self.is_wanted_of(*key, cells, sweep.no);
+                    if let Some(cells) = self.takes(now, id, *key).filter(of_sweep) {
                         best = Some((rank, *key, cells));
                         break;
                     }
@@ -152,6 +154,11 @@ impl Schedule {
     pub(super) fn claim(&self, sweep: &Sweep) -> Claim {
         let priority = if planted!(self, LowFirst) { -sweep.priority } else { sweep.priority };
         (priority, Reverse(self.sum(sweep.no).work))
+    }
+
+    fn is_wanted_of(&self, key: VariantKey, cells: &BTreeSet<CellKey>, sweep: No) -> bool {
+        let variant = &self.variants[&key];
+        variant.wants_alone.contains(&sweep) || cells.iter().any(|c| variant.cells[c].wants.contains(&sweep))
     }
 
     /// The cells of a waiting variant that the worker can take up.
