@@ -103,13 +103,12 @@ impl Schedule {
             return;
         }
         let Some(worker) = self.workers.get(id).filter(|worker| self.is_connected(worker)) else { return };
-        for attempt in worker.attempts.clone() {
-            if let Some(cells) = self.worth_giving_back(now, id, &attempt) {
-                let attempt = self.attempts.get_mut(&attempt).expect("it was just looked at");
-                attempt.cells.retain(|c| !cells.contains(c));
-                let variant = attempt.variant;
-                self.index.mark(variant);
-            }
+        let worth = |no: &AttemptId| self.worth_giving_back(now, id, no).map(|cells| (no.clone(), cells));
+        if let Some((no, cells)) = worker.attempts.iter().find_map(worth) {
+            let attempt = self.attempts.get_mut(&no).expect("it was just looked at");
+            attempt.cells.retain(|c| !cells.contains(c));
+            let variant = attempt.variant;
+            self.index.mark(variant);
         }
     }
 
@@ -117,8 +116,8 @@ impl Schedule {
         let attempt: &Attempt = &self.attempts[no];
         let variant = &self.variants[&attempt.variant];
         let (_, rest) = variant.entry.splits.iter().find(|(n, _)| *n == (no.epoch, no.n))?;
-        // A rest that may be late itself is begun by who has it, or by the next idle worker. Most calls of a sweep end here.
-        if self.is_late(*rest) || !self.is_near_end(rest.saturating_mul(SHORT)) {
+        // Most calls of a sweep end here. A rest that may be late itself is begun by who has it, or by the next idle worker.
+        if !self.is_near_end(rest.saturating_mul(SHORT)) || self.is_late(*rest) {
             return None;
         }
         let waiting = self.longest_waiting(now, id)?;
