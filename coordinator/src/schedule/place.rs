@@ -72,8 +72,8 @@ impl Schedule {
             for kind in self.index.idle.keys().copied().collect::<Vec<_>>() {
                 let mut next = self.idle_after(kind, Bound::Unbounded);
                 while let Some(worker) = next {
-                    // Workers of one kind are given the same: what the first cannot have the others cannot either, but for what failed before.
-                    let on = self.give(now, &worker) || !self.index.picky.is_empty();
+                    // Workers of one kind are given the same: what one cannot have the others cannot either, unless it failed at that.
+                    let on = self.give(now, &worker) || self.has_failed_at_any(&worker);
                     next = on.then(|| self.idle_after(kind, Bound::Excluded(&worker))).flatten();
                 }
             }
@@ -81,6 +81,14 @@ impl Schedule {
         while let Some(worker) = self.index.fresh.pop_first() {
             self.give(now, &worker);
         }
+    }
+
+    /// Something that waits, or could be split off, failed at this worker.
+    fn has_failed_at_any(&self, id: &WorkerId) -> bool {
+        self.index.picky.iter().map(|key| &self.variants[key]).any(|variant| {
+            let cells = variant.cells.values().map(|cell| &cell.trouble);
+            cells.chain([&variant.trouble]).any(|trouble| trouble.failed_at.contains(id))
+        })
     }
 
     fn idle_after(&self, kind: No, after: Bound<&WorkerId>) -> Option<WorkerId> {
