@@ -95,7 +95,7 @@ pub(super) struct Sum {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) tallies: Vec<(No, Tally)>,
-    /// Its work and the sweeps that want it now, if it waits.
+    /// Its length, by which what waits is put in order, and the sweeps that want it now, if it waits.
     pub(super) waits: Option<(u64, BTreeSet<No>)>,
     pub(super) splits: Vec<(Try, u64)>,
     pub(super) timer: Option<Millis>,

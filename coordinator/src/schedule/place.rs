@@ -15,10 +15,26 @@ use std::ops::Bound;
 pub(super) struct Waiting {
     variant: VariantKey,
     cells: BTreeSet<CellKey>,
-    /// All of it that is not done.
-    pub(super) work: u64,
+    /// Its length, by which what waits is in order.
+    work: u64,
     /// Of the sweep that it is given for.
-    pub(super) claim: Claim,
+    claim: Claim,
+}
+
+/// What a worker is given.
+pub(super) enum Choice {
+    Waits(Waiting),
+    Split(Split),
+}
+
+impl Choice {
+    /// Its length, and the best claim of those who want it.
+    pub(super) fn length(&self) -> (u64, Claim) {
+        match self {
+            Choice::Waits(waiting) => (waiting.work, waiting.claim),
+            Choice::Split(split) => (split.work, split.claim),
+        }
+    }
 }
 
 impl Schedule {
@@ -96,36 +112,40 @@ impl Schedule {
     }
 
     fn give(&mut self, now: Millis, worker: &WorkerId) -> bool {
-        let waiting = self.longest_waiting(now, worker);
-        let splits = self.index.splits.values();
-        let most = splits.filter_map(|s| s.last()).map(|(work, _)| *work).max().unwrap_or(0);
-        let split = match &waiting {
-            None => self.largest_split(worker),
-            Some(_) if !self.is_late(most) => None,
-            Some(waiting) => self.largest_split(worker).filter(|split| {
-                split.priority >= waiting.claim.0 && split.work > waiting.work && self.is_late(split.work)
-            }),
-        };
-        if let Some(Split { from, cells, .. }) = split {
-            let planted = planted!(self, CellTwice);
-            let attempt = self.attempts.get_mut(&from).expect("it was just chosen");
-            let variant = attempt.variant;
-            if !planted {
-                attempt.cells.retain(|c| !cells.contains(c));
+        match self.choice(now, worker) {
+            None => return false,
+            Some(Choice::Waits(Waiting { variant, cells, .. })) => self.begin(now, worker, variant, cells),
+            Some(Choice::Split(Split { from, cells, .. })) => {
+                let planted = planted!(self, CellTwice);
+                let attempt = self.attempts.get_mut(&from).expect("it was just chosen");
+                let variant = attempt.variant;
+                if !planted {
+                    attempt.cells.retain(|c| !cells.contains(c));
+                }
+                self.begin(now, worker, variant, cells);
             }
-            self.begin(now, worker, variant, cells);
-        } else if let Some(Waiting { variant, cells, .. }) = waiting {
-            self.begin(now, worker, variant, cells);
-        } else {
-            return false;
         }
         self.refresh(now);
         true
     }
 
+    /// What the worker is given if it has nothing to do.
+    pub(super) fn choice(&self, now: Millis, worker: &WorkerId) -> Option<Choice> {
+        let Some(waiting) = self.longest_waiting(now, worker) else {
+            return self.largest_split(worker).map(Choice::Split);
+        };
+        let splits = self.index.splits.values();
+        let most = splits.filter_map(|s| s.last()).map(|(work, _)| *work).max().unwrap_or(0);
+        let split = if self.is_late(most) { self.largest_split(worker) } else { None };
+        let first = |split: &Split| {
+            split.claim.0 >= waiting.claim.0 && split.work > waiting.work && self.is_late(split.work)
+        };
+        Some(split.filter(first).map_or(Choice::Waits(waiting), Choice::Split))
+    }
+
     /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are
     /// about the longest one whose model the worker has.
-    pub(super) fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
+    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
         let worker = &self.workers[id];
         let mut best = None;
         for (name, sweep) in &self.sweeps {

@@ -100,7 +100,11 @@ impl Schedule {
             if calm_at <= now && (alone || ready.clone().next().is_some()) {
                 let cells = ready;
                 let pruning = if variant.done { 0 } else { variant.cost };
-                let work = pruning + cells.clone().map(|c| c.cost).sum::<u64>();
+                let costs = || cells.clone().map(|c| c.cost);
+                // What no other worker can take off it, the pruning and then one cell, counts half again: where it was
+                // underestimated, that it was begun late cannot be mended.
+                let in_a_row = pruning + costs().max().unwrap_or(0);
+                let work = pruning + costs().sum::<u64>() + in_a_row / 2;
                 // What a whole model waits for comes before all that waits with it.
                 let work = if self.gated.contains_key(&key) { u64::MAX } else { work };
                 let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);

@@ -12,7 +12,7 @@ const MARGIN: u64 = 4;
 /// A rest is given back for something longer by more than this factor, so that what its worker takes up next is not just that rest again
 /// ([`Schedule::longest_waiting`] may prefer the model at hand within a factor of two).
 const LONGER: u64 = 2;
-/// What waits so many times longer than a rest waits no longer for it to matter.
+/// What is so many times longer than a rest waits no longer for it to matter.
 const SHORT: u64 = 8;
 
 /// Cells that could be taken from an attempt.
@@ -21,8 +21,8 @@ pub(super) struct Split {
     pub(super) cells: BTreeSet<CellKey>,
     /// All that it has not started.
     pub(super) work: u64,
-    /// Of the sweeps that want the cells.
-    pub(super) priority: i32,
+    /// The best of the sweeps that want the cells.
+    pub(super) claim: Claim,
 }
 
 impl Schedule {
@@ -80,8 +80,8 @@ impl Schedule {
             cells.insert(cell);
         }
         let wanting = self.wanting(variant, &cells);
-        let priority = wanting.map(|s| s.priority).max().unwrap_or(i32::MIN);
-        Some(Split { from, cells, work, priority })
+        let claim = wanting.map(|sweep| self.claim(sweep)).max().unwrap_or((i32::MIN, Reverse(0)));
+        Some(Split { from, cells, work, claim })
     }
 
     /// Sweeps that go on and want one of the variant's cells.
@@ -95,7 +95,7 @@ impl Schedule {
         self.sweeps.values().filter(move |sweep| sweep.goes_on() && wants(sweep))
     }
 
-    /// Takes from a worker that called what it has not begun, if something longer waits for it, and that may last longer than all
+    /// Takes from a worker that called what it has not begun, if it would be given something longer instead, and that may last longer than all
     /// that is left shared among all workers.
     pub(super) fn give_back(&mut self, now: Millis, id: &WorkerId) {
         self.refresh(now);
@@ -120,12 +120,12 @@ impl Schedule {
         if !self.is_near_end(rest.saturating_mul(SHORT)) || self.is_late(*rest) {
             return None;
         }
-        let waiting = self.longest_waiting(now, id)?;
+        let (work, claim) = self.choice(now, id)?.length();
         let cells: BTreeSet<CellKey> = self.unstarted(variant, attempt).into_iter().collect();
-        let claim: Option<Claim> = self.wanting(attempt.variant, &cells).map(|sweep| self.claim(sweep)).max();
+        let own: Option<Claim> = self.wanting(attempt.variant, &cells).map(|sweep| self.claim(sweep)).max();
         let times = LONGER * rest + 1..=rest.saturating_mul(SHORT);
-        let longer = times.contains(&waiting.work) && self.is_near_end(waiting.work);
-        (longer && claim.is_none_or(|claim| waiting.claim >= claim)).then_some(cells)
+        let longer = times.contains(&work) && self.is_near_end(work);
+        (longer && own.is_none_or(|own| claim >= own)).then_some(cells)
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn near_the_end_what_is_not_begun_is_given_back_for_something_longer_that_waits() {
         // Far from the end, and where the rest is long itself, it stays with its worker.
-        for (cells, kept) in [(&[3, 1][..], 1), (&[3, 1, 1, 1, 1], 3), (&[8, 1], 8)] {
+        for (cells, kept) in [(&[4, 1][..], 1), (&[4, 1, 1, 1, 1], 4), (&[8, 1], 8)] {
             let mut story = Story::of(grid(cells));
             let order = story.given(1);
             let begun = [cell(0, 0)];
@@ -145,19 +145,19 @@ mod tests {
             assert_eq!(orders[0].cells.len(), kept, "{cells:?}");
             assert!(orders[0].cells.contains(&begun[0]), "what is begun is finished");
         }
-        let mut story = Story::of(grid(&[3, 1]));
+        let mut story = Story::of(grid(&[4, 1]));
         let order = story.given(1);
         story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]);
         let mut report = evaluating(&order, &[cell(0, 0)], &[]);
         report.phase = Phase::Finished;
         let next = story.sync(1, vec![report]).unwrap();
         assert_eq!(next[0].variant, variant(1), "the longer one");
-        assert_eq!(story.given(2).cells, [cell(0, 1), cell(0, 2)]);
+        assert_eq!(story.given(2).cells, [cell(0, 1), cell(0, 2), cell(0, 3)]);
     }
 
     #[test]
     fn what_is_given_back_and_has_begun_meanwhile_stays_with_who_began_it() {
-        let mut story = Story::of(grid(&[3, 1]));
+        let mut story = Story::of(grid(&[4, 1]));
         let order = story.given(1);
         story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]);
         let orders = story.sync(1, vec![evaluating(&order, &[cell(0, 0)], &[cell(0, 1)])]).unwrap();

@@ -96,8 +96,8 @@ fn sweep(seed: u64, recipes: u64, sigma: f64) -> Sweep {
     sweep
 }
 
-/// A busy device calls at least this often, milliseconds. A real one does every two seconds; more calls change little.
-const CALLS: u64 = 10_000;
+/// A busy device calls at least this often, milliseconds, as real ones do: what it has not begun can be taken from it then.
+const CALLS: u64 = 2_000;
 
 /// What is due of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -302,12 +302,14 @@ fn measured_sweep(seed: u64, variants: u64, sigma: f64) -> Sweep {
     sweep
 }
 
+const DEVICES: [usize; 14] = [1, 2, 5, 10, 20, 50, 70, 100, 200, 500, 600, 700, 850, 1000];
+
 /// Prints a line for each number of devices; the worst mean over seeds, and the worst of all.
-fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> [f64; 2] {
+fn table(title: &str, devices: &[usize], seeds: u64, of: impl Fn(u64) -> Sweep) -> [f64; 2] {
     let mut worst = [0.0f64; 2];
     let first = of(0);
     println!("{title}: {} variants, {} cells", first.prunes.len(), first.cells.len());
-    for devices in [1, 2, 5, 10, 20, 50, 70, 100, 200, 500, 700, 1000] {
+    for &devices in devices {
         let over = (0..seeds).map(|seed| {
             let (time, bound) = makespan(&of(seed), devices);
             100.0 * (time as f64 / bound as f64 - 1.0)
@@ -325,15 +327,17 @@ fn table(title: &str, seeds: u64, of: impl Fn(u64) -> Sweep) -> [f64; 2] {
 #[ignore = "takes minutes without optimization; make bench-schedule runs it"]
 fn the_makespan_is_near_the_bound_on_1_to_1000_devices() {
     let mut failed = Vec::new();
-    // Estimates that err may let a shard that is twice as long as it looks begin late: no order of what is known helps there.
-    for (sigma, limits) in [(0.0, [3.0, 3.0]), (SIGMA, [6.5, 16.0])] {
+    // The mean over sweeps, and any one: a shard that looks less than half as long as it is may begin late, whatever the order.
+    for (sigma, limits) in [(0.0, [3.0, 3.0]), (SIGMA, [3.0, 8.0])] {
         let made_up = |recipes| move |seed| sweep(seed, recipes, sigma);
         let measured = |variants| move |seed| measured_sweep(seed, variants, sigma);
         let worst = [
-            table(&format!("made-up shards, sigma {sigma}"), 5, made_up(48)),
-            table(&format!("made-up shards, sigma {sigma}"), 3, made_up(240)),
-            table(&format!("measured shards, sigma {sigma}"), 5, measured(500)),
-            table(&format!("measured shards, sigma {sigma}"), 5, measured(5_000)),
+            table(&format!("made-up shards, sigma {sigma}"), &DEVICES, 5, made_up(48)),
+            table(&format!("made-up shards, sigma {sigma}"), &DEVICES, 3, made_up(240)),
+            table(&format!("measured shards, sigma {sigma}"), &DEVICES, 5, measured(500)),
+            table(&format!("measured shards, sigma {sigma}"), &DEVICES[..10], 3, measured(5_000)),
+            // Little more than one long shard for each: here it shows which of them looked short.
+            table(&format!("measured shards, sigma {sigma}"), &DEVICES[10..], 12, measured(5_000)),
         ];
         let over = |worst: &[f64; 2]| worst.iter().zip(&limits).any(|(found, most)| found > most);
         failed.extend(worst.into_iter().filter(over).map(|worst| (sigma, worst)));
