@@ -31,6 +31,8 @@ impl Schedule {
         let over = report.phase == Phase::Finished
             || report.attempt.instance != self.instance
             || report.attempt.epoch > self.epoch
+            // Of its own epoch a coordinator knows all that it began.
+            || report.attempt.epoch == self.epoch && report.attempt.n > self.last_attempt
             || self.why_given_up(variant).is_some()
             || self.has_failed(&report.attempt, variant)
             || failed.contains(&CellKey(report.variant.0))
@@ -61,9 +63,6 @@ impl Schedule {
         }
         if !planted!(self, BlameKept) {
             self.unblame_loss(report);
-        }
-        if report.attempt.epoch == self.epoch {
-            self.last_attempt = self.last_attempt.max(report.attempt.n);
         }
         let attempt = Attempt {
             variant: report.variant,
@@ -136,7 +135,19 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::schedule::story::{Story, grid, pruning, variant};
     use espalier_proto::ids::Digest;
+
+    #[test]
+    fn an_attempt_that_this_coordinator_never_began_is_not_adopted() {
+        let mut story = Story::of(grid(&[1, 1]));
+        let mut invented = pruning(&story.given(1));
+        invented.variant = variant(1);
+        invented.attempt.n = u64::MAX;
+        let answer = story.call(2, vec![invented]).unwrap_or_default();
+        let given = answer.first().cloned().unwrap_or_else(|| story.given(2));
+        assert_eq!((given.variant, given.attempt.n), (variant(1), 2));
+    }
 
     #[test]
     fn a_report_of_any_numbers_has_a_reach() {
