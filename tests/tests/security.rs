@@ -52,13 +52,14 @@ fn a_sweep_is_done_over_tls_by_a_worker_that_joined_and_every_role_does_its_own_
     );
     assert!(!log.contains(token(worker)), "{log}");
 
-    // As printed: with --join, the token on the command line. The store's and the hub's secrets are no more the compute process's than
+    // As printed: with --join, the token on the command line. What the store, the hub and the collector want to know is no more the compute process's than
     // the coordinator's.
     let foreign = [
         ("AWS_ACCESS_KEY_ID", "of-the-store"),
         ("AWS_SECRET_ACCESS_KEY", "secret-of-the-store"),
         ("AWS_SESSION_TOKEN", "token-of-the-store"),
         ("HF_TOKEN", "token-of-the-hub"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "key=of-the-collector"),
     ];
     let mut command = worker_command(&place, "joined", "http://127.0.0.1:9");
     command = {

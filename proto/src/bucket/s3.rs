@@ -50,6 +50,9 @@ pub(super) fn open(
         let wrong = |e: String| setting(format!("AWS_CA_BUNDLE {file}: {e}"));
         let pem = std::fs::read(file).map_err(|e| wrong(e.to_string()))?;
         let certificates = Certificate::from_pem_bundle(&pem).map_err(|e| wrong(e.to_string()))?;
+        if certificates.is_empty() {
+            return Err(wrong("found no certificate in it, expected PEM".to_owned()));
+        }
         options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
     }
     let counting = Counting { meter: meter.clone() };
@@ -337,5 +340,11 @@ mod tests {
             [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a"), ("AWS_CA_BUNDLE", "/no/such.pem")];
         let error = Bucket::open_with("s3://b", &env(&keys)).unwrap_err().to_string();
         assert!(error.contains("AWS_CA_BUNDLE /no/such.pem"), "{error}");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "a key, or a note").unwrap();
+        let path = file.path().to_str().unwrap();
+        let keys = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "a"), ("AWS_CA_BUNDLE", path)];
+        let error = Bucket::open_with("s3://b", &env(&keys)).unwrap_err().to_string();
+        assert!(error.contains("found no certificate in it"), "{error}");
     }
 }

@@ -118,10 +118,12 @@ impl Child {
         // Threads change last bits: one number decides, and nothing may adapt it.
         let threads = options.threads.to_string();
         command.env("OMP_NUM_THREADS", &threads).env("MKL_NUM_THREADS", &threads);
-        // It speaks to nobody: neither the coordinator's token, which may stand in its address, nor the store's and the hub's are its own.
+        // It speaks to nobody: neither the coordinator's token, which may stand in its address, nor the store's, the hub's and the
+        // collector's are its own.
         let foreign = |name: &OsStr| {
+            let text = name.to_string_lossy();
             journal::names_a_secret(name)
-                || name.to_string_lossy().starts_with("AWS_")
+                || ["AWS_", "OTEL_EXPORTER_"].iter().any(|theirs| text.starts_with(theirs))
                 || name == espalier_proto::remote::VARIABLE
         };
         std::env::vars_os().filter(|(name, _)| foreign(name)).for_each(|(name, _)| {
