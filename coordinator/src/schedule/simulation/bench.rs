@@ -11,6 +11,10 @@ use espalier_proto::sweep::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// As the coordinator's process has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const WORKERS: usize = 10_000;
 const VARIANTS: usize = 12_500;
 const CELLS: usize = 8;
