@@ -59,6 +59,49 @@ fn a_certificate_of_the_clients_ca_stands_for_a_token_of_the_role_that_it_names(
 }
 
 #[test]
+fn where_only_certificates_are_taken_there_is_no_token_and_the_addresses_say_so() {
+    let place = Place::new("phi-nobos");
+    let (authority, worker, user) = (Authority::new(), client("espalier-worker"), client("espalier-user"));
+    let (chain, key, _) = authority.here();
+    std::fs::create_dir(place.at("identity")).unwrap();
+    place.write("identity/tls.crt", &chain);
+    place.write("identity/tls.key", &key);
+    let start = ["coordinator", "--listen", "127.0.0.1:0", "--identity", "identity"];
+    // Neither way to call it: both are named.
+    place.ends(&start, 3, &["identity/worker-tokens: No such file", "or client-ca.crt beside it"]);
+    place.write("identity/client-ca.crt", &format!("{}{}", worker.ca, user.ca));
+    for (name, own) in [("worker", &worker), ("user", &user)] {
+        place.write(&format!("{name}.crt"), &own.certificate);
+        place.write(&format!("{name}.key"), &own.key);
+    }
+    let guarded = guarded(&place, &[]);
+    for address in [&guarded.worker, &guarded.user] {
+        let (at, pin) = address.split_once('#').unwrap();
+        assert!(at == guarded.url && pin.len() == 64, "{address}");
+    }
+    let lines = [" --cert-file FILE --key-file FILE", " ESPALIER_CERT_FILE=FILE ESPALIER_KEY_FILE=FILE"];
+    place.ends(&["identity", "--identity", "identity"], 0, &lines);
+    let args = [&start[..], &["--instance", "b", "--output", "json", "--print-join"]].concat();
+    let (_other, said) = listening(&place, place.command(&args));
+    assert_eq!(said["by_certificate"], serde_json::json!(["worker", "user"]), "{said}");
+
+    ends(&place, &guarded.user, &["list"], 3, &["a certificate is wanted (--cert-file, --key-file)"]);
+    let mut command = worker_command(&place, "w", &guarded.worker);
+    command
+        .env("ESPALIER_CERT_FILE", place.at("worker.crt"))
+        .env("ESPALIER_KEY_FILE", place.at("worker.key"));
+    let _worker = spawned(&place, "w", command);
+    let shows = |args: &[&str], name: &str, code, needles: &[&str]| {
+        let files = [format!("--cert-file={name}.crt"), format!("--key-file={name}.key")];
+        let args: Vec<&str> = args.iter().copied().chain(files.iter().map(String::as_str)).collect();
+        ends(&place, &guarded.user, &args, code, needles)
+    };
+    shows(&["list"], "worker", 3, &["this call is for a user"]);
+    shows(&["submit", "s.yaml"], "user", 0, &["4 of them to do"]);
+    shows(&["watch", "s"], "user", 0, &["4 of 4 cells done"]);
+}
+
+#[test]
 fn a_workers_certificate_and_the_cas_on_both_sides_are_replaced_while_it_runs() {
     let place = Place::new("phi-nobos");
     place.ends(&["identity", "--identity", "identity"], 0, &[]);

@@ -1,7 +1,7 @@
 //! `espalier coordinator`: serves workers and users until it is told to end.
 
 use super::bars::say;
-use super::identity::{Advertised, authority, default_folder, host, lines};
+use super::identity::{Advertised, authority, by_certificate, default_folder, host, lines};
 use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
@@ -47,7 +47,8 @@ pub struct Coordinator {
     /// Where to listen. Off this machine only with an identity, or with --no-auth
     #[arg(long, env = "ESPALIER_LISTEN", default_value = "127.0.0.1:7420", value_name = "ADDR")]
     pub listen: SocketAddr,
-    /// A folder with certificate and tokens, made if it is not there; `espalier identity` prints what workers and users are told
+    /// A folder with certificate and tokens, or client-ca.crt for certificates of clients, or both; made, with tokens, if it is not
+    /// there. `espalier identity` prints what workers and users are told
     /// [default: none on this machine alone, else ~/.local/state/espalier/INSTANCE]
     #[arg(long, env = "ESPALIER_IDENTITY", value_name = "DIR")]
     pub identity: Option<PathBuf>,
@@ -126,6 +127,7 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
             let mut said = json!({"address": format!("{scheme}://{address}"), "http": watched, "instance": command.instance.as_str(), "bucket": bucket.url()});
             if command.print_join {
                 let (worker, user) = join.addresses()?;
+                said["by_certificate"] = by_certificate(&worker, &user).into();
                 said["worker"] = worker.into();
                 said["user"] = user.into();
             }
@@ -219,6 +221,12 @@ impl Join<'_> {
             say(&format!(
                 "how workers and users join: espalier identity --identity {folder} --advertise {at}"
             ));
+            let (worker, user) = self.addresses()?;
+            for role in by_certificate(&worker, &user) {
+                say(&format!(
+                    "a {role} shows a certificate of client-ca.crt's CA (--cert-file, --key-file): there are no {role}-tokens"
+                ));
+            }
         }
         Ok(())
     }

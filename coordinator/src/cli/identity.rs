@@ -17,7 +17,8 @@ use tonic::codegen::http::uri::Authority;
     after_help = "Examples:\n  espalier identity\n  espalier identity --identity ./identity --advertise espalier.example:7420   \
                   (before the coordinator has ever run, for a Secret)\n\n\
                   A new token: add a line to worker-tokens or user-tokens, the new one first; give it out; remove the old line. Any line is \
-                  taken, the\nfirst is printed here. A coordinator reads the files again by itself."
+                  taken, the\nfirst is printed here. A coordinator reads the files again by itself. Where client-ca.crt is in the folder both \
+                  files may be absent: clients show\ncertificates of that CA (--cert-file, --key-file), and the address has no token."
 )]
 pub struct IdentityCommand {
     /// The folder [default: ~/.local/state/espalier/INSTANCE]
@@ -43,16 +44,38 @@ pub fn run(command: &IdentityCommand, output: Output) -> Result<Exit, Failure> {
     let (worker, user) = (worker?, user?);
     match output {
         Output::Text => print::text(&lines(&worker, &user)),
-        Output::Json => {
-            print::json(&json!({"folder": folder.display().to_string(), "worker": worker, "user": user}))
-        }
+        Output::Json => print::json(&json!({
+            "folder": folder.display().to_string(),
+            "worker": worker,
+            "user": user,
+            "by_certificate": by_certificate(&worker, &user)
+        })),
     }
     Ok(Exit::Whole)
 }
 
 /// What workers and users do with their addresses. Secret.
 pub fn lines(worker: &str, user: &str) -> String {
-    format!("workers:  espalier-worker --join {worker}\nusers:    export ESPALIER_COORDINATOR={user}\n")
+    let (mut workers, mut users) = ("", "");
+    if shows_certificate(worker) {
+        workers = " --cert-file FILE --key-file FILE";
+    }
+    if shows_certificate(user) {
+        users = " ESPALIER_CERT_FILE=FILE ESPALIER_KEY_FILE=FILE";
+    }
+    format!(
+        "workers:  espalier-worker --join {worker}{workers}\nusers:    export ESPALIER_COORDINATOR={user}{users}\n"
+    )
+}
+
+/// Whose address holds no token since they show a certificate.
+pub fn by_certificate(worker: &str, user: &str) -> Vec<&'static str> {
+    let all = [(Role::Worker, worker), (Role::User, user)];
+    all.into_iter().filter(|(_, address)| shows_certificate(address)).map(|(role, _)| role.as_str()).collect()
+}
+
+fn shows_certificate(address: &str) -> bool {
+    Address::parse(address).is_ok_and(|address| address.tls && address.token.is_none())
 }
 
 /// HOST or HOST:PORT, as workers and users reach a coordinator.

@@ -70,7 +70,7 @@ impl Gate {
                 role.as_str()
             ))),
             None if shown.is_some() => Err(unknown()),
-            None => Err(Status::unauthenticated("a token is wanted")),
+            None => Err(Status::unauthenticated(tokens.wanted())),
         }
     }
 }

@@ -5,10 +5,10 @@
 //! | `ca.crt`, `ca.key` | a CA of this coordinator alone; at every start it signs a certificate anew |
 //! | `tls.crt`, `tls.key` | instead of that: a certificate with its chain, as cert-manager writes it; read again when it changes |
 //! | `worker-tokens`, `user-tokens` | a token a line; any is taken, the first is given out |
-//! | `client-ca.crt` | optional: clients may show a certificate signed by it instead of a token |
+//! | `client-ca.crt` | optional: clients may show a certificate signed by it instead of a token, and the files of tokens may be absent |
 
 use super::tls::{Chain, Tls};
-use super::tokens::{Role, Tokens, lines};
+use super::tokens::{Role, Tokens, tokens};
 use data_encoding::HEXLOWER;
 use espalier_proto::ids::Digest;
 use espalier_proto::remote::pem;
@@ -81,10 +81,11 @@ impl Identity {
     }
 
     /// What a role's programs are told: `https://HOST:PORT#FINGERPRINT:TOKEN`, with the first token of its file, which is also the one that
-    /// a program shows whose `--token-file` that is. A secret.
+    /// a program shows whose `--token-file` that is. A secret. Without `:TOKEN` where the role has none: it shows certificates.
     pub fn address(&self, authority: &str, role: Role) -> Result<String, IdentityError> {
-        let token = lines(&self.folder.join(role.file()))?.swap_remove(0);
-        Ok(format!("https://{authority}#{}:{token}", self.fingerprint))
+        let token = tokens(&self.folder, role)?.into_iter().next();
+        let token = token.map(|token| format!(":{token}")).unwrap_or_default();
+        Ok(format!("https://{authority}#{}{token}", self.fingerprint))
     }
 }
 

@@ -2,6 +2,7 @@
 //! files are looked at when somebody connects, every few seconds; connections that are open stay.
 
 use super::identity::IdentityError;
+use super::tokens::CLIENTS;
 use crate::clock::Stopwatch;
 use espalier_proto::ids::Digest;
 use espalier_proto::remote::pem;
@@ -17,7 +18,7 @@ use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 /// Files are looked at again after this.
 const STALE: Duration = Duration::from_secs(5);
 /// The files that a handshake depends on.
-const FILES: [&str; 3] = ["tls.crt", "tls.key", "client-ca.crt"];
+const FILES: [&str; 3] = ["tls.crt", "tls.key", CLIENTS];
 
 /// Certificates, leaf first, and the leaf's key.
 pub(super) type Chain = (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>);
@@ -119,12 +120,12 @@ fn read(folder: &Path, made: Option<&Chain>) -> Result<(TlsAcceptor, Digest), Id
     let builder = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(|e| broken(e.to_string()))?;
-    let clients = folder.join("client-ca.crt");
+    let clients = folder.join(CLIENTS);
     let builder = match clients.exists() {
         false => builder.with_no_client_auth(),
         true => {
             let mut roots = RootCertStore::empty();
-            for certificate in pem::certificates(&clients).map_err(file("client-ca.crt"))? {
+            for certificate in pem::certificates(&clients).map_err(file(CLIENTS))? {
                 roots.add(certificate).map_err(|e| broken(e.to_string()))?;
             }
             // Who shows none needs a token.

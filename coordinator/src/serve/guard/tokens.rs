@@ -1,5 +1,6 @@
 //! Two files of tokens, a line each: `worker-tokens` and `user-tokens`. Any line of a file is good, so that a new token can be given
-//! out while the old one still works. They are read again when somebody shows a token that is not known, and every few seconds.
+//! out while the old one still works. They are read again when somebody shows a token that is not known, and every few seconds. Where
+//! clients may show certificates, a file may be absent or without a token: nobody has one then.
 
 use super::identity::IdentityError;
 use crate::clock::Stopwatch;
@@ -13,6 +14,8 @@ use std::time::Duration;
 const STALE: Duration = Duration::from_secs(5);
 /// Not more often than this because of unknown tokens.
 const BREATH: Duration = Duration::from_millis(500);
+/// The CA of clients that show certificates.
+pub(super) const CLIENTS: &str = "client-ca.crt";
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,10 +63,22 @@ pub struct Tokens {
 }
 
 impl Tokens {
-    /// Reads both files; neither may be without a token.
+    /// Reads both files; neither may be without a token, unless clients may show certificates.
     pub(super) fn open(folder: &Path) -> Result<Self, IdentityError> {
         let known = digests(folder)?;
         Ok(Self { folder: folder.to_owned(), known: Mutex::new((known, Stopwatch::start())) })
+    }
+
+    /// What a caller lacks that has shown nothing.
+    pub(super) fn wanted(&self) -> &'static str {
+        let known = self.known.lock().expect("nothing panics while it holds the tokens");
+        match known.0.is_empty() {
+            true => {
+                "a certificate is wanted (--cert-file, --key-file) that a CA of the coordinator's client-ca.crt signed and that has \
+                 espalier-worker or espalier-user among its DNS names"
+            }
+            false => "a token is wanted",
+        }
     }
 
     /// Whose token has this digest.
@@ -87,7 +102,7 @@ impl Tokens {
 fn digests(folder: &Path) -> Result<BTreeMap<Digest, Role>, IdentityError> {
     let mut known = BTreeMap::new();
     for role in Role::ALL {
-        for token in lines(&folder.join(role.file()))? {
+        for token in tokens(folder, role)? {
             let before = known.insert(Digest::of(token.as_bytes()), role);
             if before.is_some_and(|before| before != role) {
                 let why = "found a token that worker-tokens has too, expected different ones".to_owned();
@@ -98,17 +113,24 @@ fn digests(folder: &Path) -> Result<BTreeMap<Digest, Role>, IdentityError> {
     Ok(known)
 }
 
-/// The tokens of a file, one at least; lines that are empty or begin with # are none.
-pub(super) fn lines(path: &Path) -> Result<Vec<String>, IdentityError> {
-    let bad = |why: String| IdentityError::File { path: path.to_owned(), why };
-    let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+/// The tokens of a role, one at least where clients cannot show certificates instead; lines that are empty or begin with # are none.
+pub(super) fn tokens(folder: &Path, role: Role) -> Result<Vec<String>, IdentityError> {
+    const EITHER: &str = "expected a token a line, or client-ca.crt beside it, the CA of clients that show certificates instead";
+    let path = folder.join(role.file());
+    let bad = |why: String| IdentityError::File { path: path.clone(), why };
+    let certificates = folder.join(CLIENTS).exists();
+    let text = match std::fs::read_to_string(&path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound && certificates => String::new(),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err(bad(format!("{e}; {EITHER}"))),
+        read => read.map_err(|e| bad(e.to_string()))?,
+    };
     let tokens: Vec<String> = text
         .lines()
         .map(|line| line.trim().to_owned())
         .filter(|line| !line.is_empty() && !line.starts_with('#'))
         .collect();
-    if tokens.is_empty() {
-        return Err(bad("found no token, expected one a line".to_owned()));
+    if tokens.is_empty() && !certificates {
+        return Err(bad(format!("found no token; {EITHER}")));
     }
     match tokens.iter().position(|token| token.len() < 16 || !token.bytes().all(|b| b.is_ascii_graphic())) {
         Some(n) => Err(bad(format!(
@@ -148,6 +170,25 @@ mod tests {
             std::thread::yield_now();
         }
         assert_eq!(role(new), Some(Role::Worker));
+    }
+
+    #[test]
+    fn where_clients_show_certificates_a_role_may_be_without_tokens_and_what_is_no_token_is_refused_still() {
+        let folder = folder("worker-token-old-1", "user-token-000000");
+        let user = folder.path().join("user-tokens");
+        std::fs::remove_file(&user).unwrap();
+        let refused = || Tokens::open(folder.path()).unwrap_err().to_string();
+        assert!(refused().contains("user-tokens: No such file") && refused().contains("or client-ca.crt"));
+        std::fs::write(folder.path().join(CLIENTS), "").unwrap();
+        let opened = Tokens::open(folder.path()).unwrap();
+        assert_eq!(opened.role(Digest::of(b"worker-token-old-1")), Some(Role::Worker));
+        assert_eq!((opened.role(Digest::of(b"")), opened.wanted()), (None, "a token is wanted"));
+        std::fs::write(&user, "short").unwrap();
+        assert!(refused().contains("user-tokens: token 1: expected 16"), "{}", refused());
+        for name in ["user-tokens", "worker-tokens"] {
+            std::fs::write(folder.path().join(name), "# nobody\n").unwrap();
+        }
+        assert!(Tokens::open(folder.path()).unwrap().wanted().starts_with("a certificate is wanted"));
     }
 
     #[test]
