@@ -163,6 +163,7 @@ impl Failure {
                 ReachError::File { .. }
                 | ReachError::Tls { .. }
                 | ReachError::Certificate { .. }
+                | ReachError::OutOfDate { .. }
                 | ReachError::RefusedCertificate { .. },
             )
             | Self::Identity(_) => Exit::BadInput,

@@ -2,6 +2,7 @@
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -52,8 +53,27 @@ impl Authority {
     /// # Panics
     /// Never: the parameters are fixed.
     pub fn here(&self) -> (String, String, Vec<u8>) {
+        self.signed(|_| {})
+    }
+
+    /// The same, good from so many days from now until so many.
+    ///
+    /// # Panics
+    /// If the clock is before 1970.
+    pub fn here_from_to(&self, from: i64, to: i64) -> (String, String, Vec<u8>) {
+        const DAY: i64 = 24 * 60 * 60;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+        let at = |days: i64| {
+            let seconds = now.checked_add_signed(days * DAY).expect("it is after 1970");
+            rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds)
+        };
+        self.signed(|parameters| (parameters.not_before, parameters.not_after) = (at(from), at(to)))
+    }
+
+    fn signed(&self, changed: impl FnOnce(&mut CertificateParams)) -> (String, String, Vec<u8>) {
         let key = KeyPair::generate().expect("a key can be made");
-        let names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");
+        let mut names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");
+        changed(&mut names);
         let certificate = names.signed_by(&key, &self.issuer).expect("the CA signs");
         let chain = format!("{}{}", certificate.pem(), self.certificate);
         (chain, key.serialize_pem(), certificate.der().to_vec())

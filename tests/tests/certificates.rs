@@ -102,6 +102,63 @@ fn where_only_certificates_are_taken_there_is_no_token_and_the_addresses_say_so(
 }
 
 #[test]
+fn a_certificate_that_has_run_out_is_told_as_that_and_a_key_of_another_ends_the_start() {
+    let place = Place::new("phi-nobos");
+    let authority = Authority::new();
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let put = |(chain, key, _): (String, String, Vec<u8>)| {
+        place.write("identity/tls.key", &key);
+        place.write("identity/tls.crt", &chain);
+    };
+    put(authority.here_from_to(-90, -1));
+    let guarded = guarded(&place, &[]);
+    let log = || std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+    assert!(log().contains("the coordinator's certificate expired at "), "{}", log());
+    let told = ["the certificate of who listens there expired at", "by this machine's clock: renew it"];
+    let said = ends(&place, &guarded.user, &["list"], 3, &told);
+    assert!(!said.contains("ask for the address again"), "{said}");
+    let files = ["list", "--ca-file", "ca.crt", "--token-file", "identity/user-tokens"];
+    place.write("ca.crt", &authority.certificate);
+    ends(&place, &guarded.url, &files, 3, &told);
+    let advice = ["wrong  coordinator", "-> renew tls.crt and tls.key", "set this machine's clock"];
+    ends(&place, &guarded.user, &["doctor"], 3, &advice);
+    let mut worker = spawned(&place, "w", worker_command(&place, "w", &guarded.worker));
+    assert_eq!(worker.0.wait().unwrap().code(), Some(3));
+    let said = std::fs::read_to_string(place.at("w.log")).unwrap();
+    assert!(said.contains("listens there expired at") && !said.contains("is silent"), "{said}");
+
+    let renewed = |from, to, code, needles: &[&str], warned: &str| {
+        put(authority.here_from_to(from, to));
+        until("it is read again", || {
+            let mut list = place.command(&["list"]);
+            let ended = list.env("ESPALIER_COORDINATOR", &guarded.user).output().unwrap();
+            ended.status.code() == Some(code) && log().contains(warned)
+        });
+        ends(&place, &guarded.user, &["list"], code, needles);
+    };
+    renewed(-80, 3, 0, &[], "the coordinator's certificate expires soon, at ");
+    renewed(1, 90, 3, &["is not valid before"], "the coordinator's certificate is not valid before ");
+    // A week is most of its life: it is to be renewed later.
+    let warned = || log().matches("the coordinator's certificate ").count();
+    let before = warned();
+    renewed(-1, 5, 0, &[], "");
+    assert_eq!(warned(), before, "{}", log());
+
+    let start = ["coordinator", "--listen", "127.0.0.1:0", "--instance", "b", "--identity", "identity"];
+    place.write("identity/tls.key", &authority.here().1);
+    place.ends(&start, 3, &["identity/tls.key: found the key of another certificate"]);
+    for name in ["tls.crt", "tls.key"] {
+        std::fs::remove_file(place.at("identity").join(name)).unwrap();
+    }
+    place.write("identity/ca.key", &authority.here().1);
+    place.ends(
+        &start,
+        3,
+        &["identity/ca.key: found the key of another certificate, expected the one of ca.crt"],
+    );
+}
+
+#[test]
 fn a_workers_certificate_and_the_cas_on_both_sides_are_replaced_while_it_runs() {
     let place = Place::new("phi-nobos");
     place.ends(&["identity", "--identity", "identity"], 0, &[]);

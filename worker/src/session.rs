@@ -299,7 +299,9 @@ async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(),
                     Ok(Err(status)) => match remote::met(&address, &status) {
                         // Later a certificate, its or ours, may just be replaced: what is held is finished first.
                         Some(
-                            error @ (ReachError::Certificate { .. } | ReachError::RefusedCertificate { .. }),
+                            error @ (ReachError::Certificate { .. }
+                            | ReachError::OutOfDate { .. }
+                            | ReachError::RefusedCertificate { .. }),
                         ) if epoch_seen == 0 => return Err(error.into()),
                         Some(error) => error.to_string(),
                         None => format!("{}: {}", status.code(), remote::reason(&status)),

@@ -1,6 +1,7 @@
 //! An address and a user's files → a channel that connects when it is used, and what it shows.
 
 use super::address::{Address, AddressError};
+use super::dates::out_of_date;
 use super::dialect::Dialect;
 use super::heard::{Heard, PING, mute};
 use super::tls::{Tls, is_of_a_certificate};
@@ -102,6 +103,17 @@ pub enum ReachError {
         /// What is wrong with it.
         why: String,
     },
+    /// The certificate of who listens there has run out, or is yet to be valid; or the clock is wrong that says so.
+    #[error(
+        "{address}: the certificate of who listens there {why}: renew it (tls.crt and tls.key of the coordinator's identity), or set \
+         the clock"
+    )]
+    OutOfDate {
+        /// The address.
+        address: String,
+        /// Since when, or until when.
+        why: String,
+    },
     /// The coordinator does not take the certificate that is shown to it.
     #[error(
         "the coordinator at {address} refuses this end's certificate: {why}; expected in --cert-file one that a CA of its client-ca.crt \
@@ -177,9 +189,10 @@ fn found(address: &str, error: &(dyn std::error::Error + 'static)) -> Option<Rea
         let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
         let address = address.clone();
         match inner.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(_)) => {
-                Some(ReachError::Certificate { address, why: why.clone() })
-            }
+            Some(rustls::Error::InvalidCertificate(wrong)) => Some(match out_of_date(wrong) {
+                Some(why) => ReachError::OutOfDate { address, why },
+                None => ReachError::Certificate { address, why: why.clone() },
+            }),
             Some(rustls::Error::AlertReceived(alert)) if is_of_a_certificate(*alert) => {
                 Some(ReachError::RefusedCertificate { address, why: why.clone() })
             }

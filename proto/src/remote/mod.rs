@@ -5,6 +5,7 @@
 
 mod address;
 mod channel;
+mod dates;
 mod dialect;
 mod heard;
 mod hide;

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Why an identity cannot be used. Never holds a secret.
 #[derive(Debug, thiserror::Error)]
@@ -153,7 +154,13 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
     };
     let pem = std::fs::read_to_string(&certificate).map_err(|e| bad(&certificate, &e))?;
     let key_pem = std::fs::read_to_string(&key).map_err(|e| bad(&key, &e))?;
+    let authorities = pem::certificates(&certificate).map_err(|why| bad(&certificate, &why))?;
     let ca_key = KeyPair::from_pem(&key_pem).map_err(|e| bad(&key, &e))?;
+    let (_, parsed) = X509Certificate::from_der(&authorities[0]).map_err(|e| bad(&certificate, &e))?;
+    // What another key signs nobody would believe.
+    if parsed.public_key().subject_public_key.data != ca_key.public_key_raw() {
+        return Err(bad(&key, &"found the key of another certificate, expected the one of ca.crt"));
+    }
     let issuer = Issuer::from_ca_cert_pem(&pem, ca_key).map_err(|e| bad(&certificate, &e))?;
     let own = KeyPair::generate().map_err(|e| bad(folder, &e))?;
     let mut parameters = CertificateParams::new(names.to_vec()).map_err(|e| bad(folder, &e))?;
@@ -161,7 +168,7 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
     parameters.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = parameters.signed_by(&own, &issuer).map_err(|e| bad(&certificate, &e))?;
     let mut chain = vec![leaf.der().clone()];
-    chain.extend(pem::certificates(&certificate).map_err(|why| bad(&certificate, &why))?);
+    chain.extend(authorities);
     let key = PrivateKeyDer::try_from(own.serialize_der()).map_err(|e| bad(folder, &e))?;
     Ok((chain, key))
 }

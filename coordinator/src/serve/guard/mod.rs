@@ -4,6 +4,7 @@
 //! connections with or without TLS; [`Gate`] stands before a service and lets one role through. A worker's credential cannot
 //! submit or cancel, and a user's is no worker's.
 
+mod dates;
 mod gate;
 mod identity;
 mod incoming;

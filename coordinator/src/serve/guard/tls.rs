@@ -1,6 +1,7 @@
 //! What a coordinator shows at a handshake: the certificate of its identity's folder, and there is no restart when that is renewed. The
 //! files are looked at when somebody connects, every few seconds; connections that are open stay.
 
+use super::dates;
 use super::identity::IdentityError;
 use super::tokens::CLIENTS;
 use crate::clock::Stopwatch;
@@ -13,7 +14,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs::default_provider;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 /// Files are looked at again after this.
 const STALE: Duration = Duration::from_secs(5);
@@ -136,7 +137,13 @@ fn read(folder: &Path, made: Option<&Chain>) -> Result<(TlsAcceptor, Digest), Id
             builder.with_client_cert_verifier(verifier)
         }
     };
-    let mut config = builder.with_single_cert(chain, key).map_err(|e| broken(e.to_string()))?;
+    let mut config = builder.with_single_cert(chain.clone(), key).map_err(|e| match e {
+        Error::InconsistentKeys(_) => {
+            file("tls.key")("found the key of another certificate, expected the one of tls.crt".to_owned())
+        }
+        e => broken(e.to_string()),
+    })?;
+    dates::warn(folder, &chain);
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), anchor))
 }
