@@ -4,7 +4,7 @@ use espalier_tests::binaries::ended;
 use espalier_tests::cluster::Cluster;
 use espalier_tests::sweeps::Place;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -133,6 +133,27 @@ fn doctor_tells_what_it_knows_before_a_dead_store_answers_and_waits_for_it_for_s
         5,
         &["wrong  bucket: bucket: looking for", "-> look at AWS_"],
     );
+}
+
+#[test]
+fn doctor_tells_of_the_clock_where_a_store_refuses_this_machine() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let place = stored_at(listener.local_addr().unwrap().port());
+    // As stores say that a request's time is too far off theirs, without a body to whom only looks.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map(Result::unwrap) {
+            let lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let answer = "HTTP/1.1 403 Forbidden\r\nDate: Mon, 02 Jan 2023 03:04:05 GMT\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+            stream.write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let said = place.ends(
+        &["doctor", "--bucket", "s3://b/x"],
+        5,
+        &["wrong  bucket: ", "at this machine's clock", "wrong  clock: this machine's and the bucket's are "],
+    );
+    assert!(said.contains(" s apart\n       -> set this machine's, by NTP"), "{said}");
 }
 
 #[test]

@@ -21,8 +21,8 @@ const TOLD: Duration = Duration::from_secs(8);
 /// Pause between two tries.
 const AGAIN: Duration = Duration::from_secs(10);
 
-const ADVICE: &str = "look at this worker's AWS_ENDPOINT_URL (AWS_ALLOW_HTTP=true for http), credentials, AWS_CA_BUNDLE and \
-                      network: they are to lead to the coordinator's bucket";
+const ADVICE: &str = "look at this worker's AWS_ENDPOINT_URL (AWS_ALLOW_HTTP=true for http), credentials, AWS_CA_BUNDLE, \
+                      clock and network: they are to lead to the coordinator's bucket";
 
 /// Which bucket an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -80,6 +80,10 @@ impl Told {
         }
         self.findings.push(finding);
     }
+
+    fn all(&mut self, findings: impl IntoIterator<Item = Option<Finding>>) {
+        findings.into_iter().flatten().for_each(|finding| self.tell(finding));
+    }
 }
 
 /// Runs the command: the first thing that is wrong gives the code.

@@ -5,8 +5,8 @@
 use super::whole::WholeBodies;
 use object_store::client::{HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService};
 use object_store::{ClientOptions, client::ReqwestConnector};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What is done with a bucket.
@@ -70,6 +70,8 @@ pub struct Meter {
     read: AtomicU64,
     requests: AtomicU64,
     refused: AtomicU64,
+    /// The `Date` of the last answer that denied what was asked.
+    denied: Mutex<Option<String>>,
 }
 
 fn get(counter: &AtomicU64) -> u64 {
@@ -101,6 +103,18 @@ impl Meter {
     /// tried again. A folder has none.
     pub fn requests(&self) -> (u64, u64) {
         (get(&self.requests), get(&self.refused))
+    }
+
+    /// The store's time, as a header says it, when it last answered 400 or 403, which it also does where the caller's clock is wrong.
+    pub fn denied_at(&self) -> Option<String> {
+        self.denied.lock().expect("nothing panics while it holds the time").clone()
+    }
+
+    fn look(&self, answer: &HttpResponse) {
+        let date = answer.headers().get("date").and_then(|date| date.to_str().ok());
+        if let (400 | 403, Some(date)) = (answer.status().as_u16(), date) {
+            *self.denied.lock().expect("nothing panics while it holds the time") = Some(date.to_owned());
+        }
     }
 
     pub(super) fn wrote(&self, bytes: usize) {
@@ -159,6 +173,9 @@ impl HttpService for Counted {
             status >= 500 || status == 429 || status == 408
         });
         add(&self.meter.refused, u64::from(refused));
+        if let Ok(answer) = &answer {
+            self.meter.look(answer);
+        }
         answer
     }
 }

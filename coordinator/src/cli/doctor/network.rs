@@ -5,6 +5,7 @@ use crate::cli::remote::CoordinatorArg;
 use crate::clock;
 use crate::exit::{Exit, Failure};
 use crate::hub::{Environment, Hub, HubError};
+use chrono::{DateTime, Utc};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
 use espalier_proto::messages::StateRequest;
@@ -37,7 +38,7 @@ pub(super) async fn bucket(url: &str, told: &mut Told) {
     let shown = format!("bucket {url}");
     match within(&shown, REACH, bucket.meta(&path)).await {
         Some(Ok(_)) => {}
-        Some(Err(error)) => return told.tell(wrong(&error)),
+        Some(Err(error)) => return told.all([Some(wrong(&error)), denied(&bucket)]),
         None => return told.tell(silent(REACH)),
     }
     let trial = async {
@@ -48,16 +49,24 @@ pub(super) async fn bucket(url: &str, told: &mut Told) {
     };
     let written = match within(&shown, TRIAL, trial).await {
         Some(Ok(written)) => written,
-        Some(Err(error)) => return told.tell(wrong(&error)),
+        Some(Err(error)) => return told.all([Some(wrong(&error)), denied(&bucket)]),
         None => return told.tell(silent(TRIAL)),
     };
     told.tell(Finding::good("bucket", format!("{} takes create-only writes and reads back", bucket.url())));
     if let Ok(Some(written)) = written {
-        told.tell(skewed(clock::seconds_since(written.last_modified).unsigned_abs()));
+        told.tell(skewed(written.last_modified));
     }
 }
 
-fn skewed(skew_s: u64) -> Finding {
+/// What a store that denied everything said of its clock: a refusal to look for an object has no body that would tell why.
+fn denied(bucket: &Bucket) -> Option<Finding> {
+    let date = bucket.meter().denied_at()?;
+    Some(skewed(DateTime::parse_from_rfc2822(&date).ok()?.to_utc()))
+}
+
+/// `there`: the store's time a moment ago.
+fn skewed(there: DateTime<Utc>) -> Finding {
+    let skew_s = clock::seconds_since(there).unsigned_abs();
     if skew_s <= SKEW_S {
         return Finding::good("clock", format!("this machine's and the bucket's agree to within {SKEW_S} s"));
     }
@@ -67,7 +76,7 @@ fn skewed(skew_s: u64) -> Finding {
 
 const STORE: &str = "look at AWS_ENDPOINT_URL (host and port; AWS_ALLOW_HTTP=true for http), at the credentials \
                      (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE) and AWS_REGION (400 and 403 say no more), at whether \
-                     the bucket is there, at a proxy (AWS_PROXY_URL, HTTPS_PROXY, NO_PROXY), and, where the store's certificate is of a CA of \
+                     the bucket is there, at this machine's clock (stores refuse one that is 15 minutes off), at a proxy (AWS_PROXY_URL, HTTPS_PROXY, NO_PROXY), and, where the store's certificate is of a CA of \
                      your own, at AWS_CA_BUNDLE";
 
 fn bucket_advice(url: &str, error: &BucketError) -> &'static str {
