@@ -6,6 +6,7 @@
 pub mod caught;
 pub mod cli;
 pub mod clock;
+pub mod columnar;
 pub mod exit;
 pub mod hub;
 pub mod inputs;

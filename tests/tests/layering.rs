@@ -122,6 +122,15 @@ fn one_file_of_each_program_reads_the_clock() {
 }
 
 #[test]
+fn one_folder_opens_parquet_of_others() {
+    for path in files(&root().join("coordinator/src"), "rs") {
+        let opens = std::fs::read_to_string(&path).unwrap().contains("ParquetRecordBatchReader");
+        let door = path.components().any(|part| part.as_os_str() == "columnar");
+        assert!(!opens || door, "{} opens Parquet without columnar::open", path.display());
+    }
+}
+
+#[test]
 fn every_task_family_and_chart_file_is_registered() {
     let registered = |folder: &str, ext: &str, registry: &str| {
         let text = std::fs::read_to_string(root().join(registry)).unwrap_or_default();

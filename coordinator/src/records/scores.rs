@@ -1,12 +1,13 @@
 //! `scores.parquet` of a cell → rows, and the outcome that follows from them.
 
+use crate::caught::caught;
+use crate::columnar;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type, Int32Type, Int64Type, UInt32Type, UInt64Type};
 use arrow_array::{Array, StructArray};
 use arrow_schema::DataType;
 use bytes::Bytes;
 use espalier_proto::records::{ItemOutcome, Outcome};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
 
 /// Why per-item scores cannot be read.
@@ -85,8 +86,12 @@ pub enum ScoreRow {
 
 /// The rows of a cell's scores, from the bytes of its `scores.parquet`: of windows, or of items.
 pub fn rows(scores: Bytes, windows: bool) -> Result<Vec<ScoreRow>, ScoresError> {
+    caught(|| read(scores, windows)).unwrap_or_else(|why| Err(ScoresError::Parquet { why }))
+}
+
+fn read(scores: Bytes, windows: bool) -> Result<Vec<ScoreRow>, ScoresError> {
     let broken = |why: String| ScoresError::Parquet { why };
-    let reader = ParquetRecordBatchReaderBuilder::try_new(scores).map_err(|e| broken(e.to_string()))?;
+    let reader = columnar::open(scores).map_err(|e| broken(e.to_string()))?;
     let mut rows = Vec::new();
     for batch in reader.build().map_err(|e| broken(e.to_string()))? {
         let columns = Columns { array: StructArray::from(batch.map_err(|e| broken(e.to_string()))?) };

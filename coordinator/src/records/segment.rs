@@ -4,12 +4,12 @@
 //! Derived: it may be deleted at any time. One that cannot be read, or is of another generation, is as good as absent.
 
 use crate::caught::caught;
+use crate::columnar;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch};
 use bytes::Bytes;
 use espalier_proto::ids::Digest;
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -112,7 +112,7 @@ fn batches(
     bytes: Bytes,
     generation: Digest,
 ) -> Result<impl Iterator<Item = Result<RecordBatch, arrow_schema::ArrowError>>, SegmentError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let builder = columnar::open(bytes)?;
     let said = builder.metadata().file_metadata().key_value_metadata();
     let said = said.and_then(|pairs| pairs.iter().find(|pair| pair.key == GENERATION)?.value.clone());
     if said != Some(generation.to_string()) {

@@ -2,6 +2,7 @@
 
 use super::records::{Place, Record};
 use crate::caught::caught;
+use crate::columnar;
 use crate::inputs::error::InputsError;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
@@ -10,7 +11,6 @@ use arrow_array::types::{
 };
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::ChunkReader;
 use serde_json::{Map, Value};
 use std::path::Path;
@@ -26,9 +26,7 @@ fn unreadable(file: &Path, why: String) -> InputsError {
 
 fn rows(file: &Path, opened: impl ChunkReader + 'static) -> Result<Vec<Record>, InputsError> {
     let broken = |why| unreadable(file, why);
-    let reader = ParquetRecordBatchReaderBuilder::try_new(opened)
-        .and_then(|b| b.build())
-        .map_err(|e| broken(e.to_string()))?;
+    let reader = columnar::open(opened).and_then(|b| b.build()).map_err(|e| broken(e.to_string()))?;
     let mut records = Vec::new();
     for batch in reader {
         let batch = batch.map_err(|e| broken(e.to_string()))?;
