@@ -1,6 +1,7 @@
 """A real Prometheus scrapes the started binaries, evaluates the alert rules and answers what the dashboard's panels ask."""
 
 import json
+import math
 import shutil
 import socket
 import subprocess
@@ -63,9 +64,19 @@ def asked(base, targets, dashboard):
         time.sleep(EVERY)
     for group in api(base, "rules")["groups"]:
         yield from (f"alerts.yaml: {r['name']}: {r.get('lastError')}" for r in group["rules"] if r["health"] != "ok")
+    end = time.monotonic() + PATIENCE
     for panel, expression in panels(dashboard, f"{WINDOW}s"):
-        if not (answer := api(base, "query", query=expression)) or not answer["result"]:
-            yield f"dashboard.json: {panel}: nothing is answered to {expression}"
+        # NaN is no answer: also idle, a coordinator lists its logs and hears of its worker every few seconds, and every panel has something to show.
+        while not (found := numbers(base, expression)) and time.monotonic() < end:
+            time.sleep(EVERY)
+        if not found:
+            yield f"dashboard.json: {panel}: no number is answered to {expression}"
+
+
+def numbers(base, expression):
+    answer = api(base, "query", query=expression)
+    found = [float(series["value"][1]) for series in answer["result"]] if answer else []
+    return [number for number in found if not math.isnan(number)]
 
 
 def samples(base):

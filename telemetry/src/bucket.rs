@@ -22,7 +22,8 @@ impl Collector for BucketMetrics {
             let count = self.0.count(operation);
             let ranges: Vec<(f64, u64)> = BOUNDS.into_iter().zip(count.ranges).collect();
             let beyond = count.all - count.ranges.iter().sum::<u64>().min(count.all);
-            let ranges: Vec<_> = ranges.into_iter().chain([(f64::MAX, beyond)]).collect();
+            // Written as +Inf, without which Prometheus computes no quantile.
+            let ranges: Vec<_> = ranges.into_iter().chain([(f64::INFINITY, beyond)]).collect();
             family.encode_family(&[("operation", operation.as_str())])?.encode_histogram::<NoLabelSet>(
                 count.seconds,
                 count.all,
@@ -51,5 +52,26 @@ impl Collector for BucketMetrics {
                 .encode_counter::<NoLabelSet, u64, f64>(&value, None)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prometheus_client::encoding::text::encode;
+    use prometheus_client::registry::Registry;
+
+    #[test]
+    fn the_last_range_of_every_operation_ends_at_infinity_as_quantiles_ask() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(BucketMetrics(Arc::default())));
+        let mut text = String::new();
+        encode(&mut text, &registry).unwrap();
+        for operation in Operation::ALL {
+            let of = format!("operation=\"{}\"", operation.as_str());
+            let ranges = text.lines().filter(|line| line.contains("_seconds_bucket{") && line.contains(&of));
+            let last = ranges.last().unwrap_or_default();
+            assert!(last.contains("le=\"+Inf\""), "{of}: {text}");
+        }
     }
 }
