@@ -11,7 +11,8 @@ use serde_json::json;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  espalier repair phi-demo --dry-run\n  espalier repair phi-demo --bucket s3://results/pruning\n\n\
-                  Ends with 4 where something was damaged: those cells are missing until the sweep is run again."
+                  Ends with 4 where something was damaged: those cells are missing until the sweep is run again. A cell or variant without a \
+                  record is not measured yet, or was lost: it says how many have one, to be held against `espalier list`."
 )]
 pub struct Repair {
     /// The sweep's name
@@ -33,6 +34,8 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
         Output::Json => print::json(&json!({
             "sweep": command.sweep,
             "dry_run": command.dry_run,
+            "cells": repaired.cells,
+            "variants": repaired.variants,
             "objects": repaired.objects,
             "blobs": repaired.blobs,
             "bytes": repaired.bytes,
@@ -44,8 +47,15 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
 }
 
 fn text(command: &Repair, repaired: &Repaired) -> String {
-    let Repaired { objects, blobs, bytes, damaged, owner } = repaired;
-    let read = format!("{objects} records, inputs and models, {blobs} blobs, {} read", print::size(*bytes));
+    let Repaired { cells, variants, objects, blobs, bytes, damaged, owner } = repaired;
+    let read = format!(
+        "{} of {} cells, {} of {} variants have a record; {objects} records, inputs and models, {blobs} blobs, {} read",
+        cells.recorded,
+        cells.of,
+        variants.recorded,
+        variants.of,
+        print::size(*bytes)
+    );
     if damaged.is_empty() {
         return format!("sweep {}: {read}; nothing is damaged\n", command.sweep);
     }

@@ -31,9 +31,22 @@ pub struct Damage {
     pub why: String,
 }
 
+/// How many of a sweep's variants, or cells, have a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Recorded {
+    /// Those that have one, a damaged one too.
+    pub recorded: u64,
+    /// All of its latest submission.
+    pub of: u64,
+}
+
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Repaired {
+    /// The sweep's cells: one without a record is not measured yet, or lost, and nothing here can tell which.
+    pub cells: Recorded,
+    /// The sweep's variants.
+    pub variants: Recorded,
     /// Records, inputs and models' lists that are there.
     pub objects: u64,
     /// Blobs and files that they name, read whole.
@@ -76,6 +89,15 @@ async fn mend(
 ) -> Result<Repaired, StoreError> {
     let mut all = Repaired::default();
     for (look, seen) in seen {
+        let grid = match look.is {
+            Is::Cell(_) => Some(&mut all.cells),
+            Is::Variant(_) => Some(&mut all.variants),
+            Is::Model { .. } | Is::Inputs(_) => None,
+        };
+        if let Some(grid) = grid {
+            grid.of += 1;
+            grid.recorded += u64::from(seen.is_some());
+        }
         let Some(Seen { blobs, bytes, wrong }) = seen else { continue };
         all.objects += 1;
         all.blobs += blobs;
