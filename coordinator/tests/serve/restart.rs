@@ -54,7 +54,18 @@ async fn a_segment_says_what_its_records_say_until_one_of_them_is_deleted() {
     assert_eq!(Present::from(&all), whole);
     let cell = &sweep.cells[17];
     assert_eq!(all.cells[&cell.key], cell_record(cell.variant, cell.inputs, "main-1-1"));
+    // A copy without segments says no more than its records do, though its generation was copied along: what the backup's segments name
+    // and the copy lacks is missing there.
+    let (segments, kept) = (folder.path().join("sweeps/demo/segments"), folder.path().join("kept"));
+    let name = sweep.name.as_str();
+    let pattern = layout::segments(&sweep.name).as_ref().replace(name, "*");
+    let runbook = include_str!("../../../deploy/README.md");
+    assert!(runbook.contains(&format!("--exclude '{pattern}/*'")), "the runbook copies segments, {pattern}");
+    std::fs::rename(&segments, &kept).unwrap();
+    assert_eq!(present(&bucket, &sweep, true).await.unwrap().cells.len(), 0);
     std::fs::rename(&hidden, &records).unwrap();
+    assert_eq!(present(&bucket, &sweep, false).await.unwrap(), whole);
+    std::fs::rename(&kept, &segments).unwrap();
     // A damaged record is deleted by a repair, and its segment is believed no more. That nobody put the model there is told too.
     write(folder.path(), &layout::cell_record(cell.key), b"{}");
     let before = generation::current(&bucket).await.unwrap();
