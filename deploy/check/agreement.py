@@ -78,7 +78,16 @@ def wrong(objects, programs, running, services=None):
         if address := flags.get("--coordinator") or environment.get("ESPALIER_COORDINATOR"):
             yield from called(where, objects, programs, address, services)
     yield from (f"{v}: neither program reads it" for v, known in known_by.items() if v.startswith("ESPALIER_") and not known)
+    yield from backends([(name(o), p.title, configuration(objects, c)) for o, _, _, c, p in ours(objects, programs)])
     yield from monitors(objects, programs, running)
+
+
+def backends(ours):
+    """What a coordinator takes `backend: auto` for is what its workers are. `ours`: where, whose program's, its environment."""
+    workers = {environment.get("ESPALIER_DEVICE", "cpu").partition(":")[0] for _, title, environment in ours if title == "espalier-worker"}
+    for where, title, environment in ours:
+        if title == "espalier coordinator" and {environment.get("ESPALIER_BACKEND")} != workers:
+            yield f"{where}: ESPALIER_BACKEND: found {environment.get('ESPALIER_BACKEND')}, its workers are {sorted(workers)}"
 
 
 def ports(where, container, flags, environment):

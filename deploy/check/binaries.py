@@ -15,7 +15,6 @@ SCORING = Path(__file__).resolve().parents[2] / "tests/goldens/scoring"
 # Two variants of a tiny model: one is measured, at the other the worker's compute process dies, which this test asks it to.
 SWEEP = f"""
 name: check
-backend: cpu
 models: [{SCORING}/phi-nobos]
 calibration: {{data: {SCORING}/data/rows.txt, nsamples: 2, seqlen: 32}}
 recipes: [{{method: [wanda, magnitude], sparsity: [0.5]}}]
@@ -69,7 +68,7 @@ def get(url):
 class Running:
     """A coordinator and a worker, started with a container's arguments and environment, but on free ports of this machine and a folder
     for a bucket. `mounts`: by image, folders of this machine for those of a container. `http`: by image, where each answers. Where the
-    coordinator takes everybody, they do a sweep."""
+    coordinator takes everybody, they do a sweep, which is submitted before there is a worker."""
 
     def __init__(self, programs, coordinator, worker, mounts=None):
         self.folder = tempfile.TemporaryDirectory()
@@ -89,23 +88,28 @@ class Running:
         if not said.get("http"):
             raise SystemExit(f"the coordinator does not say where it answers: {said}; {self._log('espalier-coordinator')}")
         self.address, self.http["espalier-coordinator"] = here(said["address"]), here(said["http"])
+        espalier = programs["espalier-coordinator"].command[0]
+        if not self.mounts:
+            self._sweep(espalier)
         self._spawn("espalier-worker", programs, worker, ["--log", "info"], {"ESPALIER_COORDINATOR": self.address, **FAULT})
         self._until(lambda: "http://" in self._log("espalier-worker"), "the worker says where it answers")
         self.http["espalier-worker"] = here(re.search(r"scrapers on (http://[0-9.:]+)", self._log("espalier-worker")).group(1))
         for image, base in self.http.items():
             self._until(lambda: get(base + "/readyz")[0] == 200, f"{image} is ready")
         if not self.mounts:
-            self._sweep(programs["espalier-coordinator"].command[0])
+            # So that everything that is counted has been. It must end with a hole.
+            self._ask(espalier, ["watch", "check"], 4)
 
     def _sweep(self, espalier):
-        """Does a sweep, so that everything that is counted has been; it must end with a hole (exit code 4)."""
         file = Path(self.folder.name, "sweep.yaml")
         file.write_text(SWEEP)
-        for arguments, expected in [(["submit", file], 0), (["watch", "check"], 4)]:
-            command = [espalier, *arguments, "--coordinator", self.address]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
-            if done.returncode != expected:
-                raise SystemExit(f"{command}: exit {done.returncode}, expected {expected}\n{done.stdout}{done.stderr}")
+        self._ask(espalier, ["submit", file], 0)
+
+    def _ask(self, espalier, arguments, expected):
+        command = [espalier, *arguments, "--coordinator", self.address]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+        if done.returncode != expected:
+            raise SystemExit(f"{command}: exit {done.returncode}, expected {expected}\n{done.stdout}{done.stderr}")
 
     def _spawn(self, image, programs, container, more, environment=None, **streams):
         program = programs[image]

@@ -43,6 +43,7 @@ def wrong(programs, running):
             heard = [agreement.port(v) for k, v in flags.items() if k in ("--listen", "--http")]
             if port["target"] not in heard:
                 yield f"{where}: ports: found {port['target']}, it listens on {heard}"
+    yield from agreement.backends([(f"compose.yaml: {n}", programs[agreement.image(s)].title, s["environment"]) for n, s in built.items()])
     for name, service in services.items():
         # The store is root of its own volume alone.
         if not (service.get("read_only") and service.get("cap_drop") == ["ALL"] and (service.get("user") or name == "store")):

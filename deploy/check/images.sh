@@ -135,8 +135,18 @@ store=$(heard store 'http://127.0.0.1:[0-9]+')
 curl --silent --fail --request PUT "$store/espalier" > /dev/null || fail "no bucket could be made"
 keys=(AWS_ENDPOINT_URL="$store" AWS_ALLOW_HTTP=true AWS_REGION=us-east-1 AWS_ACCESS_KEY_ID=espalier AWS_SECRET_ACCESS_KEY=espalier-local)
 
-start coordinator "${keys[@]}" ESPALIER_BUCKET=s3://espalier -- coordinator --listen 127.0.0.1:0 --http 127.0.0.1:0 --output json
+start coordinator "${keys[@]}" ESPALIER_BUCKET=s3://espalier ESPALIER_BACKEND=cpu -- coordinator --listen 127.0.0.1:0 --http 127.0.0.1:0 --output json
 coordinator=$(heard coordinator '"address": "[^"]+' | cut -d'"' -f4)
+# Before there is a worker, as users may: the coordinator is told what they will be.
+scoring=$PWD/tests/goldens/scoring
+cat > "$work/sweep.yaml" <<SWEEP
+name: images
+models: [$scoring/phi-nobos]
+calibration: {data: $scoring/data/rows.txt, nsamples: 2, seqlen: 32}
+recipes: [{method: wanda, sparsity: [0.5]}]
+tasks: [{task: wikitext2, data: $scoring/data/rows.txt, seqlen: 32}]
+SWEEP
+"$bins/espalier" submit "$work/sweep.yaml" --coordinator "$coordinator" > "$work/submit.log" 2>&1 || fail "submit"
 start worker "${keys[@]}" ESPALIER_COORDINATOR="$coordinator" -- --http 127.0.0.1:0
 heard worker 'bucket is shared' > /dev/null
 
@@ -145,16 +155,6 @@ code=0
 env "${keys[@]}" AWS_CA_BUNDLE=/nowhere HOME="$work" "$bins/espalier-worker" --coordinator "$coordinator" > "$work/stranger.log" 2>&1 || code=$?
 [ $code = 5 ] || fail "a worker whose bucket cannot be opened ended with $code, expected 5"
 
-scoring=$PWD/tests/goldens/scoring
-cat > "$work/sweep.yaml" <<SWEEP
-name: images
-backend: cpu
-models: [$scoring/phi-nobos]
-calibration: {data: $scoring/data/rows.txt, nsamples: 2, seqlen: 32}
-recipes: [{method: wanda, sparsity: [0.5]}]
-tasks: [{task: wikitext2, data: $scoring/data/rows.txt, seqlen: 32}]
-SWEEP
-"$bins/espalier" submit "$work/sweep.yaml" --coordinator "$coordinator" > "$work/submit.log" 2>&1 || fail "submit"
 "$bins/espalier" watch images --coordinator "$coordinator" > "$work/watch.log" 2>&1 || fail "the sweep did not end whole"
 
 for process in worker coordinator; do

@@ -51,6 +51,9 @@ PLANTED = {
         ("base", lambda o: next(x for x in o if x["kind"] == "ConfigMap")["data"].update(ESPALIER_BUKET="s3://x"), "agreement", "ESPALIER_BUKET"),
     "a name of the store's that no page explains":
         ("base", lambda o: container(o, WORKER)["env"].append({"name": "AWS_ENDPOINT_URI", "value": "x"}), "agreement", "AWS_ENDPOINT_URI"),
+    "a coordinator that is not told what its workers are":
+        ("overlays/elastic", lambda o: container(o, COORDINATOR)["env"].remove({"name": "ESPALIER_BACKEND", "value": "cuda"}),
+         "agreement", "ESPALIER_BACKEND: found None"),
     "a container's port that it does not listen on":
         ("base", lambda o: container(o, COORDINATOR)["ports"][0].update(containerPort=7422), "agreement", "7422"),
     "an address that other pods do not reach":

@@ -162,7 +162,7 @@ reach() {
 }
 
 # A shell that says no says nothing else than the script.
-coordinator=$(ESPALIER_NO_AUTH=false batch --mem=512M "$scripts/coordinator.sbatch")
+coordinator=$(ESPALIER_NO_AUTH=false ESPALIER_BACKEND=cpu batch --mem=512M "$scripts/coordinator.sbatch")
 until_ok 60 "the coordinator writes its address" [ -s "$ESPALIER_DIR/address" ]
 [ "$(stat -c %a "$ESPALIER_DIR" "$ESPALIER_DIR/address" | xargs)" = "700 600" ] || fail "the folder and the address are not the user's alone"
 grep -qE '^https://127\.0\.0\.1:[0-9]+#[0-9a-f]{64}$' "$ESPALIER_DIR/address" || fail "found address $(cut -c 1-30 "$ESPALIER_DIR/address")…, expected https://HOST:PORT#FINGERPRINT"
@@ -171,7 +171,6 @@ grep -qE '^https://127\.0\.0\.1:[0-9]+#[0-9a-f]{64}$' "$ESPALIER_DIR/address" ||
 demo=$PWD/examples/demo
 cat > "$work/sweep.yaml" <<SWEEP
 name: slurm
-backend: cpu
 models: [$demo/models/phi-demo, $demo/models/phi3-demo]
 calibration: {data: $demo/data/calibration.txt, nsamples: 8, seqlen: 128}
 recipes:

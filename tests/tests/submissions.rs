@@ -148,3 +148,16 @@ fn a_sweep_that_cannot_be_taken_up_is_told_and_submitting_it_again_mends_it_and_
     cluster.ends(&["pause", "s"], 3, &["no sweep s"]);
     assert!(files(&place.at("out/sweeps/s"), "json").is_empty());
 }
+
+#[test]
+fn a_sweep_whose_backend_is_auto_needs_no_worker_where_the_coordinator_is_told_what_they_will_be() {
+    let mut place = Place::new("phi-nobos");
+    place.replace("s.yaml", "backend: cpu\n", "");
+    let cluster = Cluster::start(&place, &[]);
+    let needles = ["found auto and no worker connected", "--backend (ESPALIER_BACKEND)"];
+    cluster.ends(&["submit", "s.yaml"], 3, &needles);
+    drop(cluster);
+    place.add_environment(vec![("ESPALIER_BACKEND".to_owned(), "cpu".to_owned())]);
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 4 of them to do"]);
+}

@@ -71,7 +71,7 @@ pub struct Coordinator {
     #[arg(long, env = "ESPALIER_INSTANCE", default_value = "main", value_name = "NAME")]
     pub instance: Name,
     /// What `backend: auto` is [default: what all connected workers are]
-    #[arg(long, value_parser = backend, value_name = "cpu|cuda")]
+    #[arg(long, env = "ESPALIER_BACKEND", value_parser = backend, value_name = "cpu|cuda")]
     pub backend: Option<Backend>,
     /// Silence after which a worker is taken for dead and its shards are given to others, in seconds, 10 to 86400. Shorter wastes less
     /// time after a death; longer wastes less work where the network is slow (a worker never stops because of silence)

@@ -178,7 +178,7 @@ fn backend(
             let found = if found.is_none() { "no worker" } else { "workers of both kinds" };
             Err(Refusal::bad_text(format!(
                 "backend: found auto and {found} connected, expected cpu or cuda; say `backend:` in the sweep file, or \
-                 start the coordinator with --backend"
+                 start the coordinator with --backend (ESPALIER_BACKEND)"
             )))
         }
     }
