@@ -74,6 +74,8 @@ PLANTED = {
     "an exit code that no worker ends with":
         ("overlays/fixed", lambda o: by(o, "Job", WORKER)["spec"]["podFailurePolicy"]["rules"][2]["onExitCodes"]["values"].append(9),
          "exits", "never ended with 9"),
+    "a Job that every apply suspends":
+        ("overlays/kueue", lambda o: by(o, "Job", WORKER)["spec"].update(suspend=True), "references", "suspend"),
     "a setting that is not there":
         ("base", lambda o: container(o, WORKER)["envFrom"][0]["configMapRef"].update(name="espalier-old"), "references", "espalier-old"),
     "a Secret that nobody is told to make":

@@ -23,6 +23,8 @@ def wrong(objects):
             # What the operator makes: the runbook says how.
             if kind != "Secret" or f"`{wanted}`" not in README.read_text():
                 yield f"{name(object)}: {kind} {wanted} is neither here nor in deploy/README.md"
+        if object["kind"] == "Job" and "suspend" in object["spec"]:
+            yield f"{name(object)}: suspend: whoever applies this again ends the running workers; Kueue sets it by itself, once"
         yield from closed(object, pod)
     yield from selectors(objects)
     yield from reach(objects)
