@@ -193,7 +193,7 @@ fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one
     let cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
     cluster.ends(&["cancel", "s"], 0, &["stopped"]);
-    for command in ["resume", "retry"] {
+    for command in ["pause", "resume", "retry"] {
         cluster.ends(&[command, "s"], 3, &["sweep s was stopped", "submitting it again"]);
     }
     assert!(!cluster.ends(&["list"], 0, &["stopped"]).contains("priority"), "all are alike");
@@ -268,6 +268,13 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
         &["4 of 4 cells measured"],
     );
     place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+    // Another sweep's cells on the same variants leave what this one measured alone.
+    worker.signal(libc::SIGSTOP);
+    place.sweep("t", "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 16}");
+    cluster.ends(&["submit", "t.yaml"], 0, &["t: 4 cells, 2 of them to do"]);
+    cluster.ends(&["cancel", "t"], 0, &["stopped"]);
+    assert_eq!(cluster.json(&["list"])[0]["done"], 4);
+    worker.signal(libc::SIGCONT);
     // Removed under the coordinator, it is as unknown to it as one that never was.
     place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
     for unknown in ["s", "none"] {

@@ -59,6 +59,8 @@ pub enum Wait {
     NoWorkerFits(Vec<(WorkerId, Misfit)>),
     /// Every worker that fits has something else to do.
     Busy,
+    /// It, or its variant, failed at those that have nothing to do, and goes to another one.
+    Elsewhere(Vec<WorkerId>),
     /// Every sweep that wants it and goes on is paused.
     Paused,
     /// Every sweep that wants it was stopped.
@@ -125,7 +127,9 @@ impl Schedule {
         // Workers of one kind, and variants of one class, are alike: of both there are few.
         let fits = |worker: &Worker| classes.keys().any(|class| self.index.fits(worker.kind, *class));
         if self.connected().any(|(_, worker)| worker.faults < NODE_FAULTS && fits(worker)) {
-            return Some(Wait::Busy);
+            let longest = classes.values().filter_map(|queue| queue.last()).map(|(.., variant)| *variant);
+            let barred = longest.map(|variant| self.barred(variant, None)).find(|barred| !barred.is_empty());
+            return Some(barred.map_or(Wait::Busy, Wait::Elsewhere));
         }
         let first = classes.values().find_map(|queue| queue.last()).map(|(.., variant)| *variant)?;
         self.rests(sweep).or_else(|| {
@@ -141,6 +145,19 @@ impl Schedule {
         };
         let (when, variant) = self.index.timers.iter().find(|(_, key)| wanted(key))?;
         Some(Wait::NotBefore { left: Millis(when.0.saturating_sub(self.now.0)), variant: *variant })
+    }
+
+    /// Workers that fit and have nothing to do, and at which the cell, or all that waits of the variant, failed.
+    fn barred(&self, variant: VariantKey, cell: Option<CellKey>) -> Vec<WorkerId> {
+        if !self.variants[&variant].entry.picky {
+            return Vec::new();
+        }
+        let free = |worker: &Worker| worker.attempts.is_empty() && self.unfit(worker, variant).is_none();
+        let takes = |id: &WorkerId| {
+            let cells = self.takes(self.now, id, variant);
+            cells.is_some_and(|cells| cell.is_none_or(|cell| cells.contains(&cell)))
+        };
+        self.connected().filter(|(id, worker)| free(worker) && !takes(id)).map(|(id, _)| id.clone()).collect()
     }
 
     fn wait(&self, home: VariantKey, cell: CellKey) -> Wait {
@@ -176,7 +193,8 @@ impl Schedule {
         }
         let misfits: Vec<_> = self.connected().map(|(id, w)| (id, self.unfit(w, home))).collect();
         if misfits.iter().any(|(_, m)| m.is_none()) {
-            return Wait::Busy;
+            let barred = self.barred(home, Some(cell));
+            return if barred.is_empty() { Wait::Busy } else { Wait::Elsewhere(barred) };
         }
         Wait::NoWorkerFits(misfits.into_iter().filter_map(|(id, m)| Some((id.clone(), m?))).collect())
     }
@@ -202,8 +220,27 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!((misfits(&story), of_the_sweep(&story)), (1, 1));
+        // Its call is held open and answered, and then it does not call again.
         story.later(31_000);
+        story.later(30_000);
         assert_eq!((misfits(&story), of_the_sweep(&story)), (0, 0));
+    }
+
+    #[test]
+    fn what_failed_at_the_only_idle_worker_waits_for_another_one() {
+        let mut story = Story::of(grid(&[1, 1]));
+        let (order, _long) = (story.given(1), story.given(2));
+        let died = failing(
+            pruning(&order),
+            order.variant.0,
+            crate::schedule::FaultKind::NodeFault,
+            FailureCode::ComputeLost,
+        );
+        story.sync(1, vec![died]);
+        story.later(5_000);
+        assert_eq!(story.sync(1, vec![]), None, "it failed there, and another worker may be free in a while");
+        let elsewhere = Wait::Elsewhere(vec![WorkerId("w1".into())]);
+        assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Waiting { on: elsewhere });
     }
 
     #[test]

@@ -50,7 +50,12 @@ impl Schedule {
 
     /// It was not heard of for a lease.
     pub(super) fn is_silent(&self, worker: &Worker) -> bool {
-        worker.heard + self.timing.lease <= self.now
+        self.last_heard(worker) + self.timing.lease <= self.now
+    }
+
+    /// Since when it is silent. It is not while its call is held open: that one is answered when it is due.
+    pub(super) fn last_heard(&self, worker: &Worker) -> Millis {
+        if worker.call.is_some() { self.now } else { worker.heard.max(worker.answered) }
     }
 
     /// It said that it leaves, and was not heard of since.
@@ -190,7 +195,7 @@ impl Schedule {
     }
 
     /// The cells of a waiting variant that the worker can take up.
-    fn takes(&self, now: Millis, id: &WorkerId, key: VariantKey) -> Option<BTreeSet<CellKey>> {
+    pub(super) fn takes(&self, now: Millis, id: &WorkerId, key: VariantKey) -> Option<BTreeSet<CellKey>> {
         let variant = &self.variants[&key];
         if !variant.done && !self.may_try(id, key, &variant.trouble) {
             return None;

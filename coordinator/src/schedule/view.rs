@@ -102,11 +102,9 @@ impl Schedule {
     }
 
     fn worker_view(&self, id: &WorkerId, worker: &Worker) -> WorkerView {
-        // An open call is answered when it is due.
-        let alive = if worker.call.is_some() { self.now } else { worker.heard.max(worker.answered) };
         WorkerView {
             id: id.clone(),
-            silent: Millis(self.now.0.saturating_sub(alive.0)),
+            silent: Millis(self.now.0.saturating_sub(self.last_heard(worker).0)),
             draining: worker.draining,
             connected: self.is_connected(worker),
         }
@@ -213,6 +211,9 @@ mod tests {
         assert!(answer_to(&said, 2).is_some(), "it is answered at once");
         let states = |story: &Story| story.schedule.census().workers;
         assert_eq!((states(&story)["draining"], states(&story)["silent"]), (1, 0));
+        // The other one's call is held open, and answered when it is due.
+        story.later(30_000);
+        assert_eq!(states(&story)["silent"], 0);
         story.later(30_000);
         let shown: Vec<String> = story.schedule.view().workers.iter().map(|w| w.id.to_string()).collect();
         assert_eq!(

@@ -1,7 +1,7 @@
 //! Why a cell is or is not running, in a sentence.
 
 use super::status::Status;
-use crate::schedule::{Explanation, Wait};
+use crate::schedule::{Explanation, Wait, WorkerId};
 use espalier_proto::ids::Digest;
 use espalier_proto::messages as m;
 use espalier_proto::records::FailureCode;
@@ -35,7 +35,8 @@ pub(super) fn blamed<'a>(
     cells: impl IntoIterator<Item = (&'a CellEntry, &'a Explanation)>,
 ) -> BTreeSet<Digest> {
     let keys = cells.into_iter().flat_map(|(cell, how)| match how {
-        Explanation::Quarantined(_) | Explanation::Waiting { on: Wait::NotBefore { .. } } => {
+        Explanation::Quarantined(_)
+        | Explanation::Waiting { on: Wait::NotBefore { .. } | Wait::Elsewhere(_) } => {
             vec![cell.key.0, cell.variant.0]
         }
         Explanation::Fallen { canary, .. } => vec![canary.0],
@@ -91,6 +92,13 @@ pub(super) fn met(code: FailureCode, message: &str) -> String {
     format!("{}: {message}", code.as_str())
 }
 
+/// The first of them, and how many more there are.
+fn named(all: impl ExactSizeIterator<Item = String>) -> String {
+    let more = all.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("and {more} more"));
+    all.take(NAMED).chain(more).collect::<Vec<_>>().join("; ")
+}
+
 /// `last`: what the last try met.
 fn wait(on: &Wait, last: Option<String>) -> String {
     match on {
@@ -107,13 +115,15 @@ fn wait(on: &Wait, last: Option<String>) -> String {
             "no worker is connected; `espalier-worker --coordinator URL` joins from any host".to_owned()
         }
         Wait::NoWorkerFits(misfits) => {
-            let each = misfits.iter().take(NAMED).map(|(worker, why)| format!("{worker}: {why}"));
-            let more = misfits.len().saturating_sub(NAMED);
-            let more = (more > 0).then(|| format!("and {more} more"));
-            let each: Vec<String> = each.chain(more).collect();
-            format!("no connected worker can run it: {}", each.join("; "))
+            let each = named(misfits.iter().map(|(worker, why)| format!("{worker}: {why}")));
+            format!("no connected worker can run it: {each}")
         }
         Wait::Busy => "every worker that can run it has something else to do".to_owned(),
+        Wait::Elsewhere(failed_at) => {
+            let last = last.map(|last| format!(" ({last})")).unwrap_or_default();
+            let at = named(failed_at.iter().map(WorkerId::to_string));
+            format!("it failed at {at}{last} and goes to another worker, but those have something else to do")
+        }
         Wait::Paused => "the sweep is paused; `espalier resume` goes on".to_owned(),
         Wait::Halted => {
             "the sweep was stopped by `espalier cancel`; submitting it again goes on".to_owned()
@@ -135,7 +145,7 @@ fn wait(on: &Wait, last: Option<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{Millis, Misfit, WorkerId};
+    use crate::schedule::{Millis, Misfit};
     use espalier_proto::ids::VariantKey;
 
     #[test]
@@ -149,6 +159,12 @@ mod tests {
         assert!(told(&later).ends_with("its own; it is tried again in 2 s"));
         let met = wait(&later, Some(met(FailureCode::StoreError, "no answer")));
         assert!(met.contains("its own (store_error: no answer); it is tried"), "{met}");
+        let elsewhere =
+            wait(&Wait::Elsewhere(vec![WorkerId("w1".into())]), Some("compute_lost: gone".into()));
+        assert!(
+            elsewhere.starts_with("it failed at w1 (compute_lost: gone) and goes to another"),
+            "{elsewhere}"
+        );
         assert!(told(&Wait::Paused).contains("espalier resume"));
     }
 }

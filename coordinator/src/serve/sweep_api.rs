@@ -227,7 +227,8 @@ impl SweepApi for Service {
         let now = self.sweeps.driver().status().borrow().clone();
         let halted = now.view.sweeps.get(&name).filter(|view| view.halted);
         let goes_on = match action {
-            m::Action::Resume => {
+            // Paused, it would stay so when it goes on.
+            m::Action::Resume | m::Action::Pause => {
                 halted.map(|view| if view.doomed { "`espalier retry`" } else { "submitting it again" })
             }
             m::Action::Retry => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),

@@ -232,9 +232,13 @@ impl Sweeps {
         let before = present_without_stale(&self.bucket, &sweep, kept).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
+        // Of a variant only this sweep's cells were looked for: what others measured on it is not gone.
+        let looked_for: BTreeSet<CellKey> = sweep.cells.iter().map(|cell| cell.key).collect();
+        let mut missing = believed.cells;
+        missing.retain(|cell| looked_for.contains(cell) && !submission.cells_done.contains(cell));
         submission.gone = Records {
             variants: believed.variants.difference(&submission.variants_done).copied().collect(),
-            cells: believed.cells.difference(&submission.cells_done).copied().collect(),
+            cells: missing,
         };
         submission.priority = fold.priority;
         submission.given_up = fold.given_up.clone();
