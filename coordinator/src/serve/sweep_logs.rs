@@ -5,21 +5,21 @@ use super::refuse::Refusal;
 use super::sweeps::SweepsError;
 use crate::records::list::failures;
 use espalier_proto::bucket::Bucket;
-use espalier_proto::ids::{Digest, Name};
+use espalier_proto::ids::{AttemptId, Digest, Name};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of a sweep.
 pub async fn lines(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Vec<m::LogLine>, Refusal> {
     let entries =
         log::entries(bucket, &sweep.name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
-    let mut lines: Vec<m::LogLine> = entries
+    let mut lines: Vec<(What, m::LogLine)> = entries
         .iter()
-        .map(|e| m::LogLine {
-            at: e.at.clone(),
-            text: format!("{} epoch {}: {}", e.instance, e.epoch, said(&e.event)),
+        .map(|e| {
+            let text = format!("{} epoch {}: {}", e.instance, e.epoch, said(&e.event));
+            (what(&e.event), m::LogLine { at: e.at.clone(), text })
         })
         .collect();
     let keys: BTreeSet<Digest> =
@@ -33,10 +33,58 @@ pub async fn lines(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Vec<m::LogL
             record.code.as_str(),
             record.message
         );
-        lines.push(m::LogLine { at: record.at, text });
+        lines.push((What::Failed(record.attempt), m::LogLine { at: record.at, text }));
     }
-    lines.sort_by(|a, b| a.at.cmp(&b.at));
-    Ok(lines)
+    Ok(in_order(lines))
+}
+
+/// What a line tells, as far as its place follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum What {
+    Failed(AttemptId),
+    GivenUp,
+    Other,
+}
+
+fn what(event: &LogEvent) -> What {
+    match event {
+        LogEvent::Quarantine { .. } | LogEvent::Canary { code: Some(_), .. } => What::GivenUp,
+        LogEvent::Submit { .. }
+        | LogEvent::Cancel
+        | LogEvent::Pause
+        | LogEvent::Resume
+        | LogEvent::Priority { .. }
+        | LogEvent::Canary { code: None, .. }
+        | LogEvent::Retry { .. } => What::Other,
+    }
+}
+
+/// By time. Workers tell failures to the second: those of the second in which something was given up come before it, by attempt.
+fn in_order(lines: Vec<(What, m::LogLine)>) -> Vec<m::LogLine> {
+    let mut given_up: BTreeMap<i64, i64> = BTreeMap::new();
+    for (_, line) in lines.iter().filter(|(what, _)| *what == What::GivenUp) {
+        let at = millis(&line.at);
+        let first = given_up.entry(at.div_euclid(1000)).or_insert(at);
+        *first = at.min(*first);
+    }
+    let mut placed: Vec<_> = lines
+        .into_iter()
+        .map(|(what, line)| {
+            let at = millis(&line.at);
+            let place = match what {
+                What::Failed(id) => (*given_up.get(&at.div_euclid(1000)).unwrap_or(&at), false, Some(id)),
+                What::GivenUp | What::Other => (at, true, None),
+            };
+            (place, line)
+        })
+        .collect();
+    placed.sort_by(|(a, _), (b, _)| a.cmp(b));
+    placed.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Since 1970. What is no time comes first.
+fn millis(at: &str) -> i64 {
+    chrono::DateTime::parse_from_rfc3339(at).map_or(i64::MIN, |at| at.timestamp_millis())
 }
 
 /// The sweep of this name as it was last submitted to the bucket, by whomever.
@@ -75,4 +123,29 @@ fn label(sweep: &ResolvedSweep, key: Digest) -> String {
     let variant = sweep.variants.iter().find(|v| v.key.0 == key || cell.is_some_and(|c| c.variant == v.key));
     let name = variant.map_or_else(|| key.short(), |v| format!("{} {}", v.model, v.name));
     cell.map_or(name.clone(), |c| format!("{name} {}", c.task))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_come_before_what_follows_from_them_and_attempts_by_number() {
+        let line = |what: &What, at: &str, text: &str| {
+            (what.clone(), m::LogLine { at: format!("2026-01-02T03:04:{at}Z"), text: text.to_owned() })
+        };
+        let failed = |n: u64| What::Failed(format!("main-1-{n}").parse().unwrap());
+        let lines = vec![
+            line(&What::Other, "01.500", "submitted"),
+            line(&What::GivenUp, "05.250", "given up"),
+            line(&What::Other, "05.900", "retry"),
+            line(&failed(10), "05", "10"),
+            line(&failed(9), "05", "9"),
+            // By the coordinator, of a lost worker.
+            line(&failed(11), "05.249", "11"),
+            line(&failed(2), "02", "2"),
+        ];
+        let told: Vec<_> = in_order(lines).into_iter().map(|line| line.text).collect();
+        assert_eq!(told, ["submitted", "2", "9", "10", "11", "given up", "retry"]);
+    }
 }
