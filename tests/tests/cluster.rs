@@ -211,7 +211,7 @@ fn a_cancelled_sweep_rests_until_it_is_submitted_again_and_a_name_belongs_to_one
 #[test]
 fn drained_workers_end_and_leave_nothing_half_done() {
     let place = Place::new("phi-nobos");
-    let cluster = Cluster::start(&place, &["--lease", "10"]);
+    let cluster = Cluster::start(&place, &["--lease", "20"]);
     let workers = || cluster.json(&["status"])["workers"].as_array().unwrap().len();
     let mut leaving = cluster.worker("l");
     until("a worker has called", || workers() == 1);
@@ -220,6 +220,9 @@ fn drained_workers_end_and_leave_nothing_half_done() {
     until("it said goodbye", || cluster.json(&["status"])["workers"][0]["state"] == "draining");
     let mut worker = cluster.worker("w");
     until("the other worker has called", || workers() == 2);
+    until("it is told as gone, and not as silent", || {
+        cluster.json(&["status"])["workers"].to_string().contains("\"left\"")
+    });
     cluster.ends(&["drain"], 0, &["workers finish what they hold and end"]);
     until("the worker has ended", || worker.0.try_wait().unwrap().is_some());
     assert_eq!(worker.0.wait().unwrap().code(), Some(0), "{}", cluster.log("w"));

@@ -378,7 +378,8 @@ fn workers(sweeps: &Sweeps, now: &Now) -> Vec<m::WorkerState> {
             let doing: Vec<String> = doing(worker.id.clone());
             let silent = Duration::from_millis(worker.silent.0);
             let state = match () {
-                // Every worker that lives has called by then, however the last call ended.
+                // Every worker that lives has called by then, however the last call ended; one that took leave does not call again.
+                () if silent > RECONCILE && worker.draining && doing.is_empty() => "left",
                 () if silent > RECONCILE => "silent",
                 () if worker.draining => "draining",
                 () if doing.is_empty() => "idle",

@@ -8,7 +8,7 @@ use crate::hub::{Environment, Hub, HubError};
 use chrono::{DateTime, Utc};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
-use espalier_proto::messages::StateRequest;
+use espalier_proto::messages::{StateRequest, StateResponse};
 use espalier_proto::remote::{Reach, ReachError};
 use object_store::path::Path as ObjectPath;
 use std::time::Duration;
@@ -148,11 +148,16 @@ pub(super) async fn coordinator(url: &str, reach: &Reach) -> Finding {
             return Finding::wrong("coordinator", Exit::Unreachable, about, ADDRESS);
         }
     };
-    let silent = state.workers.iter().filter(|worker| worker.state == "silent").count();
+    answers(&state)
+}
+
+/// What a coordinator that answers has. Workers that have left are none of its.
+fn answers(state: &StateResponse) -> Finding {
+    let count = |word: &str| state.workers.iter().filter(|worker| worker.state == word).count();
+    let (silent, workers) = (count("silent"), state.workers.len() - count("left"));
     let of_them = if silent > 0 { format!(", {silent} of them silent") } else { String::new() };
-    let about =
-        format!("it answers; {} sweeps, {} workers{of_them}", state.sweeps.len(), state.workers.len());
-    let join = (state.workers.len() == silent).then(|| {
+    let about = format!("it answers; {} sweeps, {workers} workers{of_them}", state.sweeps.len());
+    let join = (workers == silent).then(|| {
         "no worker is there: on its machine `espalier identity` prints the line by which workers join"
             .to_owned()
     });
@@ -183,5 +188,25 @@ fn coordinator_advice(failure: &Failure) -> &'static str {
         }
         failure if failure.exit() == Exit::Unreachable => ADDRESS,
         _ => "use the users' address that `espalier identity` prints on the coordinator's machine",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use espalier_proto::messages::WorkerState;
+
+    #[test]
+    fn a_worker_that_left_is_neither_there_nor_silent() {
+        let told = |states: &[&str]| {
+            let worker = |state: &&str| WorkerState { state: (*state).to_owned(), ..Default::default() };
+            answers(&StateResponse { workers: states.iter().map(worker).collect(), ..Default::default() })
+        };
+        let some = told(&["idle", "silent", "left"]);
+        assert_eq!(some.about, "it answers; 0 sweeps, 2 workers, 1 of them silent");
+        assert!(some.advice.is_none());
+        let none = told(&["left"]);
+        assert_eq!(none.about, "it answers; 0 sweeps, 0 workers");
+        assert!(none.advice.is_some());
     }
 }
