@@ -20,5 +20,7 @@ fn main() -> std::process::ExitCode {
     let output = cli.output;
     let result = runtime.block_on(cli::run(cli));
     spans.end(&runtime);
+    // What still hangs at a file system or a name server that is away is not waited for.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     exit::leave(result, output)
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, Commit};
 use espalier_tests::binaries::text;
-use espalier_tests::cluster::{Cluster, hide, until};
+use espalier_tests::cluster::{Cluster, hide, spawned, until};
 use espalier_tests::faults::FaultPlan;
 use espalier_tests::files;
 use espalier_tests::s3_server::{Creates, S3Server};
@@ -330,6 +330,60 @@ fn a_worker_whose_store_went_away_leaves_within_seconds_where_nothing_is_lost_by
     server.faults().plan(FaultPlan::default());
     let _well = cluster.worker("well");
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+}
+
+#[test]
+fn a_store_that_does_not_answer_is_told_in_a_line_and_keeps_no_coordinator_from_its_end() {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    on(&mut place, &server);
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 of them to do"]);
+    let trouble = || cluster.json(&["status"])["trouble"].as_array().unwrap().clone();
+    assert_eq!(trouble().len(), 0);
+    // Every request is refused, and tried again for minutes.
+    server.faults().plan(FaultPlan { fail_every: 1, ..FaultPlan::default() });
+    let began = Instant::now();
+    until("it is told", || !trouble().is_empty());
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
+    cluster.ends(&["status"], 0, &["bucket: the bucket has not answered for "]);
+    let watch = spawned(&place, "watch", {
+        let mut command = place.command(&["watch", "s"]);
+        command.env("ESPALIER_COORDINATOR", &cluster.url);
+        command
+    });
+    until("who watches is told", || {
+        cluster.log("watch").contains("bucket: the bucket has not answered for ")
+    });
+    drop(watch);
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(trouble().len(), 1, "{:?}", trouble());
+    assert_eq!(cluster.log("coordinator").matches("the bucket has not answered").count(), 1);
+    server.faults().plan(FaultPlan::default());
+    until("all is well", || trouble().is_empty());
+
+    // It takes requests, and never answers.
+    server.faults().plan(FaultPlan { delay: Duration::from_secs(3600), ..FaultPlan::default() });
+    let began = Instant::now();
+    cluster.coordinator.signal(libc::SIGTERM);
+    assert_eq!(cluster.coordinator.0.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    let log = cluster.log("coordinator");
+    for said in
+        ["SIGTERM: what is being written", "the end of this coordinator could not be written", "ended; "]
+    {
+        assert!(log.contains(said), "{said}: {log}");
+    }
+
+    server.faults().plan(FaultPlan::default());
+    cluster.restart();
+    until("it serves", || cluster.espalier(&["list"]).status.success());
+    server.faults().plan(FaultPlan { delay: Duration::from_secs(3600), ..FaultPlan::default() });
+    let began = Instant::now();
+    cluster.coordinator.signal(libc::SIGTERM);
+    until("it says so", || cluster.log("coordinator").matches("SIGTERM: what").count() == 2);
+    cluster.coordinator.signal(libc::SIGINT);
+    assert_eq!(cluster.coordinator.0.wait().unwrap().code(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -9,14 +9,17 @@ use std::io::{IsTerminal, Write};
 /// Steps of the main bar.
 const STEPS: u64 = 10_000;
 
+/// Cells done and failed, twentieths of the work, what is waited for, and that something is wrong with the bucket, whose words tell times.
+type Told = (usize, usize, usize, Option<String>, bool);
+
 /// What a run shows.
 pub struct Bars {
     terminal: bool,
     all: MultiProgress,
     main: ProgressBar,
     running: Vec<ProgressBar>,
-    /// Cells done and failed, twentieths of the work and what is waited for, that the last plain line told.
-    told: Option<(usize, usize, usize, Option<String>)>,
+    /// What the last plain line told.
+    told: Option<Told>,
     /// The same of a fetch.
     told_fetch: Option<u64>,
 }
@@ -63,7 +66,8 @@ impl Bars {
         let text = line(progress);
         if !self.terminal {
             let twentieths = (progress.share * 20.0) as usize;
-            let now = Some((progress.done, progress.failed, twentieths, progress.waits_for.clone()));
+            let (waits, trouble) = (progress.waits_for.clone(), progress.trouble.is_some());
+            let now = Some((progress.done, progress.failed, twentieths, waits, trouble));
             if self.told != now {
                 self.told = now;
                 let doing = doing(progress).join("; ");
@@ -112,10 +116,11 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// What runs, a line each, or why nothing does.
+/// What runs, a line each, or why nothing does; and what is wrong with the bucket.
 fn doing(progress: &Progress) -> Vec<String> {
     let waits = progress.waits_for.iter().map(|why| format!("waiting: {why}"));
-    progress.running.iter().cloned().chain(waits).collect()
+    let trouble = progress.trouble.iter().map(|what| format!("bucket: {what}"));
+    progress.running.iter().cloned().chain(waits).chain(trouble).collect()
 }
 
 fn line(progress: &Progress) -> String {
@@ -148,10 +153,28 @@ mod tests {
             left: None,
             running: Vec::new(),
             waits_for: None,
+            trouble: None,
         };
         assert_eq!(line(&progress), "12 of 30 cells, 40 %");
         progress.failed = 1;
         progress.left = Some(Duration::from_secs(95));
         assert_eq!(line(&progress), "12 of 30 cells, 40 %, 1 failed, about 1 min 35 s left");
+    }
+
+    #[test]
+    fn a_bucket_that_does_not_answer_is_told_beside_what_runs() {
+        let trouble = Some("the bucket has not answered for 25 s".to_owned());
+        let running = vec!["dense: loading".to_owned()];
+        let progress = Progress {
+            cells: 1,
+            done: 0,
+            failed: 0,
+            share: 0.0,
+            left: None,
+            running,
+            waits_for: None,
+            trouble,
+        };
+        assert_eq!(doing(&progress), ["dense: loading", "bucket: the bucket has not answered for 25 s"]);
     }
 }

@@ -106,6 +106,8 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     let watched = http.as_ref().and_then(|http| http.local_addr().ok()).map(|at| format!("http://{at}"));
     let mut terminated =
         signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
+    let mut interrupted =
+        signal(SignalKind::interrupt()).map_err(machine("Ctrl-C cannot be listened for"))?;
     let folder = identity_folder(command)?;
     let identity = match &folder {
         Some(folder) => Some(Identity::open(folder, &names(command))?),
@@ -143,11 +145,15 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
         None => (None, Guard::Open),
     };
     let door = Door { listener, tls, guard, http };
-    let stop = async {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminated.recv() => {}
-        }
+    let told = async || {
+        let signal = tokio::select! {
+            _ = interrupted.recv() => "SIGINT",
+            _ = terminated.recv() => "SIGTERM",
+        };
+        let most = daemon::LAST.as_secs();
+        say(&format!(
+            "{signal}: what is being written to the bucket is waited for, {most} s at most, or until another signal"
+        ));
     };
     daemon::run(
         door,
@@ -155,7 +161,7 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
         &command.instance,
         defaults,
         (reporter(bucket.clone()), settler(bucket)),
-        stop,
+        told,
     )
     .await?;
     say("ended; running workers go on, and the next coordinator of this instance takes them up");

@@ -353,6 +353,7 @@ fn progress(state: &m::SweepState) -> Progress {
         left: (state.left_s > 0.0).then(|| Duration::from_secs_f64(state.left_s)),
         running: state.running.clone(),
         waits_for: Some(state.waits_for.clone()).filter(|why| !why.is_empty()),
+        trouble: Some(state.trouble.clone()).filter(|why| !why.is_empty()),
     }
 }
 

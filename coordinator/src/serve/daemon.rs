@@ -7,7 +7,7 @@
 use super::calls::{Calls, Elsewhere};
 use super::driver;
 use super::ending::{Endings, Reporter, Settler};
-use super::epoch::{self, EpochError};
+use super::epoch::{self, Epoch, EpochError};
 use super::grid::Catalog;
 use super::guard::{Guard, Incoming, Role, Tls};
 use super::notice::Notice;
@@ -20,6 +20,7 @@ use super::worker_api;
 use crate::clock::{self, Stopwatch};
 use crate::schedule::{Event, Millis, Timing};
 use espalier_proto::bucket::{Bucket, BucketError};
+use espalier_proto::causes::chain;
 use espalier_proto::ids::Name;
 use espalier_proto::protocol;
 use std::sync::Arc;
@@ -29,6 +30,11 @@ use tonic::service::interceptor::InterceptedService;
 
 /// How often it is looked whether a sweep is over or this coordinator is no longer the current one.
 const LOOK: Duration = Duration::from_millis(200);
+/// The longest that what is being written is waited for at the end: batch systems kill what has not ended in time, Kubernetes after 30 s and
+/// SLURM after 60.
+pub const LAST: Duration = Duration::from_secs(10);
+/// Of that, for the mark that this ended in order.
+const MARK: Duration = Duration::from_secs(3);
 
 const fn millis(duration: Duration) -> Millis {
     Millis(duration.as_millis() as u64)
@@ -69,7 +75,8 @@ pub enum DaemonError {
     Serve(#[from] tonic::transport::Error),
     /// Another coordinator of this instance has begun.
     #[error(
-        "another coordinator of instance {instance} has taken a newer epoch; this one ends, and its workers go to the other"
+        "another coordinator of instance {instance} has taken a newer epoch; this one ends; its workers go on, and are \
+         the new one's where it listens at the address that they call"
     )]
     Superseded {
         /// The instance.
@@ -77,17 +84,20 @@ pub enum DaemonError {
     },
 }
 
-/// Serves until `stop` is ready; probes and scrapers from the first moment. `report` makes reports, of a sweep that is over also by
-/// itself; `settle` is done then.
+/// Serves until it is told to end; probes and scrapers from the first moment. `report` makes reports, of a sweep that is over also by
+/// itself; `settle` is done then. `told` comes back whenever this is told to end: told again it ends at once.
 pub async fn run(
     door: Door,
     bucket: Bucket,
     instance: &Name,
     defaults: Defaults,
     (report, settle): (Reporter, Settler),
-    stop: impl Future<Output = ()>,
+    mut told: impl AsyncFnMut(),
 ) -> Result<(), DaemonError> {
-    let epoch = epoch::take(&bucket, instance).await?;
+    let epoch = tokio::select! {
+        epoch = epoch::take(&bucket, instance) => epoch?,
+        () = told() => return Ok(()),
+    };
     tracing::info!(%instance, epoch = epoch.n, bucket = bucket.url(), "epoch taken");
     let timing = Timing {
         lease: millis(defaults.lease),
@@ -96,12 +106,36 @@ pub async fn run(
         // Of the first coordinator of an instance no worker holds anything.
         reconcile: if epoch.n == 1 { Millis(0) } else { millis(protocol::RECONCILE) },
     };
-    let machine = |what| move |source| DaemonError::Machine { what, source };
     let calls = Calls::start().map_err(machine("no thread could be started for calls"))?;
     let driver = {
         let _entered = calls.enter();
         driver::start(bucket.clone(), epoch.clone(), timing, Catalog::default())
     };
+    let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
+    let result = tokio::select! {
+        ended = serve(door, &calls, &sweeps, defaults, (report, settle)) => ended,
+        () = told() => Ok(()),
+    };
+    tokio::select! {
+        () = end(&driver, &epoch, &bucket) => {}
+        () = told() => tracing::warn!("told again: what is being written to the bucket is not waited for"),
+    }
+    result
+}
+
+fn machine(what: &'static str) -> impl FnOnce(std::io::Error) -> DaemonError {
+    move |source| DaemonError::Machine { what, source }
+}
+
+/// Takes the sweeps up again and serves, until that cannot go on.
+async fn serve(
+    door: Door,
+    calls: &Calls,
+    sweeps: &Arc<Sweeps>,
+    defaults: Defaults,
+    (report, settle): (Reporter, Settler),
+) -> Result<(), DaemonError> {
+    let driver = sweeps.driver();
     let probed = Probed::new(driver.clone());
     if let Some(http) = door.http {
         let watched = Arc::new(probed.clone());
@@ -111,7 +145,6 @@ pub async fn run(
             }
         });
     }
-    let sweeps = Arc::new(Sweeps::new(bucket.clone(), epoch.clone(), driver.clone()));
     sweeps.restore().await?;
     probed.restored();
     let uploads = Uploads::new().map_err(machine("no folder for uploaded files could be made"))?;
@@ -129,17 +162,30 @@ pub async fn run(
         ))
         .add_service(InterceptedService::new(Elsewhere::new(users), door.guard.gate(Role::User)))
         .serve_with_incoming(incoming);
-    let result = tokio::select! {
+    tokio::select! {
         served = calls.run(serving) => served.map_err(DaemonError::from),
-        ended = watch(&sweeps, Endings::new(report, settle)) => ended,
-        () = stop => Ok(()),
-    };
-    driver.stop().await;
-    // A marker that could not be written costs nothing: a coordinator always takes the next epoch.
-    if let Err(error) = epoch.end(&bucket).await {
-        tracing::warn!(%error, "the end of this coordinator could not be written");
+        ended = watch(sweeps, Endings::new(report, settle)) => ended,
     }
-    result
+}
+
+/// Waits for what is being written to the bucket, never longer than [`LAST`].
+async fn end(driver: &driver::Handle, epoch: &Epoch, bucket: &Bucket) {
+    let left = driver.stop(LAST - MARK).await;
+    if left > 0 {
+        tracing::warn!(
+            left,
+            "the bucket has not taken all that was being written; nothing is lost: workers keep what they hold, and the next coordinator \
+             decides anew what was not kept"
+        );
+    }
+    // A marker that could not be written costs nothing: a coordinator always takes the next epoch.
+    let why = tokio::select! {
+        ended = epoch.end(bucket) => ended.err().map(|error| chain(&error)),
+        () = clock::sleep(MARK) => Some(format!("the bucket has not answered in {} s", MARK.as_secs())),
+    };
+    if let Some(why) = why {
+        tracing::warn!(why, "the end of this coordinator could not be written, which costs nothing");
+    }
 }
 
 /// Ends sweeps that are over, looks at the logs of all, and ends when this is no longer the current coordinator.

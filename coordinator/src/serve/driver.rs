@@ -4,18 +4,19 @@
 //! watched. Writes and look-ups run beside the loop, so that a slow bucket delays no answer.
 
 use super::epoch::Epoch;
+use super::errands::{Errands, Kind};
 use super::grid::Catalog;
 use super::handle::Input;
 use super::log;
 use super::metrics::Metrics;
 use super::pace::Pace;
-use super::status::Status;
+use super::status::{Met, Status};
 use crate::clock::{self, Stopwatch};
 use crate::records::list::look_for;
 use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::causes::chain;
-use espalier_proto::ids::{AttemptId, Name, VariantKey};
+use espalier_proto::ids::{AttemptId, Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::records::{FailureCode, FailureRecord, RECORD_FORMAT};
@@ -24,14 +25,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
 
 pub use super::handle::Handle;
 
 /// How often time passes for the schedule.
 const TICK: Duration = Duration::from_millis(200);
-/// What went wrong with the bucket is kept for whoever asks, the last of it.
-const MOST_TROUBLE: usize = 100;
 /// How often a newer epoch is looked for.
 const LOOK_FOR_EPOCH: Duration = Duration::from_secs(5);
 
@@ -52,12 +50,11 @@ struct Driver {
     open: BTreeMap<WorkerId, Open>,
     /// What each worker is, for failures that are kept after it is gone.
     known: BTreeMap<WorkerId, Arc<WorkerFacts>>,
-    faults: Arc<BTreeMap<espalier_proto::ids::Digest, Fault>>,
+    faults: Arc<BTreeMap<Digest, Met>>,
     superseded: bool,
-    trouble: Vec<String>,
     metrics: Arc<Metrics>,
     pace: Pace,
-    writes: JoinSet<Option<String>>,
+    errands: Errands,
 }
 
 /// Starts a driver of this epoch. `catalog` is what workers are told about keys.
@@ -78,10 +75,9 @@ pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> 
         known: BTreeMap::new(),
         faults: Arc::default(),
         superseded: false,
-        trouble: Vec::new(),
         metrics: metrics.clone(),
         pace: Pace::default(),
-        writes: JoinSet::new(),
+        errands: Errands::default(),
     };
     tokio::spawn(driver.run(receiver));
     Handle { inputs, status, calls: Arc::default(), metrics }
@@ -96,13 +92,11 @@ impl Driver {
             tokio::select! {
                 input = receiver.recv() => match input {
                     None => return,
-                    Some(Input::Stop(done)) => {
-                        while let Some(written) = self.writes.join_next().await {
-                            self.note(written);
-                        }
+                    Some(Input::Stop(patience, done)) => {
+                        let left = self.errands.finish(patience).await;
                         self.show();
                         // Whoever asked may have gone.
-                        let _ = done.send(());
+                        let _ = done.send(left);
                         return;
                     }
                     Some(input) => self.take(input),
@@ -113,11 +107,16 @@ impl Driver {
                         epoch_looked = Stopwatch::start();
                         self.look_for_epoch();
                     }
+                    if self.errands.tick() {
+                        self.pace.changed();
+                    }
                     if self.pace.is_due(self.clock) {
                         self.show();
                     }
                 }
-                Some(written) = self.writes.join_next() => self.note(written),
+                news = self.errands.next() => if news {
+                    self.pace.changed();
+                },
             }
         }
     }
@@ -173,7 +172,7 @@ impl Driver {
                     self.step(Event::WorkerLost(worker));
                 }
             }
-            Input::Stop(_) => unreachable!("the loop takes it"),
+            Input::Stop(..) => unreachable!("the loop takes it"),
         }
     }
 
@@ -241,7 +240,7 @@ impl Driver {
             }
             Command::LookFor { variant, cells } => {
                 let (bucket, inputs) = (self.bucket.clone(), self.inputs.clone());
-                self.writes.spawn(async move {
+                self.errands.read(Kind::Records, async move {
                     match look_for(&bucket, [variant].into(), cells.into_iter().collect()).await {
                         Ok(found) => {
                             let variants = found.variants.into_keys().collect();
@@ -308,14 +307,9 @@ impl Driver {
             at: clock::utc(),
         };
         self.metrics.failed(fault.code.as_str());
-        let faults = Arc::make_mut(&mut self.faults);
-        if let Some(canary) = self.catalog.canaries.get(&VariantKey(fault.key)) {
-            // Whoever looks for why a variant is not there is told what its canary met.
-            faults.extend(canary.variants.iter().map(|key| (key.0, fault.clone())));
-        }
-        faults.insert(fault.key, fault);
+        self.remember(fault.key, Met { code: fault.code, message: fault.message }, true);
         let bucket = self.bucket.clone();
-        self.writes.spawn(async move {
+        self.errands.write(Kind::Failure, async move {
             let path = layout::failure(record.key, &record.attempt);
             // Lost: the worker has already written it.
             bucket
@@ -326,9 +320,20 @@ impl Driver {
         });
     }
 
+    /// What was met at a key; `anew`: whatever was known of it before.
+    fn remember(&mut self, key: Digest, met: Met, anew: bool) {
+        let canary = self.catalog.canaries.get(&VariantKey(key));
+        // Whoever looks for why a variant is not there is told what its canary met.
+        let keys = canary.into_iter().flat_map(|canary| &canary.variants).map(|key| key.0).chain([key]);
+        let faults = Arc::make_mut(&mut self.faults);
+        for key in keys.filter(|key| anew || !faults.contains_key(key)).collect::<Vec<_>>() {
+            faults.insert(key, met.clone());
+        }
+    }
+
     fn write_log(&mut self, sweep: Name, event: LogEvent) {
         let (bucket, epoch) = (self.bucket.clone(), self.epoch.clone());
-        self.writes.spawn(async move {
+        self.errands.write(Kind::Log, async move {
             let written = log::write(&bucket, &epoch, &sweep, event).await;
             written.err().map(|e| format!("the log of {sweep} could not be written: {}", chain(&e)))
         });
@@ -336,24 +341,30 @@ impl Driver {
 
     /// A worker has heard of a later epoch: of this bucket, or of another one in which it worked before. The bucket says which; the call waits.
     fn verify_epoch(&mut self, mut sync: Box<Sync>, reply: oneshot::Sender<m::SyncResponse>) {
-        self.ask_for_epoch(move |superseded| {
+        let asked = self.ask_for_epoch(move |superseded| {
             if superseded {
                 return Some(Input::Event(Event::NewerEpoch(sync.epoch_seen)));
             }
             sync.epoch_seen = 0;
             Some(Input::Sync(sync, reply))
         });
+        self.errands.read(Kind::Epoch, asked);
     }
 
     fn look_for_epoch(&mut self) {
         let later = self.epoch.n + 1;
-        self.ask_for_epoch(move |superseded| superseded.then_some(Input::Event(Event::NewerEpoch(later))));
+        let asked = self
+            .ask_for_epoch(move |superseded| superseded.then_some(Input::Event(Event::NewerEpoch(later))));
+        self.errands.look(Kind::Epoch, asked);
     }
 
     /// What follows from whether the bucket names a later epoch.
-    fn ask_for_epoch(&mut self, next: impl FnOnce(bool) -> Option<Input> + Send + 'static) {
+    fn ask_for_epoch<N: FnOnce(bool) -> Option<Input> + Send + 'static>(
+        &self,
+        next: N,
+    ) -> impl Future<Output = Option<String>> + Send + use<N> {
         let (bucket, epoch, inputs) = (self.bucket.clone(), self.epoch.clone(), self.inputs.clone());
-        self.writes.spawn(async move {
+        async move {
             match epoch.superseded(&bucket).await {
                 Ok(superseded) => {
                     // A driver that has ended needs no more events.
@@ -363,35 +374,17 @@ impl Driver {
                 // It is looked for again; a worker calls again.
                 Err(error) => Some(format!("a newer epoch could not be looked for: {}", chain(&error))),
             }
-        });
-    }
-
-    fn note(&mut self, written: Result<Option<String>, tokio::task::JoinError>) {
-        let trouble = match written {
-            Ok(None) if self.trouble.is_empty() => return,
-            // What is shown is what went wrong since the bucket last did as it was asked; the log has all of it.
-            Ok(None) => {
-                self.trouble.clear();
-                return self.pace.changed();
-            }
-            Ok(Some(trouble)) => trouble,
-            Err(error) => error.to_string(),
-        };
-        tracing::error!(%trouble, "bucket");
-        self.trouble.retain(|told| *told != trouble);
-        let over = (self.trouble.len() + 1).saturating_sub(MOST_TROUBLE);
-        self.trouble.drain(..over);
-        self.trouble.push(trouble);
-        self.pace.changed();
+        }
     }
 
     fn show(&mut self) {
-        let watch = Stopwatch::start();
+        let (watch, away) = (Stopwatch::start(), self.bucket.trouble());
         self.status.send_replace(Arc::new(Status {
             view: self.schedule.view(),
             faults: self.faults.clone(),
             superseded: self.superseded,
-            trouble: self.trouble.iter().cloned().chain(self.bucket.trouble()).collect(),
+            silent: self.errands.silent().filter(|_| away.is_none()),
+            refused: self.errands.failed().cloned().chain(away).collect(),
             called: self.known.iter().map(|(id, f)| (f.pid, id.clone())).collect(),
             workers: self.known.clone(),
         }));

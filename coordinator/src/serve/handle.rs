@@ -8,6 +8,7 @@ use espalier_proto::ids::{CellKey, Name, VariantKey};
 use espalier_proto::messages as m;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Something for the driver.
@@ -20,7 +21,7 @@ pub(super) enum Input {
     Believed(Vec<VariantKey>, oneshot::Sender<Records>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
-    Stop(oneshot::Sender<()>),
+    Stop(Duration, oneshot::Sender<usize>),
 }
 
 /// Speaks to a driver.
@@ -117,13 +118,14 @@ impl Handle {
         let _ = self.inputs.send(Input::WorkerExited(pid));
     }
 
-    /// Ends the driver once everything that it has begun to write is written.
-    pub async fn stop(&self) {
+    /// Ends the driver once everything that it has begun to write is written, or after so long; gives how many writes are left.
+    pub async fn stop(&self, patience: Duration) -> usize {
         let (done, ended) = oneshot::channel();
-        if self.inputs.send(Input::Stop(done)).is_ok() {
-            // Only a driver that has already ended drops it.
-            let _ = ended.await;
+        if self.inputs.send(Input::Stop(patience, done)).is_err() {
+            return 0;
         }
+        // Only a driver that has already ended drops it.
+        ended.await.unwrap_or(0)
     }
 
     /// The newest status, watched.

@@ -145,7 +145,7 @@ async fn run_epoch(
     let ended = run.until_over(show).await;
     let interrupted = matches!(ended, Ok(End::Interrupted));
     run.fleet.end(interrupted).await;
-    run.driver.stop().await;
+    run.driver.stop(Duration::MAX).await;
     run.server.abort();
     let status = run.driver.status().borrow().clone();
     ended?;

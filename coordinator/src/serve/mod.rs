@@ -1,6 +1,6 @@
 //! The coordinator's life: events in → [`crate::schedule`] → commands out.
 //!
-//! * [`driver`]: owns the one schedule; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events, on a thread (`calls`) and over `wire`s; [`convert`]: messages ↔ the schedule's words.
+//! * [`driver`]: owns the one schedule, and has `errands` under way at the bucket; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events, on a thread (`calls`) and over `wire`s; [`convert`]: messages ↔ the schedule's words.
 //! * [`epoch`], [`log`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
 //! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; [`sweeps`]: what it has taken up; `notice`: what others did to it in the bucket; [`ending`]: reports, exports;
 //!   [`submit`], [`uploads`]: how sweeps come in; `shard_logs`: what workers logged; [`refuse`]: why a call is refused.
@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod driver;
 pub mod ending;
 pub mod epoch;
+mod errands;
 mod explain;
 mod fleet;
 pub mod grid;

@@ -93,7 +93,7 @@ pub fn outcome(
         done,
         failed,
         halted: view.halted,
-        trouble: status.trouble.clone(),
+        trouble: status.trouble(),
         ..Outcome::default()
     }
 }

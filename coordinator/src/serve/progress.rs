@@ -32,6 +32,8 @@ pub struct Progress {
     pub running: Vec<String>,
     /// Why nothing runs, where that is known.
     pub waits_for: Option<String>,
+    /// What is wrong with the bucket now.
+    pub trouble: Option<String>,
 }
 
 /// Turns statuses into progress.
@@ -119,6 +121,7 @@ impl Estimator {
             left: left.filter(|_| !view.over),
             running,
             waits_for: None,
+            trouble: Some(status.trouble().join("; ")).filter(|trouble| !trouble.is_empty()),
         })
     }
 

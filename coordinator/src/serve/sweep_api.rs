@@ -152,7 +152,7 @@ impl SweepApi for Service {
             instance: self.sweeps.epoch().instance.to_string(),
             epoch: self.sweeps.epoch().n,
             bucket_url: self.sweeps.bucket().url().to_owned(),
-            trouble: now.trouble.clone(),
+            trouble: now.trouble(),
         }))
     }
 
@@ -353,6 +353,7 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         unreadable: String::new(),
         reported: shown.ending.reported,
         unfinished: shown.ending.unfinished.unwrap_or_default(),
+        trouble: progress.trouble.unwrap_or_default(),
     })
 }
 
