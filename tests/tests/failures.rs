@@ -109,6 +109,25 @@ fn a_shard_that_kills_its_compute_process_is_given_up_and_the_rest_finishes() {
 }
 
 #[test]
+fn why_something_was_given_up_is_told_also_by_a_coordinator_that_was_started_again_and_after_its_causes() {
+    let place = place();
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 2}\n");
+    let mut cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 4, &["2 of 4 cells done", "wanda-0.5-s0: compute_lost: "]);
+    let failed = |cluster: &Cluster<'_>| cluster.json(&["status", "s"])["sweeps"][0]["failures"].clone();
+    let before = failed(&cluster);
+    assert!(before[0]["message"].as_str().unwrap().contains("signal: 9"), "{before}");
+    let logs = cluster.ends(&["logs", "s"], 0, &[]);
+    let tries: Vec<usize> = logs.match_indices("compute_lost: ").map(|(at, _)| at).collect();
+    let given_up = logs.find("given up: ").unwrap();
+    assert!(tries.len() == 2 && tries[1] < given_up, "{logs}");
+    cluster.restart();
+    until("it is told as before", || failed(&cluster) == before);
+}
+
+#[test]
 fn a_model_whose_canary_falls_is_not_run_and_the_others_are() {
     let place = guarded();
     let args = ["run", "s.yaml", "--devices", "cpu:2"];
@@ -154,6 +173,7 @@ fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_wa
     let first = cluster.ends(&only, 0, &[why]);
     cluster.restart();
     assert_eq!(cluster.ends(&only, 0, &[why]), first);
+    until("it is told as before", || cluster.json(&["status", "s"])["sweeps"] == status["sweeps"]);
 }
 
 /// A model `a` with variants enough for a canary, and a model `b` with its dense one; one failure is enough.

@@ -78,7 +78,7 @@ fn line(lost: &Lost<'_>, names: &[String], count: usize) -> String {
         names.join(", ")
     };
     let canary = if lost.canary { "its canary: " } else { "" };
-    // What an earlier coordinator gave up is known by its code alone.
+    // What an earlier coordinator gave up is known by its code alone until its failures are read, or if they cannot be.
     let message = if lost.message.is_empty() { String::new() } else { format!(": {}", lost.message) };
     format!("failed: {what}: {canary}{}{message}", lost.code)
 }

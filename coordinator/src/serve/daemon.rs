@@ -11,6 +11,7 @@ use super::epoch::{self, Epoch, EpochError};
 use super::grid::Catalog;
 use super::guard::{Guard, Incoming, Role, Tls};
 use super::notice::Notice;
+use super::recall::recall;
 use super::submit::Defaults;
 use super::sweep_api;
 use super::sweeps::Sweeps;
@@ -147,6 +148,8 @@ async fn serve(
     }
     sweeps.restore().await?;
     probed.restored();
+    let again = sweeps.clone();
+    tokio::spawn(async move { recall(&again).await });
     let uploads = Uploads::new().map_err(machine("no folder for uploaded files could be made"))?;
     let users = sweep_api::service(sweeps.clone(), Arc::new(uploads), defaults, report.clone());
     let incoming = {

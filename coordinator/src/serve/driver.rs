@@ -172,6 +172,10 @@ impl Driver {
                     self.step(Event::WorkerLost(worker));
                 }
             }
+            Input::Recalled(met) => {
+                met.into_iter().for_each(|(key, met)| self.remember(key, met, false));
+                self.pace.changed();
+            }
             Input::Stop(..) => unreachable!("the loop takes it"),
         }
     }

@@ -2,9 +2,9 @@
 
 use super::grid::Catalog;
 use super::metrics::Metrics;
-use super::status::Status;
+use super::status::{Met, Status};
 use crate::schedule::{Census, Event, Explanation, Records, Submission, Sync, Wait, WorkerId};
-use espalier_proto::ids::{CellKey, Name, VariantKey};
+use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::messages as m;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +21,7 @@ pub(super) enum Input {
     Believed(Vec<VariantKey>, oneshot::Sender<Records>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
+    Recalled(Vec<(Digest, Met)>),
     Stop(Duration, oneshot::Sender<usize>),
 }
 
@@ -116,6 +117,12 @@ impl Handle {
     /// The process of a local worker has ended.
     pub fn worker_exited(&self, pid: u32) {
         let _ = self.inputs.send(Input::WorkerExited(pid));
+    }
+
+    /// What was given up before the start met this.
+    pub(super) fn recalled(&self, met: Vec<(Digest, Met)>) {
+        // A driver that has ended shows nothing more.
+        let _ = self.inputs.send(Input::Recalled(met));
     }
 
     /// Ends the driver once everything that it has begun to write is written, or after so long; gives how many writes are left.
