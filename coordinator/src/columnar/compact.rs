@@ -18,7 +18,7 @@ pub(super) const PAGE: &str = "H";
 
 /// Structs and the types of their fields 1, 2, …: `v` a whole number, `y` a byte, `d` a double, `b` bytes, `t` true or false, `[` a list,
 /// a capital a struct, `-` what the crate passes over. Whole numbers besides: `n` counts what must be there, `u` is bytes when
-/// unpacked, `w` the size of a value.
+/// unpacked, `w` the size of a value, `e` an encoding.
 const STRUCTS: &[(&str, &str)] = &[
     // A file, an element of its schema, that element's logical type.
     ("F", "v [S v [R [K b [O"),
@@ -45,9 +45,9 @@ const STRUCTS: &[(&str, &str)] = &[
     ("O", "E E E"),
     // A page's header: of data, of a dictionary, of data in the second form.
     ("H", "v u v v A E Y J"),
-    ("A", "n v v v -"),
+    ("A", "n e v v -"),
     ("Y", "n v t"),
-    ("J", "n v v v v v t -"),
+    ("J", "n v v e v v t -"),
 ];
 
 /// What may still be counted and unpacked.
@@ -222,6 +222,11 @@ impl<R: Read> Walk<'_, R> {
             "w" if number > WIDEST => {
                 Err(Error::other(format!("found values of {number} bytes, expected at most {WIDEST}")))
             }
+            // How many values there are stands in the page, which may be compressed; the crate makes room for as many at once, and where
+            // there is none the process ends.
+            "e" if matches!(number, 6 | 7) => Err(Error::other(format!(
+                "found text in a delta encoding ({number}), expected plain or dictionary-encoded text: write it anew with one of these"
+            ))),
             _ => Ok(()),
         }
     }
@@ -232,7 +237,7 @@ fn fits(kind: u8, expected: &str) -> bool {
         "-" => true,
         "t" => matches!(kind, 1 | 2),
         "y" => kind == 3,
-        "v" | "n" | "u" | "w" => matches!(kind, 4..=6),
+        "v" | "n" | "u" | "w" | "e" => matches!(kind, 4..=6),
         "d" => kind == 7,
         "b" => kind == 8,
         list if list.starts_with('[') => matches!(kind, 9 | 10),

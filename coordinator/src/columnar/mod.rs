@@ -169,6 +169,29 @@ mod tests {
     }
 
     #[test]
+    fn text_in_a_delta_encoding_is_refused() {
+        use parquet::basic::Encoding;
+        use parquet::file::properties::{WriterProperties, WriterVersion};
+        let text: ArrayRef = Arc::new(arrow_array::StringArray::from(vec!["a", "b"]));
+        let batch = RecordBatch::try_from_iter([("column", text)]).unwrap();
+        for encoding in [Encoding::DELTA_LENGTH_BYTE_ARRAY, Encoding::DELTA_BYTE_ARRAY] {
+            for version in [WriterVersion::PARQUET_1_0, WriterVersion::PARQUET_2_0] {
+                let properties =
+                    WriterProperties::builder().set_encoding(encoding).set_writer_version(version);
+                let properties = properties.set_dictionary_enabled(false).build();
+                let mut bytes = Vec::new();
+                let writer =
+                    parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties));
+                let mut writer = writer.unwrap();
+                writer.write(&batch).unwrap();
+                writer.close().unwrap();
+                let found = rows(bytes).unwrap_err();
+                assert!(found.contains("found text in a delta encoding ("), "{found}");
+            }
+        }
+    }
+
+    #[test]
     fn rows_take_room_and_columns_are_not_nested_for_ever() {
         assert_eq!(rows(file(Arc::new(Int32Array::new_null(200_000)))), Ok(200_000));
         let found = rows(file(Arc::new(Int32Array::new_null(1 << 20)))).unwrap_err();
