@@ -140,7 +140,7 @@ async fn a_cell_that_fails_for_good_is_in_the_log_with_its_reason_and_the_rest_f
     }];
     wire.sync(vec![state]).await.unwrap();
     until(&driver, "the sweep is over", |s| s.over()).await;
-    driver.stop().await;
+    assert_eq!(driver.stop(Duration::from_secs(60)).await, 0);
     let key = order.cells[0].cell_key.parse().unwrap();
     assert!(log::read(&bucket, &sweep.name).await.unwrap().given_up.contains_key(&key));
     let failures = espalier::records::failures(&bucket, [key]).await.unwrap();
