@@ -5,6 +5,7 @@
 
 use crate::faults::{Fate, Faults};
 use crate::peers::kill_peer;
+use crate::sweeps::Place;
 use crate::tls;
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
@@ -127,6 +128,12 @@ impl S3Server {
             command.env_remove(name);
         }
         command.envs(self.environment());
+    }
+
+    /// All that is started in the place from now on uses a folder of this server's bucket.
+    pub fn holds(&self, place: &mut Place) {
+        place.add_environment(self.environment());
+        place.add_environment(vec![("ESPALIER_BUCKET".to_owned(), self.url("team/a"))]);
     }
 
     /// The URL of a folder of the server's bucket.
