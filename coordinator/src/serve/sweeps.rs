@@ -233,12 +233,11 @@ impl Sweeps {
         let costs = Costs::read(&self.bucket, &sweep).await?;
         let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
         // Of a variant only this sweep's cells were looked for: what others measured on it is not gone.
-        let looked_for: BTreeSet<CellKey> = sweep.cells.iter().map(|cell| cell.key).collect();
-        let mut missing = believed.cells;
-        missing.retain(|cell| looked_for.contains(cell) && !submission.cells_done.contains(cell));
+        let looked_for = sweep.cells.iter().map(|cell| cell.key);
+        let is_gone = |cell: &CellKey| believed.cells.contains(cell) && !submission.cells_done.contains(cell);
         submission.gone = Records {
             variants: believed.variants.difference(&submission.variants_done).copied().collect(),
-            cells: missing,
+            cells: looked_for.filter(is_gone).collect(),
         };
         submission.priority = fold.priority;
         submission.given_up = fold.given_up.clone();
