@@ -207,12 +207,13 @@ impl From<Name> for String {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AttemptId {
-    /// The instance whose coordinator gave it.
-    pub instance: Name,
-    /// That coordinator's epoch.
+    // In this order, so that comparing two of one instance, as nearly all are, ends before its name.
+    /// The coordinator's epoch.
     pub epoch: u64,
     /// The attempt's number in that epoch, from 1.
     pub n: u64,
+    /// The instance whose coordinator gave it.
+    pub instance: Name,
 }
 
 impl fmt::Display for AttemptId {

@@ -260,7 +260,7 @@ mod tests {
             assert_eq!(held, Some(WorkerId("w2".into())), "call {step}");
             // With the other one gone it is tried where it failed.
             story.event(Event::WorkerLost(WorkerId("w2".into())));
-            let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.clone()).collect();
+            let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.to_string()).collect();
             assert_eq!(holders, ["w1"], "{kind:?}");
         }
     }

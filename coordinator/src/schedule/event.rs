@@ -6,6 +6,7 @@ use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 /// A time or a duration, milliseconds; times count from the schedule's start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,9 +19,9 @@ impl std::ops::Add for Millis {
     }
 }
 
-/// A worker, as it named itself at its start.
+/// A worker, as it named itself at its start. Copies share the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct WorkerId(pub String);
+pub struct WorkerId(pub Arc<str>);
 
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -184,7 +184,7 @@ fn lose(story: &mut Story, w: u8, host: &str, progress: u64) {
     let mut report = pruning(order);
     report.progress = (progress, 100);
     story.sync(w, vec![report]);
-    story.event(Event::WorkerLost(WorkerId(format!("w{w}"))));
+    story.event(Event::WorkerLost(WorkerId(format!("w{w}").into())));
 }
 
 fn given_up(story: &Story) -> bool {

@@ -91,7 +91,7 @@ impl Story {
 
     /// Worker `w` calls, and a newcomer that has nothing and is told nothing calls again; `None` if its call is held open.
     pub(super) fn sync(&mut self, w: u8, shards: Vec<Report>) -> Option<Vec<Order>> {
-        let known = self.schedule.workers.contains_key(&WorkerId(format!("w{w}")));
+        let known = self.schedule.workers.contains_key(&WorkerId(format!("w{w}").into()));
         let again = !known && shards.is_empty();
         let answer = self.call(w, shards);
         if again && answer.as_ref().is_some_and(Vec::is_empty) { self.call(w, Vec::new()) } else { answer }
@@ -101,7 +101,7 @@ impl Story {
     pub(super) fn call(&mut self, w: u8, shards: Vec<Report>) -> Option<Vec<Order>> {
         self.calls += 1;
         let sync = Sync {
-            worker: WorkerId(format!("w{w}")),
+            worker: WorkerId(format!("w{w}").into()),
             call: self.calls,
             facts: self.facts.get(&w).cloned().unwrap_or_else(facts),
             draining: false,
@@ -130,7 +130,7 @@ impl Story {
 
 pub(super) fn answer_to(commands: &[Command], w: u8) -> Option<Vec<Order>> {
     commands.iter().find_map(|c| match c {
-        Command::Answer { worker, orders, .. } if worker.0 == format!("w{w}") => Some(orders.clone()),
+        Command::Answer { worker, orders, .. } if *worker.0 == format!("w{w}") => Some(orders.clone()),
         _ => None,
     })
 }

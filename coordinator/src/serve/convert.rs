@@ -44,7 +44,7 @@ pub fn sync(request: m::SyncRequest, call: u64) -> Result<Sync, ConvertError> {
     }
     let info = request.info.ok_or(ConvertError::Missing { field: "info" })?;
     Ok(Sync {
-        worker: WorkerId(request.worker_id),
+        worker: WorkerId(request.worker_id.into()),
         call,
         facts: facts(info)?,
         draining: request.draining,

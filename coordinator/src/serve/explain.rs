@@ -152,7 +152,8 @@ mod tests {
     fn waiting_is_told_with_what_to_do() {
         let told = |on: &Wait| wait(on, None);
         assert!(told(&Wait::NoWorkerFits(Vec::new())).starts_with("no worker is connected"));
-        let misfits = (0..5).map(|n| (WorkerId(format!("w{n}")), Misfit::Faulty { faults: 3 })).collect();
+        let misfits =
+            (0..5).map(|n| (WorkerId(format!("w{n}").into()), Misfit::Faulty { faults: 3 })).collect();
         let unfit = told(&Wait::NoWorkerFits(misfits));
         assert!(unfit.contains("w2: ") && unfit.ends_with("; and 2 more"), "{unfit}");
         let later = Wait::NotBefore { left: Millis(1500), variant: VariantKey(Digest::of(b"v")) };

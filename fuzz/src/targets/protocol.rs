@@ -129,7 +129,7 @@ pub(super) fn schedule(bytes: &[u8]) {
             2 => Event::Pause(sweep()),
             3 => Event::Resume(sweep()),
             4 => Event::Retry { sweep: sweep(), keys: (0..words.below(3) as u8).map(digest).collect() },
-            5 => Event::WorkerLost(espalier::schedule::WorkerId(words.of(&["w", "x", "y"]).to_owned())),
+            5 => Event::WorkerLost(espalier::schedule::WorkerId(words.of(&["w", "x", "y"]).into())),
             6 => {
                 Event::RecordsFound { variants: vec![variant(words.below(5) as u8)], cells: vec![cell(1, 0)] }
             }

@@ -9,6 +9,7 @@ use espalier_proto::ids::{CellKey, Digest, ModelDigest, VariantKey};
 use espalier_proto::recipe::Backend;
 use espalier_proto::sweep::Limits;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// As the coordinator's process has it.
@@ -129,9 +130,10 @@ fn a_step_with_10_000_workers_and_100_000_cells() {
         threads: 2,
         models: BTreeSet::new(),
     };
-    let names: Vec<String> = (0..WORKERS).map(|w| format!("node-{w:05}-1234567-1790000000")).collect();
+    let names: Vec<Arc<str>> =
+        (0..WORKERS).map(|w| format!("node-{w:05}-1234567-1790000000").into()).collect();
     let numbers: BTreeMap<&str, usize> =
-        names.iter().enumerate().map(|(n, name)| (name.as_str(), n)).collect();
+        names.iter().enumerate().map(|(n, name)| (name.as_ref(), n)).collect();
     let mut hands: Vec<Hands> = (0..WORKERS).map(|_| Hands::default()).collect();
     let (mut all, mut idle, mut busy, mut tick) =
         (Times::default(), Times::default(), Times::default(), Times::default());
@@ -170,7 +172,7 @@ fn a_step_with_10_000_workers_and_100_000_cells() {
             for command in commands {
                 match command {
                     Command::Answer { worker, mut orders, .. } => {
-                        let held = &mut hands[numbers[worker.0.as_str()]];
+                        let held = &mut hands[numbers[worker.0.as_ref()]];
                         let order = orders.pop();
                         if order.as_ref().map(|o| &o.attempt) != held.order.as_ref().map(|o| &o.attempt) {
                             *held = Hands::default();

@@ -180,7 +180,7 @@ impl Cluster<'_> {
             models: BTreeSet::new(),
         };
         let sync = Sync {
-            worker: WorkerId(format!("{at:04}")),
+            worker: WorkerId(format!("{at:04}").into()),
             call: self.calls,
             facts,
             draining: false,

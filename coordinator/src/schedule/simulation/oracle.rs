@@ -147,7 +147,7 @@ impl World {
                 coordinator.late_enough(self.now, worker, order);
             }
         }
-        if let Some(hands) = self.workers.get_mut(&worker.0)
+        if let Some(hands) = self.workers.get_mut(worker.0.as_ref())
             && !self.dice.percent(5)
         {
             hands.take(orders, self.coordinators[at].epoch);

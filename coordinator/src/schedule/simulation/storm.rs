@@ -23,7 +23,7 @@ impl World {
             (2..=4, Some(name), _) => self.late_call(&name),
             (5, Some(name), _) => {
                 let call = self.coordinators[newest].calls;
-                self.tell(newest, Event::CallClosed { worker: WorkerId(name), call });
+                self.tell(newest, Event::CallClosed { worker: WorkerId(name.into()), call });
             }
             (6, _, _) if names.iter().all(|n| self.may_lose(n)) => self.now += STALL,
             (7, _, _) => {
@@ -130,7 +130,7 @@ impl World {
         self.workers.remove(name);
         if self.dice.percent(60) {
             for at in 0..self.coordinators.len() {
-                self.tell(at, Event::WorkerLost(WorkerId(name.to_owned())));
+                self.tell(at, Event::WorkerLost(WorkerId(name.into())));
             }
         }
     }
@@ -189,7 +189,7 @@ impl World {
     fn may_lose(&mut self, name: &str) -> bool {
         let schedule = &self.coordinators[self.coordinators.len() - 1].schedule;
         let mut variants: BTreeSet<VariantKey> = self.workers[name].variants().collect();
-        if let Some(worker) = schedule.workers.get(&WorkerId(name.to_owned())) {
+        if let Some(worker) = schedule.workers.get(&WorkerId(name.into())) {
             variants.extend(worker.attempts.iter().map(|a| schedule.attempts[a].variant));
         }
         self.risk(variants)

@@ -86,7 +86,7 @@ impl Hands {
 
     pub(super) fn sync(&self, name: &str, call: u64) -> Sync {
         Sync {
-            worker: WorkerId(name.to_owned()),
+            worker: WorkerId(name.into()),
             call,
             facts: self.facts.clone(),
             draining: self.draining,
