@@ -148,6 +148,7 @@ fn objects() -> Vec<Vec<u8>> {
     let events = [
         LogEvent::Submit { spec: digest(0), take_over: true, only: Some("seed=1".to_owned()) },
         LogEvent::Pause,
+        LogEvent::Cancel { only: Some("model=phi-2".to_owned()) },
         LogEvent::Retry { keys: vec![digest(1)] },
         LogEvent::Quarantine { key: digest(1), code: FailureCode::Internal },
     ];

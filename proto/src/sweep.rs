@@ -227,8 +227,12 @@ pub enum LogEvent {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         only: Option<String>,
     },
-    /// Nothing more of the sweep is to be run until it is submitted again.
-    Cancel,
+    /// Nothing more of the sweep, or of a part of it, is to be run until that is submitted again.
+    Cancel {
+        /// `--only`: the part of the grid that is not wanted any more; absent for all of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<String>,
+    },
     /// Nothing new of the sweep is to be begun until it is resumed or submitted again.
     Pause,
     /// What was paused goes on.

@@ -45,6 +45,34 @@ fn a_part_of_a_grid_is_all_that_runs_also_after_a_restart_and_another_part_adds_
 }
 
 #[test]
+fn a_cancelled_part_is_not_run_also_after_a_restart_until_it_is_asked_for_again() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 cells"]);
+    cluster.ends(&["cancel", "s", "--only", "task=none"], 2, &["--only", "no cell"]);
+    cluster.ends(&["cancel", "s", "--only", "method=wanda"], 0, &["waiting"]);
+    assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
+    cluster.restart();
+    assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
+    let mut worker = cluster.worker("w");
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done; 2 more of its grid"]);
+    cluster.ends(&["submit", "s.yaml", "--only", "method=wanda,task=wikitext2"], 0, &["3 cells, 1 of them"]);
+    cluster.ends(&["watch", "s"], 0, &["3 of 3 cells done; 1 more"]);
+    cluster.ends(&["logs", "s"], 0, &["cancelled: method=wanda"]);
+    cluster.ends(&["cancel", "s", "--only", "method=dense"], 0, &["part"]);
+    assert_eq!(wants(&cluster, "s"), json!([3, 4, "part"]), "it is over");
+    cluster.ends(&["submit", "s.yaml"], 0, &["4 cells"]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    // What was stopped as a whole does not go on without the part.
+    worker.kill();
+    place.sweep("t", "0.6", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+    cluster.ends(&["submit", "t.yaml"], 0, &["4 cells, 2 of them"]);
+    cluster.ends(&["cancel", "t"], 0, &["stopped"]);
+    cluster.ends(&["cancel", "t", "--only", "method=dense"], 0, &["stopped"]);
+    assert_eq!(wants(&cluster, "t"), json!([4, 4, "stopped"]));
+}
+
+#[test]
 fn a_priority_stays_until_another_is_said_and_a_finished_sweep_is_not_stopped() {
     let place = Place::new("phi-nobos");
     let cluster = Cluster::start(&place, &[]);

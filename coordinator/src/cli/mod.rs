@@ -167,7 +167,7 @@ async fn carry_out(cli: Cli) -> Result<Exit, Failure> {
         Command::Watch(command) => sweeps::watch(&command, cli.output).await,
         Command::Logs(command) => logs::run(&command, cli.output).await,
         Command::Explain(command) => sweeps::explain(&command, cli.output).await,
-        Command::Cancel(c) => sweeps::steer(&c.named, Action::Cancel, &[], cli.output).await,
+        Command::Cancel(c) => sweeps::steer(&c.named, Action::Cancel, &c.only, cli.output).await,
         Command::Pause(c) => sweeps::steer(&c.named, Action::Pause, &[], cli.output).await,
         Command::Resume(c) => sweeps::steer(&c.named, Action::Resume, &[], cli.output).await,
         Command::Retry(c) => sweeps::steer(&c.named, Action::Retry, &c.only, cli.output).await,

@@ -66,13 +66,16 @@ pub struct Explain {
     pub only: Vec<Only>,
 }
 
-/// Stop a sweep: nothing more of it is begun until it is submitted again. What is finished stays
+/// Stop a sweep, or a part of it: nothing more of it is begun until it is submitted again. What is finished stays
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  espalier cancel phi-demo")]
+#[command(after_help = "Example:\n  espalier cancel phi-demo\n  espalier cancel phi-demo --only model=phi-2")]
 pub struct Cancel {
     /// The sweep.
     #[command(flatten)]
     pub named: Named,
+    /// Only these cells; the rest of the sweep goes on, and `espalier submit --only` brings them back
+    #[arg(long, value_name = "KEY=VALUE,…")]
+    pub only: Vec<Only>,
 }
 
 /// Begin nothing new of a sweep until it is resumed

@@ -166,8 +166,11 @@ fn fold(log: &[LogEntry], found: &mut Found) {
         *epoch = entry.epoch.max(*epoch);
         match &entry.event {
             LogEvent::Submit { .. } => found.cancelled = false,
-            LogEvent::Cancel => found.cancelled = true,
-            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}
+            LogEvent::Cancel { only: None } => found.cancelled = true,
+            LogEvent::Cancel { only: Some(_) }
+            | LogEvent::Pause
+            | LogEvent::Resume
+            | LogEvent::Priority { .. } => {}
             LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
             LogEvent::Canary { .. } if entry.epoch < *epoch => {}

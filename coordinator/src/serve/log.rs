@@ -3,14 +3,13 @@
 //! In: a bucket. Out: [`Fold`]. Who finds a number taken reads that entry, applies it, and takes the next.
 
 use super::epoch::Epoch;
+use super::fold::Fold;
 use crate::clock;
 use crate::inputs::Before;
 use espalier_proto::bucket::{Bucket, BucketError, Commit, json_bytes, object, written_by};
-use espalier_proto::ids::{Digest, Name, VariantKey};
+use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
-use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{LOG_FORMAT, LogEntry, LogEvent, ResolvedSweep};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -43,82 +42,15 @@ pub enum LogError {
     },
 }
 
-/// The state of a sweep.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fold {
-    /// Number of the last entry; 0 if there is none.
-    pub last: u64,
-    /// The instance that owns the sweep's name.
-    pub owner: Option<Name>,
-    /// The spec submitted last.
-    pub spec: Option<Digest>,
-    /// The parts of its grid that were asked for, as `--only` says them; `None`: all of it.
-    pub only: Option<Vec<String>>,
-    /// Cancelled since the last submission.
-    pub cancelled: bool,
-    /// Paused; submitting again does not end it.
-    pub paused: bool,
-    /// Its place among sweeps.
-    pub priority: i32,
-    /// Keys given up since the last submission or retry, and why.
-    pub given_up: BTreeMap<Digest, FailureCode>,
-    /// Canaries that have passed.
-    pub canaries: BTreeSet<VariantKey>,
-}
-
-impl Fold {
-    /// Takes in the entry with number `seq`.
-    pub fn apply(&mut self, seq: u64, entry: &LogEntry) {
-        self.last = seq;
-        let owner = self.owner.get_or_insert_with(|| entry.instance.clone());
-        let mine = *owner == entry.instance;
-        match &entry.event {
-            LogEvent::Submit { spec, take_over, only } if mine || *take_over => {
-                self.only = self.asked_for(&entry.instance, only.as_deref());
-                self.owner = Some(entry.instance.clone());
-                self.spec = Some(*spec);
-                self.cancelled = false;
-                self.given_up.clear();
-            }
-            // Whoever lost the name meanwhile steers nothing any more.
-            _ if !mine => {}
-            LogEvent::Submit { .. } => {}
-            LogEvent::Cancel => self.cancelled = true,
-            LogEvent::Pause => self.paused = true,
-            LogEvent::Resume => self.paused = false,
-            LogEvent::Priority { priority } => self.priority = *priority,
-            LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
-            LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
-            LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
-            LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
-            LogEvent::Retry { keys } => self.given_up.retain(|k, _| !keys.contains(k)),
+/// The owner is this instance, and there is something to own.
+fn owned(fold: &Fold, bucket: &Bucket, me: &Epoch, sweep: &Name) -> Result<(), LogError> {
+    let (sweep, bucket) = (sweep.clone(), bucket.url().to_owned());
+    match &fold.owner {
+        Some(owner) if *owner != me.instance => {
+            Err(LogError::Owned { sweep, bucket, owner: owner.clone(), me: me.instance.clone() })
         }
-    }
-}
-
-impl Fold {
-    /// What is asked for once this instance submits `only`: a part is added to what was asked for before, unless that was stopped or was
-    /// another's.
-    fn asked_for(&self, instance: &Name, only: Option<&str>) -> Option<Vec<String>> {
-        let only = only?;
-        let goes_on = self.spec.is_some() && !self.cancelled && self.owner.as_ref() == Some(instance);
-        let mut parts = if goes_on { self.only.clone()? } else { Vec::new() };
-        if !parts.iter().any(|part| part == only) {
-            parts.push(only.to_owned());
-        }
-        Some(parts)
-    }
-
-    /// The owner is this instance, and there is something to own.
-    fn owned(&self, bucket: &Bucket, me: &Epoch, sweep: &Name) -> Result<(), LogError> {
-        let (sweep, bucket) = (sweep.clone(), bucket.url().to_owned());
-        match &self.owner {
-            Some(owner) if *owner != me.instance => {
-                Err(LogError::Owned { sweep, bucket, owner: owner.clone(), me: me.instance.clone() })
-            }
-            Some(_) if self.spec.is_some() => Ok(()),
-            _ => Err(LogError::Gone { sweep, bucket }),
-        }
+        Some(_) if fold.spec.is_some() => Ok(()),
+        _ => Err(LogError::Gone { sweep, bucket }),
     }
 }
 
@@ -179,13 +111,13 @@ pub async fn submit(
     loop {
         let mine = fold.owner.as_ref() == Some(&me.instance);
         if !mine && !take_over && fold.owner.is_some() {
-            fold.owned(bucket, me, &sweep.name)?;
+            owned(&fold, bucket, me, &sweep.name)?;
         }
         let spec = match written {
             Some(spec) => spec,
             None => *written.insert(write_spec(bucket, sweep).await?),
         };
-        let said = mine && fold.spec == Some(spec) && fold.only == fold.asked_for(&me.instance, only);
+        let said = mine && fold.spec == Some(spec) && fold.parts == fold.submitted(&me.instance, only);
         if said && !fold.cancelled && fold.given_up.is_empty() {
             return Ok(fold);
         }
@@ -223,7 +155,7 @@ async fn write_spec(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Digest, Bu
 pub async fn write(bucket: &Bucket, me: &Epoch, sweep: &Name, event: LogEvent) -> Result<(), LogError> {
     let mut fold = read(bucket, sweep).await?;
     loop {
-        fold.owned(bucket, me, sweep)?;
+        owned(&fold, bucket, me, sweep)?;
         if append(bucket, me, sweep, &mut fold, event.clone()).await? {
             return Ok(());
         }
@@ -257,8 +189,10 @@ async fn append(
 
 #[cfg(test)]
 mod tests {
+    use super::super::fold::Part;
     use super::*;
     use espalier_proto::bucket::json_digest;
+    use espalier_proto::records::FailureCode;
     use espalier_proto::sweep::{Checkpoints, Limits};
 
     fn sweep(attempts: u32) -> ResolvedSweep {
@@ -313,28 +247,40 @@ mod tests {
         let (_folder, bucket) = bucket();
         let me = epoch("run.demo");
         submit(&bucket, &me, &sweep(3), None, false).await.unwrap();
-        write(&bucket, &me, &sweep(3).name, LogEvent::Cancel).await.unwrap();
+        write(&bucket, &me, &sweep(3).name, LogEvent::Cancel { only: None }).await.unwrap();
         assert!(read(&bucket, &sweep(3).name).await.unwrap().cancelled);
         assert!(!submit(&bucket, &me, &sweep(3), None, false).await.unwrap().cancelled);
     }
 
     #[tokio::test]
-    async fn a_part_adds_to_what_was_asked_for_and_stands_alone_once_that_was_stopped_or_is_anothers() {
+    async fn a_part_adds_to_what_is_wanted_and_stands_alone_once_that_was_stopped_or_is_anothers() {
         let (_folder, bucket) = bucket();
-        let (me, other) = (epoch("main"), epoch("other"));
-        let asked = async |me: &Epoch, only: Option<&str>, take_over| {
+        let (me, other, name) = (epoch("main"), epoch("other"), sweep(3).name);
+        let parts = async || read(&bucket, &name).await.unwrap().parts;
+        let submitted = async |me: &Epoch, only: Option<&str>, take_over| {
             submit(&bucket, me, &sweep(3), only, take_over).await.unwrap();
-            read(&bucket, &sweep(3).name).await.unwrap().only
+            parts().await
         };
-        let parts = |parts: &[&str]| Some(parts.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert_eq!(asked(&me, Some("seed=1"), false).await, parts(&["seed=1"]));
-        assert_eq!(asked(&me, Some("seed=2"), false).await, parts(&["seed=1", "seed=2"]));
-        assert_eq!(asked(&me, Some("seed=1"), false).await, parts(&["seed=1", "seed=2"]));
-        assert_eq!(asked(&me, None, false).await, None);
-        assert_eq!(asked(&me, Some("seed=3"), false).await, None);
-        write(&bucket, &me, &sweep(3).name, LogEvent::Cancel).await.unwrap();
-        assert_eq!(asked(&me, Some("seed=3"), false).await, parts(&["seed=3"]));
-        assert_eq!(asked(&other, Some("seed=4"), true).await, parts(&["seed=4"]));
+        let cancelled = async |only: Option<&str>| {
+            let only = only.map(str::to_owned);
+            write(&bucket, &me, &name, LogEvent::Cancel { only }).await.unwrap();
+            parts().await
+        };
+        let wanted = |only: &str| Part::Wanted(only.to_owned());
+        let unwanted = |only: &str| Part::Unwanted(only.to_owned());
+        assert_eq!(submitted(&me, Some("seed=1"), false).await, [wanted("seed=1")]);
+        assert_eq!(submitted(&me, Some("seed=2"), false).await, [wanted("seed=1"), wanted("seed=2")]);
+        assert_eq!(submitted(&me, Some("seed=1"), false).await, [wanted("seed=1"), wanted("seed=2")]);
+        let without = [wanted("seed=1"), wanted("seed=2"), unwanted("seed=1")];
+        assert_eq!(cancelled(Some("seed=1")).await, without);
+        assert_eq!(cancelled(Some("seed=1")).await, without);
+        assert_eq!(submitted(&me, Some("seed=1"), false).await[3..], [wanted("seed=1")], "wanted again");
+        assert_eq!(submitted(&me, None, false).await, [], "all");
+        assert_eq!(submitted(&me, Some("seed=3"), false).await, [], "it was among all");
+        assert_eq!(cancelled(Some("seed=3")).await, [unwanted("seed=3")], "all but that");
+        cancelled(None).await;
+        assert_eq!(submitted(&me, Some("seed=3"), false).await, [wanted("seed=3")]);
+        assert_eq!(submitted(&other, Some("seed=4"), true).await, [wanted("seed=4")]);
     }
 
     #[tokio::test]
@@ -343,11 +289,12 @@ mod tests {
         let (me, other, name) = (epoch("main"), epoch("other"), sweep(3).name);
         submit(&bucket, &me, &sweep(3), None, false).await.unwrap();
         submit(&bucket, &other, &sweep(3), None, true).await.unwrap();
-        let error = write(&bucket, &me, &name, LogEvent::Cancel).await.unwrap_err().to_string();
+        let error =
+            write(&bucket, &me, &name, LogEvent::Cancel { only: None }).await.unwrap_err().to_string();
         assert!(error.contains("belongs to instance other, not to main"), "{error}");
         // One that was on its way when the name passed on.
         let mut fold = read(&bucket, &name).await.unwrap();
-        assert!(append(&bucket, &me, &name, &mut fold, LogEvent::Cancel).await.unwrap());
+        assert!(append(&bucket, &me, &name, &mut fold, LogEvent::Cancel { only: None }).await.unwrap());
         assert!(!read(&bucket, &name).await.unwrap().cancelled);
         std::fs::remove_dir_all(folder.path().join("sweeps")).unwrap();
         let error = write(&bucket, &other, &name, LogEvent::Pause).await.unwrap_err().to_string();

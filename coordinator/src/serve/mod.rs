@@ -1,14 +1,15 @@
 //! The coordinator's life: events in → [`crate::schedule`] → commands out.
 //!
 //! * [`driver`]: owns the one schedule, and has `errands` under way at the bucket; `handle` speaks to it. * [`worker_api`]: gRPC ↔ events, on a thread (`calls`) and over `wire`s; [`convert`]: messages ↔ the schedule's words.
-//! * [`epoch`], [`log`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
-//! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; [`sweeps`]: what it has taken up; `recall`: why things were given up before; `notice`: what others did to it in the bucket; [`ending`]: reports, exports;
+//! * [`epoch`], [`log`], [`fold`]: who works on what, in the bucket. * [`grid`]: a resolved sweep → what the schedule is told.
+//! * [`daemon`]: a coordinator that serves workers and users; [`sweep_api`]: gRPC of users; `control`: what they tell it of a sweep; [`sweeps`]: what it has taken up; `recall`: why things were given up before; `notice`: what others did to it in the bucket; [`ending`]: reports, exports;
 //!   [`submit`], [`uploads`]: how sweeps come in; `shard_logs`: what workers logged; [`refuse`]: why a call is refused.
 //! * [`local`]: a whole sweep in this process, with a `fleet` of [`workers`] as children. * [`status`]: read-only view,
 //!   made at a `pace`. * [`metrics`], `watched`: what scrapers and probes are told.
 
 mod calls;
 pub mod canary;
+mod control;
 pub mod convert;
 pub mod daemon;
 pub mod driver;
@@ -17,6 +18,7 @@ pub mod epoch;
 mod errands;
 mod explain;
 mod fleet;
+pub mod fold;
 pub mod grid;
 pub mod guard;
 mod handle;

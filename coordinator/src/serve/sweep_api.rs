@@ -1,7 +1,6 @@
 //! The gRPC service that users' commands call: messages → what is asked of [`Sweeps`], and back. Decides nothing.
 
-use super::canary::{Canary, canaries};
-use super::daemon;
+use super::control;
 use super::ending::{self, Reporter};
 use super::explain::{self, blamed, explained, waits_for};
 use super::guard::Pass;
@@ -15,13 +14,12 @@ use super::sweeps::Sweeps;
 use super::uploads::{Incoming, Uploads};
 use crate::plan::cells::chosen;
 use crate::records::list::failures;
-use crate::schedule::{Event, Wait};
-use crate::spec::only::Only;
+use crate::schedule::Wait;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::messages as m;
 use espalier_proto::messages::sweep_api_server::{SweepApi, SweepApiServer};
 use espalier_proto::protocol::RECONCILE;
-use espalier_proto::sweep::{LogEvent, ResolvedSweep};
+use espalier_proto::sweep::ResolvedSweep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -202,52 +200,12 @@ impl SweepApi for Service {
         &self,
         request: Request<m::ControlRequest>,
     ) -> Result<Response<m::ControlResponse>, Status> {
-        let request = request.into_inner();
-        let action = request.action();
-        if action == m::Action::Drain {
-            daemon::drain(&self.sweeps);
-            return Ok(Response::new(m::ControlResponse::default()));
-        }
-        let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
-        let name = sweep.name.clone();
-        let (entry, event) = match action {
-            m::Action::Cancel => (LogEvent::Cancel, Event::Cancel(name.clone())),
-            m::Action::Pause => (LogEvent::Pause, Event::Pause(name.clone())),
-            m::Action::Resume => (LogEvent::Resume, Event::Resume(name.clone())),
-            m::Action::Retry => {
-                let only = only(&request.only)?;
-                some(chosen(&sweep, &only))?;
-                let keys = keys(&sweep, &only);
-                (LogEvent::Retry { keys: keys.clone() }, Event::Retry { sweep: name.clone(), keys })
-            }
-            m::Action::Drain | m::Action::Unspecified => {
-                return Err(Refusal::usage("action: expected cancel, pause, resume, retry or drain").into());
-            }
-        };
+        let name = control::control(&self.sweeps, &request.into_inner()).await?;
         let now = self.sweeps.driver().status().borrow().clone();
-        let halted = now.view.sweeps.get(&name).filter(|view| view.halted);
-        let goes_on = match action {
-            // Paused, it would stay so when it goes on.
-            m::Action::Resume | m::Action::Pause => {
-                halted.map(|view| if view.doomed { "`espalier retry`" } else { "submitting it again" })
-            }
-            m::Action::Retry => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),
-            _ => None,
+        let state = match name {
+            Some(name) => state(&self.sweeps, &name, &now).await,
+            None => None,
         };
-        let over = now.view.sweeps.get(&name).is_some_and(|view| view.over && !view.halted);
-        if action == m::Action::Cancel && over {
-            // Nothing of it is to be stopped, and nothing to be remembered.
-            let state = state(&self.sweeps, &name, &now).await;
-            return Ok(Response::new(m::ControlResponse { state }));
-        }
-        if let Some(goes_on) = goes_on {
-            let why = format!("sweep {name} was stopped; {goes_on} goes on with it");
-            return Err(Refusal::bad_text(why).into());
-        }
-        self.sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?;
-        self.sweeps.driver().settled().await;
-        let now = self.sweeps.driver().status().borrow().clone();
-        let state = state(&self.sweeps, &name, &now).await;
         Ok(Response::new(m::ControlResponse { state }))
     }
 
@@ -312,19 +270,6 @@ async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::S
         "all of the sweep was asked for before, so --only changes nothing; after `espalier cancel` it stands alone".to_owned()
     });
     m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(all).collect() }
-}
-
-/// The keys of the chosen cells and of their variants; none for everything.
-fn keys(sweep: &ResolvedSweep, only: &Only) -> Vec<Digest> {
-    let Some(cells) = chosen(sweep, only) else { return Vec::new() };
-    let of = sweep.cells.iter().filter(|c| cells.contains(&c.key));
-    let mut keys: BTreeSet<Digest> = of.flat_map(|c| [c.key.0, c.variant.0]).collect();
-    // Whoever asks for a variant asks for its model's canary.
-    let asked = |canary: &Canary| canary.variants.iter().any(|v| keys.contains(&v.0));
-    let canaries: Vec<Digest> =
-        canaries(sweep).iter().filter(|(_, canary)| asked(canary)).map(|(key, _)| key.0).collect();
-    keys.extend(canaries);
-    keys.into_iter().collect()
 }
 
 /// A sweep under this status; `None` if it is not here.

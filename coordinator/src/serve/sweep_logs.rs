@@ -50,7 +50,7 @@ fn what(event: &LogEvent) -> What {
     match event {
         LogEvent::Quarantine { .. } | LogEvent::Canary { code: Some(_), .. } => What::GivenUp,
         LogEvent::Submit { .. }
-        | LogEvent::Cancel
+        | LogEvent::Cancel { .. }
         | LogEvent::Pause
         | LogEvent::Resume
         | LogEvent::Priority { .. }
@@ -103,7 +103,8 @@ fn said(event: &LogEvent) -> String {
             let only = only.as_ref().map(|only| format!(", only {only}")).unwrap_or_default();
             format!("submitted{taken}{only} (spec {})", spec.short())
         }
-        LogEvent::Cancel => "cancelled".to_owned(),
+        LogEvent::Cancel { only: None } => "cancelled".to_owned(),
+        LogEvent::Cancel { only: Some(only) } => format!("cancelled: {only}"),
         LogEvent::Pause => "paused".to_owned(),
         LogEvent::Resume => "resumed".to_owned(),
         LogEvent::Priority { priority } => format!("priority {priority}"),

@@ -6,8 +6,9 @@
 use super::driver::Handle;
 use super::ending::Ending;
 use super::epoch::Epoch;
+use super::fold::{Fold, Part};
 use super::grid::{self, Catalog, Costs};
-use super::log::{self, Fold, LogError};
+use super::log::{self, LogError};
 use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
@@ -250,6 +251,18 @@ impl Sweeps {
         Ok(())
     }
 
+    /// A part of a sweep's grid is not wanted any more: what of it has begun is finished, nothing else of it is run.
+    pub async fn cancel_part(&self, name: &Name, only: &Only) -> Result<(), SweepsError> {
+        let turn = self.turn(name);
+        let _turn = turn.lock().await;
+        let sweep = self.sweep(name.as_str())?;
+        let event = LogEvent::Cancel { only: Some(only.to_string()) };
+        log::write(&self.bucket, &self.epoch, name, event).await?;
+        let fold = log::read(&self.bucket, name).await?;
+        let kept = kept(&self.bucket, name).await?;
+        self.take_up(sweep, kept, fold, Records::default(), false).await
+    }
+
     /// Writes what was asked of a sweep to its log, then tells the schedule.
     pub async fn steer(&self, name: &Name, entry: LogEvent, event: Event) -> Result<(), SweepsError> {
         let turn = self.turn(name);
@@ -296,7 +309,7 @@ impl Sweeps {
 
     /// All of its grid is asked for.
     pub fn wants_all(&self, name: &Name) -> bool {
-        self.live().get(name).is_some_and(|live| live.fold.only.is_none())
+        self.live().get(name).is_some_and(|live| live.fold.parts.is_empty())
     }
 
     /// The names of all sweeps.
@@ -337,16 +350,26 @@ impl Sweeps {
 
 /// The cells that a log asks for; `None`: all.
 fn asked_for(sweep: &ResolvedSweep, fold: &Fold) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
-    let Some(parts) = &fold.only else { return Ok(None) };
-    let mut cells = BTreeSet::new();
-    for part in parts {
-        let only = part.parse().map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })?;
-        match chosen(sweep, &only) {
-            None => return Ok(None),
-            Some(more) => cells.extend(more),
+    let all = || sweep.cells.iter().map(|cell| cell.key).collect::<BTreeSet<_>>();
+    let cells = |only: &str| -> Result<_, SweepsError> {
+        let only = only.parse().map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })?;
+        Ok(chosen(sweep, &only).unwrap_or_else(all))
+    };
+    let mut asked = match fold.parts.first() {
+        None => return Ok(None),
+        Some(Part::Wanted(_)) => BTreeSet::new(),
+        Some(Part::Unwanted(_)) => all(),
+    };
+    for part in &fold.parts {
+        match part {
+            Part::Wanted(only) => asked.extend(cells(only)?),
+            Part::Unwanted(only) => {
+                let cells = cells(only)?;
+                asked.retain(|cell| !cells.contains(cell));
+            }
         }
     }
-    Ok(Some(cells))
+    Ok(Some(asked))
 }
 
 /// What a task gave; its panic goes on here.

@@ -2,7 +2,8 @@
 //!
 //! In: a bucket. Out: [`Inventory`]. Decides nothing.
 
-use crate::serve::log::{self, Fold, LogError};
+use crate::serve::fold::Fold;
+use crate::serve::log::{self, LogError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest, Name, VariantKey};
 use espalier_proto::layout::{self, Owner};

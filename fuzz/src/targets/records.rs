@@ -3,7 +3,7 @@
 use crate::words::digest;
 use bytes::Bytes;
 use espalier::records::segment;
-use espalier::serve::log::Fold;
+use espalier::serve::fold::Fold;
 use espalier_proto::bucket::{Formatted, object};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::mirror::parse_list;

@@ -1,0 +1,95 @@
+//! The state of a sweep: the fold of its log's entries. Nothing here reads or writes.
+
+use espalier_proto::ids::{Digest, Name, VariantKey};
+use espalier_proto::records::FailureCode;
+use espalier_proto::sweep::{LogEntry, LogEvent};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What was said of a part of a grid, as `--only` says it; what is said later holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It was submitted. As the first one: only this is wanted.
+    Wanted(String),
+    /// It was cancelled. As the first one: all else is wanted.
+    Unwanted(String),
+}
+
+/// The state of a sweep.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fold {
+    /// Number of the last entry; 0 if there is none.
+    pub last: u64,
+    /// The instance that owns the sweep's name.
+    pub owner: Option<Name>,
+    /// The spec submitted last.
+    pub spec: Option<Digest>,
+    /// The parts of its grid that were submitted or cancelled, in that order; none: all of it is wanted.
+    pub parts: Vec<Part>,
+    /// Cancelled since the last submission.
+    pub cancelled: bool,
+    /// Paused; submitting again does not end it.
+    pub paused: bool,
+    /// Its place among sweeps.
+    pub priority: i32,
+    /// Keys given up since the last submission or retry, and why.
+    pub given_up: BTreeMap<Digest, FailureCode>,
+    /// Canaries that have passed.
+    pub canaries: BTreeSet<VariantKey>,
+}
+
+impl Fold {
+    /// Takes in the entry with number `seq`.
+    pub fn apply(&mut self, seq: u64, entry: &LogEntry) {
+        self.last = seq;
+        let owner = self.owner.get_or_insert_with(|| entry.instance.clone());
+        let mine = *owner == entry.instance;
+        match &entry.event {
+            LogEvent::Submit { spec, take_over, only } if mine || *take_over => {
+                self.parts = self.submitted(&entry.instance, only.as_deref());
+                self.owner = Some(entry.instance.clone());
+                self.spec = Some(*spec);
+                self.cancelled = false;
+                self.given_up.clear();
+            }
+            // Whoever lost the name meanwhile steers nothing any more.
+            _ if !mine => {}
+            LogEvent::Submit { .. } => {}
+            LogEvent::Cancel { only: None } => self.cancelled = true,
+            LogEvent::Cancel { only: Some(only) } => {
+                let parts = std::mem::take(&mut self.parts);
+                self.parts = and(parts, Part::Unwanted(only.clone()));
+            }
+            LogEvent::Pause => self.paused = true,
+            LogEvent::Resume => self.paused = false,
+            LogEvent::Priority { priority } => self.priority = *priority,
+            LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
+            LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
+            LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
+            LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
+            LogEvent::Retry { keys } => self.given_up.retain(|k, _| !keys.contains(k)),
+        }
+    }
+
+    /// What is wanted once this instance submits `only`: a part is added to what was wanted before, unless that was stopped or was
+    /// another's.
+    pub(super) fn submitted(&self, instance: &Name, only: Option<&str>) -> Vec<Part> {
+        let Some(only) = only else { return Vec::new() };
+        let part = Part::Wanted(only.to_owned());
+        let goes_on = self.spec.is_some() && !self.cancelled && self.owner.as_ref() == Some(instance);
+        match &self.parts[..] {
+            _ if !goes_on => vec![part],
+            [] => Vec::new(),
+            parts => and(parts.to_vec(), part),
+        }
+    }
+}
+
+/// Said again, with nothing to the contrary since, a part is nothing new.
+fn and(mut parts: Vec<Part>, part: Part) -> Vec<Part> {
+    let kind = std::mem::discriminant(&part);
+    if !parts.iter().rev().take_while(|said| std::mem::discriminant(*said) == kind).any(|said| *said == part)
+    {
+        parts.push(part);
+    }
+    parts
+}
