@@ -106,6 +106,15 @@ pub struct Records {
     pub cells: BTreeSet<CellKey>,
 }
 
+/// What a schedule believes to be in the bucket.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Believed {
+    /// Of variants that nobody is at.
+    pub records: Records,
+    /// Variants that somebody is at: their workers go on saying what they have done, deleted or not.
+    pub busy: BTreeSet<VariantKey>,
+}
+
 /// A variant as the schedule sees it.
 #[derive(Clone, Debug)]
 pub struct VariantPlan {

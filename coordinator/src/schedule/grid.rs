@@ -1,7 +1,7 @@
 //! Which variants and cells are wanted, done or given up: the grid, and what follows when one of its squares changes.
 
 use super::command::Command;
-use super::event::{Millis, Records, Submission, VariantPlan};
+use super::event::{Believed, Millis, Records, Submission, VariantPlan};
 use super::index::{Entry, No, Sum};
 use super::state::{Attempt, Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
@@ -97,14 +97,18 @@ impl Schedule {
         }
     }
 
-    /// What is believed to be in the bucket of these variants and their cells. Variants that somebody is at are left out: their workers go
-    /// on saying what they have done.
-    pub fn believed(&self, variants: &[VariantKey]) -> Records {
-        let mut believed = Records::default();
+    /// What is believed to be in the bucket of these variants and their cells.
+    pub fn believed(&self, variants: &[VariantKey]) -> Believed {
+        let mut believed = Believed::default();
         for key in variants {
-            let Some(variant) = self.variants.get(key).filter(|v| v.attempts.is_empty()) else { continue };
-            believed.variants.extend(variant.done.then_some(*key));
-            believed.cells.extend(variant.cells.iter().filter(|(_, cell)| cell.done).map(|(key, _)| *key));
+            let Some(variant) = self.variants.get(key) else { continue };
+            if !variant.attempts.is_empty() {
+                believed.busy.insert(*key);
+                continue;
+            }
+            let records = &mut believed.records;
+            records.variants.extend(variant.done.then_some(*key));
+            records.cells.extend(variant.cells.iter().filter(|(_, cell)| cell.done).map(|(key, _)| *key));
         }
         believed
     }
@@ -369,10 +373,10 @@ mod tests {
         let order = story.given(1);
         let (first, second) = (cell(0, 0), cell(0, 1));
         let busy = story.schedule.believed(&[variant(0)]);
-        assert_eq!(busy, Records::default(), "somebody is at it");
+        assert_eq!(busy, Believed { busy: [variant(0)].into(), ..Believed::default() }, "somebody is at it");
         story.sync(1, vec![evaluating(&order, &[first, second], &[])]);
         assert!(story.schedule.view().sweeps[&sweep()].over);
-        let believed = story.schedule.believed(&[variant(0)]);
+        let believed = story.schedule.believed(&[variant(0)]).records;
         assert_eq!(believed.cells, [first, second].into());
         let mut again = grid(&[2]);
         again.variants_done = believed.variants;

@@ -57,8 +57,8 @@ mod view;
 pub use census::{Census, SWEEPS, SweepCensus};
 pub use command::{Command, Order};
 pub use event::{
-    CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Records, Report, Submission, Sync, VariantPlan,
-    WorkerFacts, WorkerId,
+    Believed, CellPlan, Event, Fault, FaultKind, Millis, Needs, Phase, Records, Report, Submission, Sync,
+    VariantPlan, WorkerFacts, WorkerId,
 };
 pub use explain::{Explanation, Wait};
 pub use fit::Misfit;

@@ -5,11 +5,12 @@
 
 use crate::records::Present;
 use crate::schedule::{Needs, Order, VariantPlan};
-use espalier_proto::ids::{InputsDigest, VariantKey};
+use espalier_proto::ids::{Digest, InputsDigest, VariantKey};
 use espalier_proto::keys::{canary_key, variant_key};
 use espalier_proto::messages as m;
 use espalier_proto::methods::DENSE;
 use espalier_proto::recipe::VariantSpec;
+use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::ResolvedSweep;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,8 +79,14 @@ pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
     found
 }
 
-/// Adds canaries to the plans of a sweep whose models are worth one.
-pub fn guard(sweep: &ResolvedSweep, there: &Present, plans: &mut Vec<VariantPlan>) {
+/// Adds canaries to the plans of a sweep: those of models that are worth one,
+/// and those that were given up: their models are not begun by a restart.
+pub fn guard(
+    sweep: &ResolvedSweep,
+    there: &Present,
+    given_up: &BTreeMap<Digest, FailureCode>,
+    plans: &mut Vec<VariantPlan>,
+) {
     let made = sweep.variants.iter().filter(|v| v.spec.method != DENSE && there.variants.contains(&v.key));
     let proven: BTreeSet<VariantKey> = made.map(|v| canary_key(&v.spec)).collect();
     for (key, canary) in canaries(sweep) {
@@ -89,7 +96,8 @@ pub fn guard(sweep: &ResolvedSweep, there: &Present, plans: &mut Vec<VariantPlan
                 && (plan.wanted_alone || plan.cells.iter().any(|c| !there.cells.contains(&c.key)))
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
-        if waiting.len() < LEAST_VARIANTS || proven.contains(&key) {
+        let worth_it = waiting.len() >= LEAST_VARIANTS || given_up.contains_key(&key.0);
+        if !worth_it || proven.contains(&key) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);

@@ -1,8 +1,10 @@
 //! The state of a sweep: the fold of its log's entries. Nothing here reads or writes.
 
-use espalier_proto::ids::{Digest, Name, VariantKey};
+use crate::plan::cells::chosen;
+use crate::spec::only::OnlyError;
+use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::{LogEntry, LogEvent};
+use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What was said of a part of a grid, as `--only` says it; what is said later holds.
@@ -81,6 +83,25 @@ impl Fold {
             [] => Vec::new(),
             parts => and(parts.to_vec(), part),
         }
+    }
+
+    /// The wanted cells of this grid; `None`: all.
+    pub fn wanted(&self, sweep: &ResolvedSweep) -> Result<Option<BTreeSet<CellKey>>, OnlyError> {
+        let all = || sweep.cells.iter().map(|cell| cell.key).collect::<BTreeSet<_>>();
+        let mut wanted = match self.parts.first() {
+            None => return Ok(None),
+            Some(Part::Wanted(_)) => BTreeSet::new(),
+            Some(Part::Unwanted(_)) => all(),
+        };
+        for part in &self.parts {
+            let (Part::Wanted(only) | Part::Unwanted(only)) = part;
+            let cells = chosen(sweep, &only.parse()?).unwrap_or_else(all);
+            match part {
+                Part::Wanted(_) => wanted.extend(cells),
+                Part::Unwanted(_) => wanted.retain(|cell| !cells.contains(cell)),
+            }
+        }
+        Ok(Some(wanted))
     }
 }
 

@@ -11,11 +11,12 @@ use crate::schedule::{CellPlan, Needs, Submission, VariantPlan};
 use espalier_proto::arch::Arch;
 use espalier_proto::bucket::{Bucket, BucketError, MOST_JSON};
 use espalier_proto::families;
-use espalier_proto::ids::{CellKey, InputsDigest, ModelDigest, VariantKey};
+use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest, VariantKey};
 use espalier_proto::inputs::Inputs;
 use espalier_proto::layout;
 use espalier_proto::methods;
 use espalier_proto::recipe::Backend;
+use espalier_proto::records::FailureCode;
 use espalier_proto::small_file::{self, MOST_WRITTEN};
 use espalier_proto::sweep::{CellEntry, ModelEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
@@ -167,12 +168,13 @@ fn units(flops: f64) -> u64 {
     ((flops / UNIT) as u64).min(MOST_UNITS - 1) + 1
 }
 
-/// What the schedule is told. `only` limits what is run, not what the sweep is.
+/// What the schedule is told. `only` limits what is run, not what the sweep is; `given_up`: keys, with why.
 pub fn submission(
     sweep: &ResolvedSweep,
     there: &Present,
     costs: &Costs,
     only: Option<&BTreeSet<CellKey>>,
+    given_up: BTreeMap<Digest, FailureCode>,
 ) -> Submission {
     let models: BTreeMap<&str, &ModelEntry> = sweep.models.iter().map(|m| (m.id.as_str(), m)).collect();
     let mut cells: BTreeMap<VariantKey, Vec<&CellEntry>> = BTreeMap::new();
@@ -201,7 +203,7 @@ pub fn submission(
         }
     });
     let mut plans: Vec<VariantPlan> = plans.filter(|p| p.wanted_alone || !p.cells.is_empty()).collect();
-    canary::guard(sweep, there, &mut plans);
+    canary::guard(sweep, there, &given_up, &mut plans);
     Submission {
         sweep: sweep.name.clone(),
         priority: 0,
@@ -210,7 +212,7 @@ pub fn submission(
         variants_done: there.variants.difference(&there.dropped).copied().collect(),
         cells_done: there.cells.clone(),
         gone: Default::default(),
-        given_up: BTreeMap::new(),
+        given_up,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::grid::Catalog;
 use super::metrics::Metrics;
 use super::status::{Met, Status};
-use crate::schedule::{Census, Event, Explanation, Records, Submission, Sync, Wait, WorkerId};
+use crate::schedule::{Believed, Census, Event, Explanation, Submission, Sync, Wait, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::messages as m;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ pub(super) enum Input {
     Submit(Box<Submission>, Catalog, bool, oneshot::Sender<()>),
     Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
     WaitsFor(Name, oneshot::Sender<Option<Wait>>),
-    Believed(Vec<VariantKey>, oneshot::Sender<Records>),
+    Believed(Vec<VariantKey>, oneshot::Sender<Believed>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
     Recalled(Vec<(Digest, Met)>),
@@ -88,11 +88,11 @@ impl Handle {
         answer.await.ok().flatten()
     }
 
-    /// What is believed to be in the bucket of these variants and their cells, those that somebody is at left out.
-    pub async fn believed(&self, variants: Vec<VariantKey>) -> Records {
+    /// What is believed to be in the bucket of these variants and their cells.
+    pub async fn believed(&self, variants: Vec<VariantKey>) -> Believed {
         let (reply, answer) = oneshot::channel();
         if self.inputs.send(Input::Believed(variants, reply)).is_err() {
-            return Records::default();
+            return Believed::default();
         }
         answer.await.unwrap_or_default()
     }

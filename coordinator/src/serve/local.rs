@@ -193,7 +193,7 @@ impl<'a> Running<'a> {
             .map_err(machine("no port of this machine could be opened for workers"))?;
         let address = listener.local_addr().map_err(machine("the port for workers has no address"))?;
         let driver = driver::start(bucket.clone(), epoch.clone(), TIMING, Catalog::new(sweep));
-        let submission = grid::submission(sweep, before, &costs, options.only.as_ref());
+        let submission = grid::submission(sweep, before, &costs, options.only.as_ref(), Default::default());
         driver.tell(Event::Submit(Box::new(submission)));
         let serving = worker_api::serve(listener, driver.clone(), std::future::pending());
         let server = tokio::spawn(async move {

@@ -4,7 +4,6 @@ use super::epoch::Epoch;
 use super::log;
 use super::sweeps::{Sweeps, SweepsError};
 use crate::records::generation;
-use crate::records::kept;
 use crate::schedule::Event;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
@@ -112,11 +111,16 @@ async fn is_removed(bucket: &Bucket, epoch: &Epoch, entry: &Path, sweep: &Name) 
     Ok(same)
 }
 
-/// Records were deleted since the sweep's were read. A stopped one is read when it is submitted again.
+/// Records were deleted since the sweep's were read, or while somebody was at their variants, which nobody is now. A stopped one is read
+/// when it is submitted again.
 fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     let status = sweeps.driver().status().borrow().clone();
-    let halted = status.view.sweeps.get(name).is_none_or(|view| view.halted);
-    !halted && sweeps.live().get(name).is_some_and(|live| live.generation != Some(now))
+    if status.view.sweeps.get(name).is_none_or(|view| view.halted) {
+        return false;
+    }
+    let busy: BTreeSet<_> = status.view.attempts.iter().map(|attempt| attempt.variant).collect();
+    let live = sweeps.live();
+    live.get(name).is_some_and(|live| live.generation != Some(now) || !live.unlooked.is_subset(&busy))
 }
 
 /// Takes the sweep up again from the bucket: what was deleted of it is missing again.
@@ -124,10 +128,7 @@ async fn read_again(sweeps: &Sweeps, name: &Name) -> Result<(), SweepsError> {
     let known = sweeps.live().get(name).map(|live| (live.sweep.clone(), live.fold.clone()));
     let Some((sweep, fold)) = known else { return Ok(()) };
     tracing::info!(sweep = %name, "records were deleted from the bucket: the sweep's are read again");
-    // Before the bucket is read: what is believed by then and not found was deleted.
-    let believed = sweeps.driver().believed(sweep.variants.iter().map(|v| v.key).collect()).await;
-    let kept = kept(sweeps.bucket(), name).await?;
-    sweeps.take_up(sweep, kept, fold, believed, false).await
+    sweeps.take_up_again(sweep, fold, false).await
 }
 
 #[cfg(test)]

@@ -266,8 +266,8 @@ async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::S
     let why = |wait: Wait| format!("nothing of it runs yet: {}", waits_for(&wait, &now, sweep));
     let notes = waits.filter(lasts).map(why);
     let state = state(sweeps, &sweep.name, &now).await;
-    let all = (part && sweeps.wants_all(&sweep.name)).then(|| {
-        "all of the sweep was asked for before, so --only changes nothing; after `espalier cancel` it stands alone".to_owned()
+    let all = (part && sweeps.wanted_all(&sweep.name)).then(|| {
+        "all of the sweep was asked for before, so --only adds only what was cancelled since; after `espalier cancel` it stands alone".to_owned()
     });
     m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(all).collect() }
 }

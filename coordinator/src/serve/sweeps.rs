@@ -13,13 +13,12 @@ use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::plan::cells::chosen;
 use crate::records::{Kept, RecordsError, kept, present_without_stale};
-use crate::schedule::{AttemptView, Event, Records};
+use crate::schedule::{AttemptView, Believed, Event, Records};
 use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
-use espalier_proto::ids::{CellKey, Digest, Name};
+use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +70,8 @@ pub(super) struct Live {
     pub(super) fold: Fold,
     /// That of the records when they were read; `None` if some were being deleted.
     pub(super) generation: Option<Digest>,
+    /// Variants that somebody was at when something was deleted: they are looked at once nobody is.
+    pub(super) unlooked: BTreeSet<VariantKey>,
     estimator: Estimator,
 }
 
@@ -185,7 +186,7 @@ impl Sweeps {
         let kept = finished(kept).await?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(Arc::new(sweep), kept, fold, Records::default(), false).await?;
+        self.take_up(Arc::new(sweep), kept, fold, Believed::default(), false).await?;
         if cancelled {
             self.driver.tell(Event::Cancel(name.clone()));
         }
@@ -207,22 +208,32 @@ impl Sweeps {
             log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
             fold = log::read(&self.bucket, &name).await?;
         }
-        // Before the bucket is read: what is believed by then and not found was deleted.
-        let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
-        let kept = kept(&self.bucket, &name).await?;
         // Submitted again means tried again, as the log says too.
-        self.take_up(Arc::new(sweep), kept, fold, believed, true).await?;
+        self.take_up_again(Arc::new(sweep), fold, true).await?;
         self.unreadable().remove(&name);
         Ok(())
     }
 
+    /// Takes up from the bucket what is or was known of it before: what was deleted is missing again. `again`: what was given up is tried again.
+    pub(super) async fn take_up_again(
+        &self,
+        sweep: Arc<ResolvedSweep>,
+        fold: Fold,
+        again: bool,
+    ) -> Result<(), SweepsError> {
+        // Before the bucket is read: what is believed by then and not found was deleted.
+        let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
+        let kept = kept(&self.bucket, &sweep.name).await?;
+        self.take_up(sweep, kept, fold, believed, again).await
+    }
+
     #[tracing::instrument(skip_all, fields(sweep = %sweep.name, cells = sweep.cells.len()))]
-    pub(super) async fn take_up(
+    async fn take_up(
         &self,
         sweep: Arc<ResolvedSweep>,
         kept: Kept,
         fold: Fold,
-        believed: Records,
+        believed: Believed,
         again: bool,
     ) -> Result<(), SweepsError> {
         let only = asked_for(&sweep, &fold)?;
@@ -232,21 +243,28 @@ impl Sweeps {
         let told = tokio::task::spawn_blocking(move || (Estimator::new(&of), Catalog::new(&of)));
         let before = present_without_stale(&self.bucket, &sweep, kept).await?;
         let costs = Costs::read(&self.bucket, &sweep).await?;
-        let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref());
+        let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref(), fold.given_up.clone());
         // Of a variant only this sweep's cells were looked for: what others measured on it is not gone.
         let looked_for = sweep.cells.iter().map(|cell| cell.key);
-        let is_gone = |cell: &CellKey| believed.cells.contains(cell) && !submission.cells_done.contains(cell);
+        let Believed { records, busy } = believed;
+        let is_gone = |cell: &CellKey| records.cells.contains(cell) && !submission.cells_done.contains(cell);
         submission.gone = Records {
-            variants: believed.variants.difference(&submission.variants_done).copied().collect(),
+            variants: records.variants.difference(&submission.variants_done).copied().collect(),
             cells: looked_for.filter(is_gone).collect(),
         };
         submission.priority = fold.priority;
-        submission.given_up = fold.given_up.clone();
         submission.variants_done.extend(&fold.canaries);
         let (estimator, catalog) = finished(told).await;
         let name = sweep.name.clone();
-        let live = Live { estimator, sweep, fold, generation };
-        self.live().insert(name, live);
+        {
+            let mut known = self.live();
+            let unlooked = match known.get(&name) {
+                None => BTreeSet::new(),
+                Some(before) if before.generation != generation => busy,
+                Some(before) => before.unlooked.intersection(&busy).copied().collect(),
+            };
+            known.insert(name, Live { estimator, sweep, fold, generation, unlooked });
+        }
         self.driver.submit(submission, catalog, again).await;
         Ok(())
     }
@@ -259,8 +277,7 @@ impl Sweeps {
         let event = LogEvent::Cancel { only: Some(only.to_string()) };
         log::write(&self.bucket, &self.epoch, name, event).await?;
         let fold = log::read(&self.bucket, name).await?;
-        let kept = kept(&self.bucket, name).await?;
-        self.take_up(sweep, kept, fold, Records::default(), false).await
+        self.take_up_again(sweep, fold, false).await
     }
 
     /// Writes what was asked of a sweep to its log, then tells the schedule.
@@ -307,9 +324,17 @@ impl Sweeps {
         turns.entry(name.clone()).or_default().clone()
     }
 
-    /// All of its grid is asked for.
-    pub fn wants_all(&self, name: &Name) -> bool {
-        self.live().get(name).is_some_and(|live| live.fold.parts.is_empty())
+    /// All of its grid was asked for before parts of it were, or were cancelled.
+    pub fn wanted_all(&self, name: &Name) -> bool {
+        let first = |live: &Live| matches!(live.fold.parts.first(), None | Some(Part::Unwanted(_)));
+        self.live().get(name).is_some_and(first)
+    }
+
+    /// One of these cells is asked for.
+    pub fn wants_any(&self, name: &Name, cells: &BTreeSet<CellKey>) -> Result<bool, SweepsError> {
+        let known = self.live().get(name).map(|live| (live.sweep.clone(), live.fold.clone()));
+        let asked = known.map(|(sweep, fold)| asked_for(&sweep, &fold)).transpose()?.flatten();
+        Ok(asked.is_none_or(|asked| !asked.is_disjoint(cells)))
     }
 
     /// The names of all sweeps.
@@ -350,26 +375,7 @@ impl Sweeps {
 
 /// The cells that a log asks for; `None`: all.
 fn asked_for(sweep: &ResolvedSweep, fold: &Fold) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
-    let all = || sweep.cells.iter().map(|cell| cell.key).collect::<BTreeSet<_>>();
-    let cells = |only: &str| -> Result<_, SweepsError> {
-        let only = only.parse().map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })?;
-        Ok(chosen(sweep, &only).unwrap_or_else(all))
-    };
-    let mut asked = match fold.parts.first() {
-        None => return Ok(None),
-        Some(Part::Wanted(_)) => BTreeSet::new(),
-        Some(Part::Unwanted(_)) => all(),
-    };
-    for part in &fold.parts {
-        match part {
-            Part::Wanted(only) => asked.extend(cells(only)?),
-            Part::Unwanted(only) => {
-                let cells = cells(only)?;
-                asked.retain(|cell| !cells.contains(cell));
-            }
-        }
-    }
-    Ok(Some(asked))
+    fold.wanted(sweep).map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })
 }
 
 /// What a task gave; its panic goes on here.

@@ -29,7 +29,7 @@ async fn start(bucket: &Bucket, sweep: &ResolvedSweep) -> (Handle, String) {
 async fn submit(bucket: &Bucket, sweep: &ResolvedSweep, driver: &Handle) {
     let there = present(bucket, sweep, false).await.unwrap();
     let costs = Costs::read(bucket, sweep).await.unwrap();
-    driver.tell(Event::Submit(Box::new(grid::submission(sweep, &there, &costs, None))));
+    driver.tell(Event::Submit(Box::new(grid::submission(sweep, &there, &costs, None, Default::default()))));
 }
 
 /// Waits until the status is as asked.

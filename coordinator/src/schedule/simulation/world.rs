@@ -213,7 +213,7 @@ impl World {
     pub(super) fn tell_submission(&mut self, name: &Name, to: usize) {
         let mut submission = self.desired[name].submission.clone();
         let keys: Vec<VariantKey> = submission.variants.iter().map(|plan| plan.key).collect();
-        let believed = self.coordinators[to].schedule.believed(&keys);
+        let believed = self.coordinators[to].schedule.believed(&keys).records;
         submission.gone.variants = believed.variants.difference(&self.variants_there).copied().collect();
         submission.gone.cells = believed.cells.difference(&self.cells_there).copied().collect();
         submission.variants_done = self.variants_there.clone();
