@@ -174,6 +174,28 @@ fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_wa
     cluster.restart();
     assert_eq!(cluster.ends(&only, 0, &[why]), first);
     until("it is told as before", || cluster.json(&["status", "s"])["sweeps"] == status["sweeps"]);
+    // Also where too few are left for a canary of their own.
+    cluster.ends(&["cancel", "s", "--only", "model=a,sparsity=0.1,sparsity=0.2"], 0, &[]);
+    cluster.ends(&["explain", "s", "--only", "model=a,sparsity=0.1"], 0, &["no sweep asks for it now"]);
+    let only = ["explain", "s", "--only", "model=a,sparsity=0.3"];
+    let left = cluster.ends(&only, 0, &[why]);
+    cluster.restart();
+    assert_eq!(cluster.ends(&only, 0, &[why]), left);
+}
+
+#[test]
+fn where_failed_cells_stopped_a_sweep_cancelling_the_part_that_fails_lets_the_rest_go_on() {
+    let place = place();
+    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
+    let mut cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 4, &["limits.max_failed_cells"]);
+    cluster.ends(&["cancel", "s", "--only", "method=magnitude"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done; 4 more of its grid are not asked for"]);
+    cluster.restart();
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
 }
 
 /// A model `a` with variants enough for a canary, and a model `b` with its dense one; one failure is enough.

@@ -26,7 +26,7 @@ fn a_part_of_a_grid_is_all_that_runs_also_after_a_restart_and_another_part_adds_
     cluster.restart();
     assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
     let _worker = cluster.worker("w");
-    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done; 2 more of its grid were not asked for"]);
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done; 2 more of its grid are not asked for"]);
     assert_eq!(wants(&cluster, "s"), json!([2, 4, "part"]));
     cluster.restart();
     cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
@@ -40,7 +40,11 @@ fn a_part_of_a_grid_is_all_that_runs_also_after_a_restart_and_another_part_adds_
     cluster.ends(&["submit", "s.yaml"], 0, &["4 cells, 1 of them"]);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
     // Nothing that was asked for is given up for a part.
-    cluster.ends(&["submit", "s.yaml", "--only", "method=dense"], 0, &["4 cells", "--only changes nothing"]);
+    cluster.ends(
+        &["submit", "s.yaml", "--only", "method=dense"],
+        0,
+        &["4 cells", "--only adds only what was cancelled"],
+    );
     assert_eq!(wants(&cluster, "s"), json!([4, 4, "whole"]));
 }
 
@@ -50,12 +54,17 @@ fn a_cancelled_part_is_not_run_also_after_a_restart_until_it_is_asked_for_again(
     let mut cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &["4 cells"]);
     cluster.ends(&["cancel", "s", "--only", "task=none"], 2, &["--only", "no cell"]);
+    cluster.ends(&["cancel", "s", "--only", ""], 2, &["--only: found nothing"]);
     cluster.ends(&["cancel", "s", "--only", "method=wanda"], 0, &["waiting"]);
     assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
+    cluster.ends(&["retry", "s", "--only", "method=wanda"], 3, &["none of these cells is asked for"]);
     cluster.restart();
     assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
     let mut worker = cluster.worker("w");
     cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done; 2 more of its grid"]);
+    place.espalier(&["report", "s", "--to", "part"]);
+    let table = std::fs::read_to_string(place.at("part/results.csv")).unwrap();
+    assert!(table.contains("missing,cancelled") && !table.contains("not_run"), "{table}");
     cluster.ends(&["submit", "s.yaml", "--only", "method=wanda,task=wikitext2"], 0, &["3 cells, 1 of them"]);
     cluster.ends(&["watch", "s"], 0, &["3 of 3 cells done; 1 more"]);
     cluster.ends(&["logs", "s"], 0, &["cancelled: method=wanda"]);
@@ -68,7 +77,7 @@ fn a_cancelled_part_is_not_run_also_after_a_restart_until_it_is_asked_for_again(
     place.sweep("t", "0.6", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
     cluster.ends(&["submit", "t.yaml"], 0, &["4 cells, 2 of them"]);
     cluster.ends(&["cancel", "t"], 0, &["stopped"]);
-    cluster.ends(&["cancel", "t", "--only", "method=dense"], 0, &["stopped"]);
+    cluster.ends(&["cancel", "t", "--only", "method=dense"], 3, &["was stopped; submitting it again"]);
     assert_eq!(wants(&cluster, "t"), json!([4, 4, "stopped"]));
 }
 

@@ -48,8 +48,10 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
     let variant = find(&sweep, &command.variant)?;
     let path = layout::variant_record(variant.key);
     let Some(record) = bucket.read_object::<VariantRecord>(&path).await? else {
-        let message =
-            format!("{} of sweep {} is not pruned yet: espalier run does it", variant.name, sweep.name);
+        let message = format!(
+            "{} of sweep {} is not pruned yet: running or submitting the sweep does it",
+            variant.name, sweep.name
+        );
         return Err(Failure::NotFound { message });
     };
     let to = Target::open(&command.to).await?;

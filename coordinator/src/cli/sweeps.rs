@@ -58,24 +58,24 @@ pub struct Watch {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  espalier explain phi-demo --only sparsity=2:4,task=logiqa")]
 pub struct Explain {
-    /// The sweep.
-    #[command(flatten)]
-    pub named: Named,
     /// Only these cells
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub only: Vec<Only>,
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// Stop a sweep, or a part of it: nothing more of it is begun until it is submitted again. What is finished stays
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  espalier cancel phi-demo\n  espalier cancel phi-demo --only model=phi-2")]
 pub struct Cancel {
-    /// The sweep.
-    #[command(flatten)]
-    pub named: Named,
     /// Only these cells; the rest of the sweep goes on, and `espalier submit --only` brings them back
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub only: Vec<Only>,
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// Begin nothing new of a sweep until it is resumed
@@ -100,12 +100,12 @@ pub struct Resume {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  espalier retry phi-demo --only model=phi-2")]
 pub struct Retry {
-    /// The sweep.
-    #[command(flatten)]
-    pub named: Named,
     /// Only these cells
     #[arg(long, value_name = "KEY=VALUE,…")]
     pub only: Vec<Only>,
+    /// The sweep.
+    #[command(flatten)]
+    pub named: Named,
 }
 
 /// Let every worker finish what it holds and end. Until the coordinator is started again nothing is given out, and workers that join end
@@ -196,7 +196,7 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
         Output::Text => {
             let part = state.grid.saturating_sub(state.cells);
             let part = if part > 0 {
-                format!("; {part} more of its grid were not asked for (--only)")
+                format!("; {part} more of its grid are not asked for (--only)")
             } else {
                 String::new()
             };

@@ -2,6 +2,7 @@
 //!
 //! In: a bucket and a sweep's name. Out: [`Found`]. The order in which the store answers shows nowhere: everything is kept by key.
 
+use crate::plan::cells::chosen;
 use crate::records::{self, RecordsError};
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
@@ -52,8 +53,8 @@ pub struct Found {
     pub cells: BTreeMap<CellKey, CellRecord>,
     /// Variants and cells given up, by the sweep's log.
     pub given_up: BTreeMap<Digest, FailureCode>,
-    /// True if the latest word of the log about running is a cancel.
-    pub cancelled: bool,
+    /// Cells of which the latest word of the log is a cancel.
+    pub cancelled: BTreeSet<CellKey>,
     /// Failed attempts of variants and cells of the grid; shown in costs only.
     pub failures: Vec<FailureRecord>,
 }
@@ -66,7 +67,7 @@ impl Found {
             variants: BTreeMap::new(),
             cells: BTreeMap::new(),
             given_up: BTreeMap::new(),
-            cancelled: false,
+            cancelled: BTreeSet::new(),
             failures: Vec::new(),
         }
     }
@@ -158,6 +159,12 @@ async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, Collect
     Ok(log)
 }
 
+/// The cells of a part of the grid, as `--only` says it; of none that cannot be read.
+fn cells(sweep: &ResolvedSweep, only: Option<&str>) -> BTreeSet<CellKey> {
+    let Ok(only) = only.unwrap_or_default().parse() else { return BTreeSet::new() };
+    chosen(sweep, &only).unwrap_or_else(|| sweep.cells.iter().map(|cell| cell.key).collect())
+}
+
 /// What the log says about giving up: quarantines since a key's last retry, none from an epoch that was over by then.
 fn fold(log: &[LogEntry], found: &mut Found) {
     let mut epochs: BTreeMap<&Name, u64> = BTreeMap::new();
@@ -165,12 +172,12 @@ fn fold(log: &[LogEntry], found: &mut Found) {
         let epoch = epochs.entry(&entry.instance).or_default();
         *epoch = entry.epoch.max(*epoch);
         match &entry.event {
-            LogEvent::Submit { .. } => found.cancelled = false,
-            LogEvent::Cancel { only: None } => found.cancelled = true,
-            LogEvent::Cancel { only: Some(_) }
-            | LogEvent::Pause
-            | LogEvent::Resume
-            | LogEvent::Priority { .. } => {}
+            LogEvent::Submit { only, .. } => {
+                let again = cells(&found.sweep, only.as_deref());
+                found.cancelled.retain(|cell| !again.contains(cell));
+            }
+            LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
+            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}
             LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
             LogEvent::Canary { .. } if entry.epoch < *epoch => {}

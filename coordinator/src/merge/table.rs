@@ -45,7 +45,7 @@ impl Status {
 pub enum Reason {
     /// Nobody has run it yet.
     NotRun,
-    /// The sweep was cancelled before.
+    /// It was cancelled before, with its sweep or a part of it.
     Cancelled,
     /// Its record was measured on other weights than the variant's record names.
     OtherWeights,
@@ -267,7 +267,7 @@ fn outcome<'a>(cell: &CellEntry, found: &'a Found) -> Result<&'a CellRecord, (St
     Err(match given_up {
         Some(&code) => (Status::Failed, Reason::Failed(code)),
         None if record.is_some() => (Status::Missing, Reason::OtherWeights),
-        None if found.cancelled => (Status::Missing, Reason::Cancelled),
+        None if found.cancelled.contains(&cell.key) => (Status::Missing, Reason::Cancelled),
         None => (Status::Missing, Reason::NotRun),
     })
 }

@@ -83,6 +83,10 @@ impl Schedule {
         };
         match self.fate(cell) {
             Some(Ok(())) => return Explanation::Done,
+            // Nobody's retry reaches it.
+            Some(Err(_)) if self.variants[&home].cells[&cell].wants.is_empty() => {
+                return Explanation::Waiting { on: Wait::NotWanted };
+            }
             Some(Err(code)) => return self.lost(home, cell, code),
             None => {}
         }

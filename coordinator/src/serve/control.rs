@@ -24,12 +24,27 @@ pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Res
     let sweep = sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
     let name = sweep.name.clone();
     let only = only(&request.only)?;
-    some(chosen(&sweep, &only))?;
+    if only.is_all() && !request.only.is_empty() {
+        // A script's empty variable is not to stop or try everything.
+        return Err(Refusal::usage(
+            "--only: found nothing, expected KEY=VALUE, such as model=phi-2,sparsity=0.5",
+        ));
+    }
+    let cells = some(chosen(&sweep, &only))?;
+    let part = action == m::Action::Cancel && !only.is_all();
     let (entry, event) = match action {
         m::Action::Cancel => (LogEvent::Cancel { only: None }, Event::Cancel(name.clone())),
         m::Action::Pause => (LogEvent::Pause, Event::Pause(name.clone())),
         m::Action::Resume => (LogEvent::Resume, Event::Resume(name.clone())),
         m::Action::Retry => {
+            if let Some(cells) = &cells
+                && !sweeps.wants_any(&name, cells).map_err(Refusal::sweeps)?
+            {
+                let why = format!(
+                    "none of these cells is asked for of sweep {name}: submitting it with --only asks for them"
+                );
+                return Err(Refusal::bad_text(why));
+            }
             let keys = keys(&sweep, &only);
             (LogEvent::Retry { keys: keys.clone() }, Event::Retry { sweep: name.clone(), keys })
         }
@@ -46,15 +61,14 @@ pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Res
             halted.map(|view| if view.doomed { "`espalier retry`" } else { "submitting it again" })
         }
         m::Action::Retry => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),
+        m::Action::Cancel if part => halted.filter(|view| !view.doomed).map(|_| "submitting it again"),
         _ => None,
     };
     if let Some(goes_on) = goes_on {
         return Err(Refusal::bad_text(format!("sweep {name} was stopped; {goes_on} goes on with it")));
     }
-    let part = action == m::Action::Cancel && !only.is_all();
     // Nothing of it is to be stopped, and nothing to be remembered.
-    let stands =
-        view.is_some_and(|view| if part { view.over || view.halted } else { view.over && !view.halted });
+    let stands = view.is_some_and(|view| view.over && !view.halted && (!part || view.done == view.cells));
     match action {
         m::Action::Cancel if stands => {}
         m::Action::Cancel if part => sweeps.cancel_part(&name, &only).await.map_err(Refusal::sweeps)?,
