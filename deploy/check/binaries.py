@@ -61,7 +61,8 @@ def get(url):
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
-    except urllib.error.URLError as error:
+    except OSError as error:
+        # Also where a process ends while it is asked: whoever waits for it shows why.
         return 0, str(error)
 
 
