@@ -102,7 +102,7 @@ TARGETS ?=
 fuzz: ## every reader of strangers' bytes under random ones, RUNS executions (10000000) or SECONDS (1800) each; TARGETS="a b" only those
 	RUNS=$(RUNS) SECONDS_EACH=$(SECONDS) scripts/fuzz.sh $(TARGETS)
 
-fuzz-corpus: ## what `make fuzz` found into fuzz/corpus: the fewest inputs that reach the same code
+fuzz-corpus: ## what `make fuzz` found into fuzz/found, packed: the fewest inputs that reach the same code
 	MINIMIZE=1 scripts/fuzz.sh $(TARGETS)
 
 fuzz-seeds: libtorch ## first inputs into fuzz/corpus, from the project's own writers and goldens

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs fuzz targets (all, or those named) for RUNS executions each, or SECONDS_EACH seconds if those are over before; two at a time.
-# New inputs that reach new code are kept under target/fuzz/found; `MINIMIZE=1` puts the smallest set of them into fuzz/corpus.
+# It begins with fuzz/corpus, what was once a finding and first inputs, and fuzz/found, what earlier runs found. New inputs that reach new code
+# are kept under target/fuzz/found; `MINIMIZE=1` packs the smallest set of them into fuzz/found.
 # At its end it prints a table of what was run, which is also target/fuzz/table.txt: to be kept with a release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -13,11 +14,16 @@ coverage="-C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 -C ll
 built=$PWD/target/fuzz/$triple/fuzz/espalier-fuzz binaries=$PWD/target/fuzz/binaries
 found=$PWD/target/fuzz/found crashes=$PWD/target/fuzz/crashes logs=$PWD/target/fuzz/logs
 table=$PWD/target/fuzz/table.txt
-mkdir -p "$crashes" "$logs" "$binaries"
+mkdir -p "$crashes" "$logs" "$binaries" fuzz/found
 
+# What earlier runs found, beside what this machine's own did.
+unpack() {
+    mkdir -p "$found/$1"
+    [ ! -f "fuzz/found/$1.tar.gz" ] || tar -C "$found/$1" --skip-old-files -xzf "fuzz/found/$1.tar.gz"
+}
 one() {
     local target=$1 begun=$SECONDS code=0 failures
-    mkdir -p "$found/$target"
+    unpack "$target"
     touch "$logs/$target.begun"
     # Memory is bounded per input by the targets themselves; this is for what piles up over many.
     "$binaries/$target" -runs="$runs" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=3000 -use_value_profile=1 -max_len=20000 \
@@ -32,17 +38,17 @@ one() {
 }
 minimize() {
     local target=$1
+    unpack "$target"
     rm -rf "$found/$target.small" && mkdir -p "$found/$target.small"
     "$binaries/$target" -merge=1 -timeout=20 -max_len=4096 "$found/$target.small" "fuzz/corpus/$target" "$found/$target" \
         >"$logs/$target.merge.log" 2>&1
-    # What was once a finding stays, whatever it reaches.
-    cp "fuzz/corpus/$target"/found-* "$found/$target.small" 2>/dev/null || true
-    rm -rf "fuzz/corpus/$target" && cp -r "$found/$target.small" "fuzz/corpus/$target"
-    echo "$target: $(ls "$found/$target.small" | wc -l) inputs, $(du -sb "$found/$target.small" | cut -f1) bytes"
+    # Thousands of small files: as one, whose bytes depend on nothing but theirs.
+    tar -C "$found/$target.small" --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf - . | gzip -9n >"fuzz/found/$target.tar.gz"
+    echo "$target: $(ls "$found/$target.small" | wc -l) inputs, $(stat -c %s "fuzz/found/$target.tar.gz") bytes packed"
 }
 # target, executions, seconds, new inputs, crashes
 row='%-20s %12s %8s %11s %8s\n'
-export -f one minimize
+export -f unpack one minimize
 export binaries found crashes logs runs seconds row
 targets=("$@")
 [ $# -gt 0 ] || mapfile -t targets < <(sed -n 's/.*Target { name: "\([a-z_]*\)".*/\1/p' fuzz/src/targets/mod.rs)
