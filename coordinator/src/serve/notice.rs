@@ -120,7 +120,9 @@ fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     }
     let busy: BTreeSet<_> = status.view.attempts.iter().map(|attempt| attempt.variant).collect();
     let live = sweeps.live();
-    live.get(name).is_some_and(|live| live.generation != Some(now) || !live.unlooked.is_subset(&busy))
+    live.get(name).is_some_and(|live| {
+        live.generation != Some(now) || (!live.unlooked.is_empty() && live.unlooked.is_disjoint(&busy))
+    })
 }
 
 /// Takes the sweep up again from the bucket: what was deleted of it is missing again.

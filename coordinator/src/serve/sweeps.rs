@@ -259,7 +259,8 @@ impl Sweeps {
         {
             let mut known = self.live();
             let unlooked = match known.get(&name) {
-                None => BTreeSet::new(),
+                // Of one that is new here others may be at its variants, whose records were deleted before.
+                None => busy,
                 Some(before) if before.generation != generation => busy,
                 Some(before) => before.unlooked.intersection(&busy).copied().collect(),
             };
