@@ -2,7 +2,7 @@
 //!
 //! In: a bucket and a sweep's name. Out: [`Found`]. The order in which the store answers shows nowhere: everything is kept by key.
 
-use crate::plan::cells::chosen;
+use crate::plan::cells::all_chosen;
 use crate::records::{self, RecordsError};
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
@@ -161,8 +161,7 @@ async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, Collect
 
 /// The cells of a part of the grid, as `--only` says it; of none that cannot be read.
 fn cells(sweep: &ResolvedSweep, only: Option<&str>) -> BTreeSet<CellKey> {
-    let Ok(only) = only.unwrap_or_default().parse() else { return BTreeSet::new() };
-    chosen(sweep, &only).unwrap_or_else(|| sweep.cells.iter().map(|cell| cell.key).collect())
+    only.unwrap_or_default().parse().map(|only| all_chosen(sweep, &only)).unwrap_or_default()
 }
 
 /// What the log says about giving up: quarantines since a key's last retry, none from an epoch that was over by then.
@@ -172,6 +171,8 @@ fn fold(log: &[LogEntry], found: &mut Found) {
         let epoch = epochs.entry(&entry.instance).or_default();
         *epoch = entry.epoch.max(*epoch);
         match &entry.event {
+            // As of nearly every sweep: the keys of a million cells are put together for nothing.
+            LogEvent::Submit { .. } if found.cancelled.is_empty() => {}
             LogEvent::Submit { only, .. } => {
                 let again = cells(&found.sweep, only.as_deref());
                 found.cancelled.retain(|cell| !again.contains(cell));

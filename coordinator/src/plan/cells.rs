@@ -52,6 +52,11 @@ pub fn chosen(sweep: &ResolvedSweep, only: &Only) -> Option<BTreeSet<CellKey>> {
     Some(cells.map(|c| c.key).collect())
 }
 
+/// The same, all of them by name.
+pub fn all_chosen(sweep: &ResolvedSweep, only: &Only) -> BTreeSet<CellKey> {
+    chosen(sweep, only).unwrap_or_else(|| sweep.cells.iter().map(|cell| cell.key).collect())
+}
+
 /// The part of a grid that `--only` chooses: its cells with their variants, tasks and models.
 pub fn part(sweep: &ResolvedSweep, only: &Only) -> ResolvedSweep {
     let mut part = sweep.clone();

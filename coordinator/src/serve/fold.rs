@@ -1,7 +1,7 @@
 //! The state of a sweep: the fold of its log's entries. Nothing here reads or writes.
 
-use crate::plan::cells::chosen;
-use crate::spec::only::OnlyError;
+use crate::plan::cells::all_chosen;
+use crate::spec::only::{Only, OnlyError};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep};
@@ -87,15 +87,14 @@ impl Fold {
 
     /// The wanted cells of this grid; `None`: all.
     pub fn wanted(&self, sweep: &ResolvedSweep) -> Result<Option<BTreeSet<CellKey>>, OnlyError> {
-        let all = || sweep.cells.iter().map(|cell| cell.key).collect::<BTreeSet<_>>();
         let mut wanted = match self.parts.first() {
             None => return Ok(None),
             Some(Part::Wanted(_)) => BTreeSet::new(),
-            Some(Part::Unwanted(_)) => all(),
+            Some(Part::Unwanted(_)) => all_chosen(sweep, &Only::default()),
         };
         for part in &self.parts {
             let (Part::Wanted(only) | Part::Unwanted(only)) = part;
-            let cells = chosen(sweep, &only.parse()?).unwrap_or_else(all);
+            let cells = all_chosen(sweep, &only.parse()?);
             match part {
                 Part::Wanted(_) => wanted.extend(cells),
                 Part::Unwanted(_) => wanted.retain(|cell| !cells.contains(cell)),
