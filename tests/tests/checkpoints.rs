@@ -1,6 +1,7 @@
 //! What stays of pruned models: Hugging Face folders, or nothing, and what it costs to want it back.
 
 use espalier_tests::binaries::ended;
+use espalier_tests::cluster::{Cluster, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use std::path::PathBuf;
@@ -72,4 +73,28 @@ fn a_dropped_checkpoint_is_pruned_again_for_a_new_task_and_must_come_out_as_it_w
     let after = place.results("s");
     assert!(results.lines().all(|line| after.contains(line)), "{after}");
     place.ends(&to, 0, &[]);
+}
+
+#[test]
+fn folders_that_are_asked_for_after_the_checkpoints_were_dropped_are_made_again() {
+    let place = place("none");
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done", "checkpoints: 1 dropped"]);
+    let results = place.results("s");
+    place.replace("s.yaml", "checkpoints: none", "checkpoints: dense");
+    let only = ["run", "s.yaml", "--only", "method=dense"];
+    assert!(!place.ends(&only, 3, &["nothing was run", "was dropped"]).contains("1 exported"));
+    place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done", "checkpoints: 1 exported"]);
+    assert_eq!(place.names("out/exports").len(), 1);
+    assert!(place.results("s") == results, "nothing was measured again");
+    // A coordinator does the same.
+    let place = self::place("none");
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker("w");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    until("the checkpoint is dropped", || compact(&place).is_empty());
+    place.replace("s.yaml", "checkpoints: none", "checkpoints: dense");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    until("the folder is there", || files(&place.at("out/exports"), "json").len() > 1);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
 }

@@ -20,9 +20,9 @@ pub struct ShardPlan<'s> {
 }
 
 impl ShardPlan<'_> {
-    /// True if a worker must prune before it evaluates.
+    /// True if a worker must prune it: before it evaluates, or for a checkpoint that was dropped and is asked for.
     pub fn prunes(&self) -> bool {
-        !self.pruned && !self.missing.is_empty() && !self.variant.spec.targets.is_empty()
+        !self.pruned && !self.variant.spec.targets.is_empty()
     }
 }
 

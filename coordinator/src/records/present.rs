@@ -12,7 +12,7 @@ use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::records::{CellRecord, VariantRecord};
-use espalier_proto::sweep::ResolvedSweep;
+use espalier_proto::sweep::{Checkpoints, ResolvedSweep};
 use futures::{StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +32,7 @@ pub struct Present {
     pub cells: BTreeSet<CellKey>,
     /// Cells that were not.
     pub stale: BTreeSet<CellKey>,
-    /// Variants with a missing cell whose checkpoint was dropped.
+    /// Variants whose checkpoint was dropped and is needed.
     pub dropped: BTreeSet<VariantKey>,
 }
 
@@ -118,7 +118,7 @@ async fn beside(
         write(bucket, &sweep.name, generation, read).await;
     }
     let mut there = Present::new(&rows);
-    if there.cells.len() < cells || cells == 0 {
+    if there.cells.len() < cells || cells == 0 || sweep.checkpoints == Checkpoints::Dense {
         let lacking = lacking(sweep, |key| there.cells.contains(key));
         there.dropped = dropped(bucket, lacking.intersection(&there.variants).copied().collect()).await?;
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, BucketError, Formatted, object};
 use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::layout;
-use espalier_proto::sweep::ResolvedSweep;
+use espalier_proto::sweep::{Checkpoints, ResolvedSweep};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use std::collections::BTreeSet;
@@ -25,11 +25,11 @@ pub enum RecordsError {
     Bucket(#[from] BucketError),
 }
 
-/// Variants with a cell that is missing; of a sweep without cells all.
+/// Variants whose checkpoint is needed: those with a cell that is missing; of a sweep without cells, or of which folders are to be written, all.
 pub(super) fn lacking(sweep: &ResolvedSweep, has_cell: impl Fn(&CellKey) -> bool) -> BTreeSet<VariantKey> {
     let lacking = sweep.cells.iter().filter(|c| !has_cell(&c.key)).map(|c| c.variant);
-    let alone = sweep.variants.iter().filter(|_| sweep.cells.is_empty()).map(|v| v.key);
-    lacking.chain(alone).collect()
+    let all = sweep.cells.is_empty() || sweep.checkpoints == Checkpoints::Dense;
+    lacking.chain(sweep.variants.iter().filter(|_| all).map(|v| v.key)).collect()
 }
 
 /// Those of these variants whose checkpoint was dropped.

@@ -18,7 +18,7 @@ use espalier_proto::methods;
 use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use espalier_proto::small_file::{self, MOST_WRITTEN};
-use espalier_proto::sweep::{CellEntry, ModelEntry, ResolvedSweep, VariantEntry};
+use espalier_proto::sweep::{CellEntry, Checkpoints, ModelEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -194,7 +194,7 @@ pub fn submission(
             key: variant.key,
             needs: needs(variant, memory, &stages),
             cost: costs.preparing(model, calibration),
-            wanted_alone: sweep.cells.is_empty(),
+            wanted_alone: sweep.cells.is_empty() || is_remade(sweep, there, variant) && !cells.is_empty(),
             cells: cells
                 .iter()
                 .map(|c| CellPlan { key: c.key, cost: costs.evaluating(model, c.inputs) })
@@ -214,6 +214,11 @@ pub fn submission(
         gone: Default::default(),
         given_up,
     }
+}
+
+/// A folder of it is asked for, and its checkpoint was dropped: it is pruned again, whether or not a cell is missing.
+pub fn is_remade(sweep: &ResolvedSweep, there: &Present, variant: &VariantEntry) -> bool {
+    sweep.checkpoints == Checkpoints::Dense && there.dropped.contains(&variant.key)
 }
 
 fn needs(variant: &VariantEntry, memory: u64, stages: &BTreeMap<String, u32>) -> Needs {

@@ -1,5 +1,6 @@
 //! What came of a run: what is there now, what failed and why. Pure.
 
+use super::grid::is_remade;
 use super::status::Status;
 use crate::records::Present;
 use crate::schedule::GivenUp;
@@ -61,10 +62,23 @@ impl Outcome {
     }
 }
 
-/// How many wanted cells (variants, of a sweep without tasks) have no record.
+/// How much is to be done: wanted cells (variants, of a sweep without tasks) that have no record, and variants that are pruned again for their
+/// checkpoints.
 pub fn missing(sweep: &ResolvedSweep, there: &Present, only: Option<&BTreeSet<CellKey>>) -> usize {
     let (wanted, done) = counts(sweep, there, only);
-    wanted - done
+    wanted - done + remade(sweep, there, only)
+}
+
+/// Variants with a wanted cell, of which nothing is missing but the checkpoint, which is asked for.
+fn remade(sweep: &ResolvedSweep, there: &Present, only: Option<&BTreeSet<CellKey>>) -> usize {
+    let variants = sweep.variants.iter().filter(|variant| is_remade(sweep, there, variant));
+    let remade: BTreeSet<VariantKey> = variants.map(|variant| variant.key).collect();
+    let cells = sweep.cells.iter().filter(|cell| only.is_none_or(|only| only.contains(&cell.key)));
+    let (done, missing): (Vec<_>, Vec<_>) =
+        cells.filter(|cell| remade.contains(&cell.variant)).partition(|cell| there.cells.contains(&cell.key));
+    let missing: BTreeSet<VariantKey> = missing.iter().map(|cell| cell.variant).collect();
+    let whole: BTreeSet<VariantKey> = done.iter().map(|cell| cell.variant).collect();
+    whole.difference(&missing).count()
 }
 
 /// What came of a run, from the records before and after it and from what the schedule gave up.

@@ -37,7 +37,7 @@ pub enum FolderError {
     /// The checkpoint was dropped.
     #[error(
         "the checkpoint of variant {key} was dropped, as its sweep says (checkpoints: none); it is pruned again when a sweep wants a cell \
-         of it that is not measured, or by espalier prune"
+         of it that is not measured, or its folder (checkpoints: dense), or by espalier prune"
     )]
     Dropped {
         /// The variant.
