@@ -3,6 +3,7 @@
 //!
 //! In: sweeps that are over. Out: [`Ending`] of each, for people. Keeps nothing else waiting.
 
+use super::fold::Part;
 use super::refuse::Refusal;
 use super::sweeps::Sweeps;
 use crate::clock::Stopwatch;
@@ -53,10 +54,13 @@ enum Stage {
     Done,
 }
 
+/// What is wanted of a sweep: its spec, and the parts of it that were submitted or cancelled.
+type Of = Option<(Option<Digest>, Vec<Part>)>;
+
 struct Begun {
     stage: Stage,
-    /// The sweep as it was submitted then.
-    spec: Option<Digest>,
+    /// What was wanted then.
+    of: Of,
     tries: u32,
     /// It has changed since: what is on its way is of something else.
     changed: bool,
@@ -79,16 +83,16 @@ impl Endings {
         self.begun.retain(|name, _| view.sweeps.contains_key(name));
         sweeps.endings().retain(|name, _| view.sweeps.contains_key(name));
         for (name, view) in &view.sweeps {
-            let spec = sweeps.live().get(name).and_then(|live| live.fold.spec);
+            let of = sweeps.live().get(name).map(|live| (live.fold.spec, live.fold.parts.clone()));
             if let Some(begun) = self.begun.get_mut(name)
-                && (!view.over || begun.spec != spec)
+                && (!view.over || begun.of != of)
             {
                 begun.changed = true;
                 sweeps.endings().remove(name);
             }
             self.take_in(sweeps, name);
             if view.over {
-                self.begin(sweeps, name, spec);
+                self.begin(sweeps, name, of);
             }
         }
     }
@@ -145,7 +149,7 @@ impl Endings {
         }
     }
 
-    fn begin(&mut self, sweeps: &Sweeps, name: &Name, spec: Option<Digest>) {
+    fn begin(&mut self, sweeps: &Sweeps, name: &Name, of: Of) {
         let reports = self.begun.values().filter(|begun| matches!(begun.stage, Stage::Reporting(..))).count();
         let report = match self.begun.get(name) {
             None => true,
@@ -168,7 +172,7 @@ impl Endings {
         };
         sweeps.endings().entry(name.clone()).or_default();
         let tries = self.begun.get(name).map_or(0, |begun| begun.tries);
-        self.begun.insert(name.clone(), Begun { stage, spec, tries, changed: false });
+        self.begun.insert(name.clone(), Begun { stage, of, tries, changed: false });
     }
 }
 
@@ -191,7 +195,8 @@ fn say_so(sweeps: &Sweeps, name: &Name, since: Duration) {
     });
 }
 
-fn pause(tries: u32) -> Duration {
+/// The pause before what has failed so often is tried again.
+pub(super) fn pause(tries: u32) -> Duration {
     SHORTEST.saturating_mul(1 << tries.saturating_sub(1).min(10)).min(LONGEST)
 }
 
