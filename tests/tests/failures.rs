@@ -1,7 +1,7 @@
 //! What befalls workers and their compute processes, tried with real ones: who is blamed, what is tried again and where, and that the
 //! results are those of an undisturbed run.
 
-use espalier_tests::binaries::ended;
+use espalier_tests::binaries::{ended, text};
 use espalier_tests::cluster::{Cluster, Process, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
@@ -181,6 +181,52 @@ fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_wa
     let left = cluster.ends(&only, 0, &[why]);
     cluster.restart();
     assert_eq!(cluster.ends(&only, 0, &[why]), left);
+}
+
+#[test]
+fn what_two_sweeps_share_is_tried_again_for_both_when_one_asks_also_after_a_restart() {
+    let place = guarded();
+    let s = std::fs::read_to_string(place.at("s.yaml")).unwrap();
+    place.write(
+        "t.yaml",
+        &s.replace("name: s\n", "name: t\n").replace("[0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8]", "[0.1]"),
+    );
+    let mut cluster = Cluster::start(&place, &[]);
+    let mut dies = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 4, &["2 of 18 cells done"]);
+    cluster.ends(&["submit", "t.yaml", "--only", "model=a"], 0, &[]);
+    cluster.ends(&["watch", "t"], 4, &["0 of 4 cells done", "its canary: compute_lost"]);
+    dies.kill();
+    let state = |cluster: &Cluster<'_>, at: usize| cluster.json(&["list"])[at]["state"].clone();
+    cluster.ends(&["retry", "t", "--only", "sparsity=0.1"], 0, &["waiting"]);
+    assert_eq!(state(&cluster, 0), "waiting", "the canary is its own");
+    cluster.ends(&["cancel", "s", "--only", "sparsity=0.8"], 0, &["waiting"]);
+    let told = || text(&cluster.espalier(&["logs", "s"])).contains("to be tried again: 1 keys");
+    until("the log of the other one says so", told);
+    cluster.restart();
+    assert_eq!([state(&cluster, 0), state(&cluster, 1)], ["waiting", "waiting"]);
+    let _worker = cluster.worker("sound");
+    cluster.ends(&["watch", "s"], 0, &["16 of 16 cells done"]);
+    cluster.ends(&["watch", "t"], 0, &["4 of 4 cells done"]);
+}
+
+#[test]
+fn a_sweep_that_is_over_and_of_which_a_part_is_cancelled_then_gets_a_report_that_says_so() {
+    let place = place();
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
+    cluster.ends(&["submit", "s.yaml"], 0, &["8 cells, 4 of them to do"]);
+    cluster.ends(&["watch", "s"], 4, &["limits.max_failed_cells"]);
+    let reasons =
+        || (place.results("s").contains("not_run"), place.results("s").contains("missing,cancelled"));
+    assert_eq!(reasons(), (true, false), "the second one was not tried");
+    cluster.ends(&["cancel", "s", "--only", "method=magnitude"], 0, &["part"]);
+    until("its report is written anew", || reasons() == (false, true));
 }
 
 #[test]

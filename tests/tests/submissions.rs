@@ -187,6 +187,31 @@ fn a_sweep_that_cannot_be_taken_up_is_told_and_submitting_it_again_mends_it_and_
 }
 
 #[test]
+fn a_sweep_that_cannot_be_taken_up_for_a_torn_record_is_taken_up_once_that_is_repaired() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let mut worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=300")]);
+    until("a cell is done", || place.cells() == 1);
+    cluster.coordinator.kill();
+    worker.kill();
+    let record = files(&place.at("out/cells"), "json").remove(0);
+    std::fs::write(&record, "{").unwrap();
+    cluster.restart();
+    assert_eq!(listed(&cluster, "s")["state"], "unreadable");
+    cluster.ends(
+        &["status", "s"],
+        5,
+        &["record.json", "`espalier repair s` makes what is damaged missing again"],
+    );
+    cluster.ends(&["submit", "s.yaml"], 5, &["record.json", "espalier repair s"]);
+    place.ends(&["repair", "s"], 4, &["1 were damaged", "its coordinator does them anew"]);
+    until("it is taken up by itself", || listed(&cluster, "s")["state"] == "waiting");
+    let _worker = cluster.worker("again");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+}
+
+#[test]
 fn a_sweep_whose_backend_is_auto_needs_no_worker_where_the_coordinator_is_told_what_they_will_be() {
     let mut place = Place::new("phi-nobos");
     place.replace("s.yaml", "backend: cpu\n", "");

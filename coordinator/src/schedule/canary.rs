@@ -126,6 +126,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fallen_canary_is_tried_again_by_whoever_shares_a_variant_with_its_sweep() {
+        let mut story = Story::of(guarded());
+        let mut other = grid(&[1]);
+        other.sweep = "other".parse().unwrap();
+        story.event(Event::Submit(Box::new(other.clone())));
+        let canary = story.given(1);
+        let code = espalier_proto::records::FailureCode::NonFiniteWeights;
+        story.sync(1, vec![failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code)]);
+        assert!(story.schedule.view().sweeps[&other.sweep].over, "a small one falls with it");
+        let again = story.event(Event::Retry { sweep: other.sweep.clone(), keys: vec![cell(0, 0).0] });
+        let told = Command::Forgive { sweep: sweep(), keys: vec![variant(9).0] };
+        assert!(again.contains(&told), "the log of the other one is told: {again:?}");
+        assert!(!story.schedule.view().sweeps[&sweep()].over);
+        assert_eq!(story.given(1).variant, variant(9));
+    }
+
+    #[test]
     fn a_canary_that_nobody_wants_any_more_holds_nobody_up() {
         let mut story = Story::of(guarded());
         let mut other = grid(&[1]);

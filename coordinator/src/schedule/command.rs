@@ -39,6 +39,13 @@ pub enum Command {
         /// The failure's code.
         code: FailureCode,
     },
+    /// A retry of one sweep forgave what others had given up too: write it to their logs.
+    Forgive {
+        /// One of the others.
+        sweep: Name,
+        /// Keys of variants and cells that it wants.
+        keys: Vec<Digest>,
+    },
     /// A model's canary has passed: write it to the logs of these sweeps.
     CanaryPassed {
         /// The sweeps that want it.

@@ -1,8 +1,10 @@
 //! What people tell a schedule about a sweep that it has: cancel, pause, resume, retry, forget. Nothing here is remembered over a
 //! restart; whoever starts a schedule tells it again.
 
+use super::command::Command;
 use super::state::{Schedule, Trouble};
 use espalier_proto::ids::{Digest, Name, VariantKey};
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Schedule {
     /// Stops a sweep for good: forgetting its failures does not start it again, submitting it does.
@@ -31,9 +33,9 @@ impl Schedule {
         self.extend_running();
     }
 
-    /// Forgets failures, so that the keys are tried again. Attempts whose failure was counted are still known: what they say
-    /// again is still not a second failure. So is the memory that did not suffice.
-    pub(super) fn retry(&mut self, name: &Name, keys: &[Digest]) {
+    /// Forgets failures, so that the keys are tried again, and the canaries that their variants wait for, whichever sweep asked for those. Attempts
+    /// whose failure was counted are still known: what they say again is still not a second failure. So is the memory that did not suffice.
+    pub(super) fn retry(&mut self, name: &Name, keys: &[Digest], commands: &mut Vec<Command>) {
         let Some(sweep) = self.sweeps.get_mut(name) else {
             return;
         };
@@ -43,21 +45,29 @@ impl Schedule {
         sweep.told = false;
         let no = sweep.no;
         self.note_going(name);
-        let variants = self.variants_of(&self.sweeps[name]);
-        // Whoever asks for a variant asks for the canary that it waits for.
+        let mut variants = self.variants_of(&self.sweeps[name]);
         let asked = |key: &VariantKey| {
-            let variant = &self.variants[key];
-            let by_key = |key: Digest| keys.contains(&key);
-            by_key(key.0) || variant.cells.keys().any(|c| by_key(c.0))
+            let by_key = |key: Digest| keys.is_empty() || keys.contains(&key);
+            by_key(key.0) || self.variants[key].cells.keys().any(|c| by_key(c.0))
         };
-        let gates = variants.iter().filter(|key| asked(key)).filter_map(|key| self.variants[key].after);
-        let keys: Vec<Digest> = keys.iter().copied().chain(gates.map(|canary| canary.0)).collect();
+        let gates: BTreeSet<VariantKey> =
+            variants.iter().filter(|key| asked(key)).filter_map(|key| self.variants[key].after).collect();
+        for canary in gates.iter().filter(|canary| self.variants.contains_key(*canary)) {
+            variants.insert(*canary);
+            self.index.mark(*canary);
+        }
         let meant = |key: Digest, trouble: &Trouble| {
-            if keys.is_empty() { trouble.quarantined.is_some() } else { keys.contains(&key) }
+            if keys.is_empty() {
+                trouble.quarantined.is_some()
+            } else {
+                keys.contains(&key) || gates.contains(&VariantKey(key))
+            }
         };
-        for key in variants {
-            let variant = self.variants.get_mut(&key).expect("a sweep wants known variants");
-            if meant(key.0, &variant.trouble) {
+        let mut forgiven: Vec<(VariantKey, Digest)> = Vec::new();
+        for home in variants {
+            let variant = self.variants.get_mut(&home).expect("a sweep wants known variants");
+            if meant(home.0, &variant.trouble) {
+                forgiven.extend(variant.trouble.quarantined.map(|_| (home, home.0)));
                 variant.trouble.forgive();
                 variant.lost_at = None;
                 for loss in std::mem::take(&mut variant.losses) {
@@ -66,13 +76,25 @@ impl Schedule {
             }
             for (cell, state) in variant.cells.iter_mut().filter(|(_, c)| c.wants.contains(&no)) {
                 if meant(cell.0, &state.trouble) {
+                    forgiven.extend(state.trouble.quarantined.map(|_| (home, cell.0)));
                     state.trouble.forgive();
                 }
             }
         }
+        self.tell_others(name, &forgiven, commands);
         // Sweeps that share what was retried are not over either.
         self.reopen();
         self.extend_running();
+    }
+
+    fn tell_others(&self, sweep: &Name, forgiven: &[(VariantKey, Digest)], commands: &mut Vec<Command>) {
+        let mut others: BTreeMap<Name, Vec<Digest>> = BTreeMap::new();
+        for (home, key) in forgiven {
+            for other in self.sweeps_wanting(*home, *key).into_iter().filter(|other| other != sweep) {
+                others.entry(other).or_default().push(*key);
+            }
+        }
+        commands.extend(others.into_iter().map(|(sweep, keys)| Command::Forgive { sweep, keys }));
     }
 
     /// The sweep's wants vanish; what other sweeps want stays.

@@ -12,6 +12,8 @@ impl Schedule {
     /// Takes up what is wanted of a sweep. Extending a sweep, resuming it and repairing it are this same operation.
     pub(super) fn submit(&mut self, submission: Submission) {
         let before = self.unwant(&submission.sweep);
+        // Of one that is known the schedule knows more than its log, which is not told at once what other sweeps' retries forgave.
+        let new = before.is_none();
         let mut cells = Vec::new();
         let no = before.as_ref().map_or(self.last_sweep + 1, |s| s.no);
         self.last_sweep = self.last_sweep.max(no);
@@ -41,7 +43,9 @@ impl Schedule {
         for cell in submission.cells_done {
             self.cell_is_done(cell);
         }
-        self.restore_given_up(&submission.given_up);
+        if new {
+            self.restore_given_up(&submission.given_up);
+        }
         self.trim_running();
         self.extend_running();
     }
@@ -111,6 +115,12 @@ impl Schedule {
             records.cells.extend(variant.cells.iter().filter(|(_, cell)| cell.done).map(|(key, _)| *key));
         }
         believed
+    }
+
+    /// Variants of which, since this was last asked, something is believed because a worker said so of an attempt that was not known: it may have
+    /// been done, and deleted, before the bucket was read.
+    pub fn take_hearsay(&mut self) -> BTreeSet<VariantKey> {
+        std::mem::take(&mut self.hearsay)
     }
 
     /// What was deleted from the bucket is to be done again, by every sweep that wants it.

@@ -70,6 +70,8 @@ pub struct Schedule {
     pub(super) holds: BTreeSet<(Millis, WorkerId)>,
     /// Workers that may be due an answer.
     pub(super) to_answer: BTreeSet<WorkerId>,
+    /// Variants of which something is believed to be done by what was said of an attempt that was not known.
+    pub(super) hearsay: BTreeSet<VariantKey>,
 }
 
 /// A submitted sweep.
@@ -313,6 +315,7 @@ impl Schedule {
             next_forget: Millis(0),
             holds: BTreeSet::new(),
             to_answer: BTreeSet::new(),
+            hearsay: BTreeSet::new(),
         }
     }
 }

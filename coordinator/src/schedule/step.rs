@@ -25,7 +25,7 @@ impl Schedule {
             Event::Cancel(sweep) => self.cancel(&sweep),
             Event::Pause(sweep) => self.pause(&sweep),
             Event::Resume(sweep) => self.resume(&sweep),
-            Event::Retry { sweep, keys } => self.retry(&sweep, &keys),
+            Event::Retry { sweep, keys } => self.retry(&sweep, &keys, &mut commands),
             Event::Forget(sweep) => self.forget(&sweep),
             Event::Sync(sync) => self.on_sync(now, *sync, &mut commands),
             Event::CallClosed { worker, call } => self.on_call_closed(&worker, call),
@@ -169,6 +169,9 @@ impl Schedule {
             *self.finished.entry(host).or_default() += finished;
         }
         if !self.attempts.contains_key(&report.attempt) {
+            if finished > 0 {
+                self.hearsay.insert(report.variant);
+            }
             self.adopt(now, worker, report);
         } else {
             let taken = self.take_over_begun(report);

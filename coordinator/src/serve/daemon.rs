@@ -149,7 +149,7 @@ async fn serve(
     sweeps.restore().await?;
     probed.restored();
     let again = sweeps.clone();
-    tokio::spawn(async move { recall(&again).await });
+    tokio::spawn(async move { recall(&again, &again.names()).await });
     let uploads = Uploads::new().map_err(machine("no folder for uploaded files could be made"))?;
     let users = sweep_api::service(sweeps.clone(), Arc::new(uploads), defaults, report.clone());
     let incoming = {

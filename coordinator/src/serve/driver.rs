@@ -144,27 +144,17 @@ impl Driver {
                     .collect();
                 commands.into_iter().for_each(|command| self.carry_out(command));
                 self.show();
-                // Whoever asked may have gone.
-                let _ = done.send(());
+                answer(done, ());
             }
             Input::Explain(cells, reply) => {
                 // Whoever asks also looks at the status, which is to show the events before.
                 self.show();
-                // Whoever asked may have gone.
-                let _ = reply.send(cells.iter().map(|c| self.schedule.explain(*c)).collect());
+                answer(reply, cells.iter().map(|c| self.schedule.explain(*c)).collect());
             }
-            Input::WaitsFor(sweep, reply) => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.schedule.waits_for(&sweep));
-            }
-            Input::Believed(variants, reply) => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.schedule.believed(&variants));
-            }
-            Input::Census(reply) => {
-                // Whoever asked may have gone.
-                let _ = reply.send(self.schedule.census());
-            }
+            Input::WaitsFor(sweep, reply) => answer(reply, self.schedule.waits_for(&sweep)),
+            Input::Believed(variants, reply) => answer(reply, self.schedule.believed(&variants)),
+            Input::Hearsay(reply) => answer(reply, self.schedule.take_hearsay()),
+            Input::Census(reply) => answer(reply, self.schedule.census()),
             Input::WorkerExited(pid) => {
                 let gone: Vec<WorkerId> =
                     self.known.iter().filter(|(_, f)| f.pid == pid).map(|(id, _)| id.clone()).collect();
@@ -234,6 +224,7 @@ impl Driver {
                     self.write_log(sweep, event.clone());
                 }
             }
+            Command::Forgive { sweep, keys } => self.write_log(sweep, LogEvent::Retry { keys }),
             Command::CanaryPassed { sweeps, canary: key } => {
                 if let Some(canary) = self.catalog.canaries.get(&key) {
                     let event = LogEvent::Canary { key: key.0, model: canary.spec.model, code: None };
@@ -394,4 +385,9 @@ impl Driver {
         }));
         self.pace.shown(self.clock, watch.elapsed());
     }
+}
+
+/// Whoever asked may have gone.
+fn answer<T>(reply: oneshot::Sender<T>, with: T) {
+    let _ = reply.send(with);
 }

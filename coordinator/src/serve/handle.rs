@@ -6,6 +6,7 @@ use super::status::{Met, Status};
 use crate::schedule::{Believed, Census, Event, Explanation, Submission, Sync, Wait, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::messages as m;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub(super) enum Input {
     Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
     WaitsFor(Name, oneshot::Sender<Option<Wait>>),
     Believed(Vec<VariantKey>, oneshot::Sender<Believed>),
+    Hearsay(oneshot::Sender<BTreeSet<VariantKey>>),
     Census(oneshot::Sender<Census>),
     WorkerExited(u32),
     Recalled(Vec<(Digest, Met)>),
@@ -93,6 +95,15 @@ impl Handle {
         let (reply, answer) = oneshot::channel();
         if self.inputs.send(Input::Believed(variants, reply)).is_err() {
             return Believed::default();
+        }
+        answer.await.unwrap_or_default()
+    }
+
+    /// Variants of which something was believed on a worker's word alone since this was last asked.
+    pub(super) async fn hearsay(&self) -> BTreeSet<VariantKey> {
+        let (reply, answer) = oneshot::channel();
+        if self.inputs.send(Input::Hearsay(reply)).is_err() {
+            return BTreeSet::new();
         }
         answer.await.unwrap_or_default()
     }

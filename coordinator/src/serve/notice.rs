@@ -1,8 +1,10 @@
 //! What others did in the bucket while this coordinator runs: sweeps taken over or removed, records deleted by `repair`, `rm` or `gc`.
 
+use super::ending::pause;
 use super::epoch::Epoch;
 use super::log;
 use super::sweeps::{Sweeps, SweepsError};
+use crate::clock::Stopwatch;
 use crate::records::generation;
 use crate::schedule::Event;
 use espalier_proto::bucket::{Bucket, BucketError};
@@ -10,7 +12,7 @@ use espalier_proto::causes::chain;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
 use object_store::path::Path;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// What the last looks saw.
@@ -18,6 +20,15 @@ use std::sync::Arc;
 pub(super) struct Notice {
     /// Sweeps that were not there: let go once that is seen again.
     missing: BTreeSet<Name>,
+    /// Sweeps that could not be read, as often as they were tried since.
+    tried: BTreeMap<Name, Tried>,
+}
+
+#[derive(Debug)]
+struct Tried {
+    times: u32,
+    last: Stopwatch,
+    generation: Option<Digest>,
 }
 
 /// Whose a sweep is.
@@ -34,6 +45,9 @@ impl Notice {
             tracing::warn!(%error, "it cannot be seen whether records were deleted");
             None
         });
+        let hearsay = sweeps.driver().hearsay().await;
+        sweeps.live().values_mut().for_each(|live| live.look_again(&hearsay));
+        self.try_unreadable(sweeps, now);
         for name in sweeps.names() {
             let turn = sweeps.turn(&name);
             let Ok(turn) = turn.try_lock_owned() else { continue };
@@ -68,6 +82,27 @@ impl Notice {
                     drop(turn);
                 });
             }
+        }
+    }
+
+    /// Later and later, but at once when records were deleted, as by `repair`.
+    fn try_unreadable(&mut self, sweeps: &Arc<Sweeps>, now: Option<Digest>) {
+        let names: BTreeSet<Name> = sweeps.unreadable().keys().cloned().collect();
+        self.tried.retain(|name, _| names.contains(name));
+        for name in names {
+            let first = || Tried { times: 1, last: Stopwatch::start(), generation: now };
+            let tried = self.tried.entry(name.clone()).or_insert_with(first);
+            let due = tried.generation != now || tried.last.elapsed() >= pause(tried.times);
+            let Some(turn) = sweeps.turn(&name).try_lock_owned().ok().filter(|_| due) else { continue };
+            *tried = Tried { times: tried.times + 1, ..first() };
+            let sweeps = sweeps.clone();
+            // Of a large sweep it takes a while, and its turn is kept meanwhile.
+            tokio::spawn(async move {
+                if sweeps.unreadable().contains_key(&name) {
+                    sweeps.restore_again(&name).await;
+                }
+                drop(turn);
+            });
         }
     }
 

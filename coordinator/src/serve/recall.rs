@@ -6,7 +6,7 @@ use super::status::Met;
 use super::sweeps::Sweeps;
 use crate::records::list::failures;
 use espalier_proto::causes::chain;
-use espalier_proto::ids::Digest;
+use espalier_proto::ids::{Digest, Name};
 use espalier_proto::records::{FailureCode, FailureRecord};
 use std::collections::BTreeMap;
 
@@ -14,9 +14,11 @@ use std::collections::BTreeMap;
 const SOME: usize = 256;
 
 /// Reads it, and tells the driver.
-pub(super) async fn recall(sweeps: &Sweeps) {
-    let given_up: BTreeMap<Digest, FailureCode> =
-        sweeps.live().values().flat_map(|live| live.fold.given_up.clone()).collect();
+pub(super) async fn recall(sweeps: &Sweeps, names: &[Name]) {
+    let given_up: BTreeMap<Digest, FailureCode> = {
+        let live = sweeps.live();
+        names.iter().filter_map(|name| live.get(name)).flat_map(|live| live.fold.given_up.clone()).collect()
+    };
     let given_up: Vec<(Digest, FailureCode)> = given_up.into_iter().collect();
     for some in given_up.chunks(SOME) {
         let keys: Vec<Digest> = some.iter().map(|(key, _)| *key).collect();

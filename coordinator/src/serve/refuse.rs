@@ -63,6 +63,7 @@ impl Refusal {
             | SweepsError::Records(_)
             | SweepsError::Bucket(_)
             | SweepsError::Only { .. }
+            | SweepsError::Damaged { .. }
             | SweepsError::Unreadable { .. } => Self::bucket(error),
         }
     }

@@ -1,4 +1,4 @@
-//! The sweeps that a coordinator has: taken up, restored after a restart, given up to another instance, shown.
+//! The sweeps that a coordinator has: taken up, steered, shown.
 //!
 //! In: resolved sweeps and the logs of the bucket. Out: what the schedule is told. The bucket is the only memory: what is here
 //! is read from it at every start.
@@ -19,7 +19,6 @@ use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
-use espalier_proto::layout;
 use espalier_proto::sweep::{LogEvent, ResolvedSweep};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -44,8 +43,19 @@ pub enum SweepsError {
         /// What is wrong.
         source: OnlyError,
     },
+    /// A record of it, or a list of records, is not what it should be.
+    #[error("`espalier repair {sweep}` makes what is damaged of sweep {sweep} missing again: {why}")]
+    Damaged {
+        /// The sweep.
+        sweep: Name,
+        /// What is damaged, and how.
+        why: String,
+    },
     /// It could not be taken up at the start.
-    #[error("sweep {sweep} could not be taken up: {why}; submitting it again writes its grid anew")]
+    #[error(
+        "sweep {sweep} could not be taken up: {why}; `espalier repair {sweep}` makes what is damaged missing again, and submitting it \
+         again writes its grid anew"
+    )]
     Unreadable {
         /// The sweep.
         sweep: Name,
@@ -70,9 +80,17 @@ pub(super) struct Live {
     pub(super) fold: Fold,
     /// That of the records when they were read; `None` if some were being deleted.
     pub(super) generation: Option<Digest>,
-    /// Variants that somebody was at when something was deleted: they are looked at once nobody is.
+    /// Variants that somebody was at when something was deleted, or of which a worker's word alone is known: they are looked at once nobody is
+    /// at them.
     pub(super) unlooked: BTreeSet<VariantKey>,
     estimator: Estimator,
+}
+
+impl Live {
+    /// What others did to these variants of it is looked for once nobody is at them.
+    pub(super) fn look_again(&mut self, variants: &BTreeSet<VariantKey>) {
+        self.unlooked.extend(variants.iter().filter(|key| self.estimator.knows(**key)));
+    }
 }
 
 /// Every sweep of this instance.
@@ -154,48 +172,6 @@ impl Sweeps {
         &self.driver
     }
 
-    /// Takes up again every sweep that the bucket says is this instance's. One that cannot be read is left out, loudly: the
-    /// others are not to wait for it.
-    pub async fn restore(&self) -> Result<(), BucketError> {
-        for name in self.bucket.folders(&layout::sweeps()).await? {
-            let Ok(name) = name.parse::<Name>() else { continue };
-            if let Err(error) = self.restore_one(&name).await {
-                let why = chain(&error);
-                tracing::error!(sweep = %name, why, "sweep cannot be taken up");
-                self.unreadable().insert(name, why);
-            }
-        }
-        self.driver.settled().await;
-        Ok(())
-    }
-
-    async fn restore_one(&self, name: &Name) -> Result<(), SweepsError> {
-        let fold = log::read(&self.bucket, name).await?;
-        let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch.instance)) else {
-            return Ok(());
-        };
-        // Of a large sweep both take seconds.
-        let (bucket, of) = (self.bucket.clone(), name.clone());
-        let kept = tokio::spawn(async move { kept(&bucket, &of).await });
-        let path = layout::spec(name, spec);
-        let sweep: ResolvedSweep =
-            self.bucket.read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
-                path: path.to_string(),
-                why: "it is absent, but the sweep's log names it".to_owned(),
-            })?;
-        let kept = finished(kept).await?;
-        tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
-        let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(Arc::new(sweep), kept, fold, Believed::default(), false).await?;
-        if cancelled {
-            self.driver.tell(Event::Cancel(name.clone()));
-        }
-        if paused {
-            self.driver.tell(Event::Pause(name.clone()));
-        }
-        Ok(())
-    }
-
     /// Submits a resolved sweep whose inputs and models are in the bucket.
     pub async fn submit(&self, sweep: ResolvedSweep, asked: &Asked) -> Result<(), SweepsError> {
         let name = sweep.name.clone();
@@ -209,7 +185,7 @@ impl Sweeps {
             fold = log::read(&self.bucket, &name).await?;
         }
         // Submitted again means tried again, as the log says too.
-        self.take_up_again(Arc::new(sweep), fold, true).await?;
+        self.take_up_again(Arc::new(sweep), fold, true).await.map_err(|error| damaged(&name, error))?;
         self.unreadable().remove(&name);
         Ok(())
     }
@@ -228,7 +204,7 @@ impl Sweeps {
     }
 
     #[tracing::instrument(skip_all, fields(sweep = %sweep.name, cells = sweep.cells.len()))]
-    async fn take_up(
+    pub(super) async fn take_up(
         &self,
         sweep: Arc<ResolvedSweep>,
         kept: Kept,
@@ -374,12 +350,22 @@ impl Sweeps {
     }
 }
 
+/// Whoever may have it mended is told how.
+fn damaged(sweep: &Name, error: SweepsError) -> SweepsError {
+    match error {
+        SweepsError::Records(RecordsError::Bucket(error @ BucketError::Corrupt { .. })) => {
+            SweepsError::Damaged { sweep: sweep.clone(), why: chain(&error) }
+        }
+        error => error,
+    }
+}
+
 /// The cells that a log asks for; `None`: all.
 fn asked_for(sweep: &ResolvedSweep, fold: &Fold) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
     fold.wanted(sweep).map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })
 }
 
 /// What a task gave; its panic goes on here.
-async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
+pub(super) async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
     task.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }

@@ -151,17 +151,20 @@ impl Coordinator {
         let Some(told) = self.told.get(sweep) else {
             return;
         };
-        // Whoever asks for a variant or a cell of it asks for its canary too.
+        // Whoever asks for a variant or a cell of it asks for its canary too, whoever wants that.
         let known = &self.schedule.variants;
         let asked =
             told.variants.iter().filter_map(|key| Some((key, known.get(key)?))).filter(|(key, variant)| {
-                keys.contains(&key.0) || variant.cells.keys().any(|cell| keys.contains(&cell.0))
+                keys.is_empty()
+                    || keys.contains(&key.0)
+                    || variant.cells.keys().any(|cell| keys.contains(&cell.0))
             });
-        let canaries: Vec<Digest> = asked.filter_map(|(_, variant)| Some(variant.after?.0)).collect();
-        let keys: Vec<Digest> = keys.iter().copied().chain(canaries).collect();
+        let canaries: BTreeSet<Digest> = asked.filter_map(|(_, variant)| Some(variant.after?.0)).collect();
         for (key, count) in &mut self.counts {
             let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
-            if of_sweep && if keys.is_empty() { count.given_up } else { keys.contains(key) } {
+            let asked = if keys.is_empty() { count.given_up } else { keys.contains(key) };
+            let canary = canaries.contains(key) && (count.given_up || !keys.is_empty());
+            if of_sweep && asked || canary {
                 *count = Count { too_small: count.too_small, ..Count::default() };
             }
         }

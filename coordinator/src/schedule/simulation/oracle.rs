@@ -88,6 +88,7 @@ impl World {
                 let count = self.coordinators[at].counts.entry(*key).or_default();
                 assert!(!std::mem::replace(&mut count.given_up, true), "W8 a key is given up once: {key:?}");
             }
+            Command::Forgive { sweep, keys } => self.forgive(at, sweep, keys),
             Command::CanaryPassed { canary, .. } => {
                 assert!(self.variants_there.contains(canary), "W11 a canary has passed that says so");
             }

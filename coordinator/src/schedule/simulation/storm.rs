@@ -185,6 +185,15 @@ impl World {
         self.tell(newest, Event::Retry { sweep, keys });
     }
 
+    /// A sweep's log is told what another sweep's retry forgave; by an older epoch it is not.
+    pub(super) fn forgive(&mut self, at: usize, sweep: &Name, keys: &[Digest]) {
+        if at + 1 == self.coordinators.len()
+            && let Some(desired) = self.desired.get_mut(sweep)
+        {
+            desired.given_up.retain(|key, _| !keys.contains(key));
+        }
+    }
+
     /// What a worker has, by its own hands and by the newest coordinator, may be lost without giving anything innocent up.
     fn may_lose(&mut self, name: &str) -> bool {
         let schedule = &self.coordinators[self.coordinators.len() - 1].schedule;

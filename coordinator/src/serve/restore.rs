@@ -1,0 +1,75 @@
+//! Sweeps taken up from the bucket: all of an instance at its coordinator's start, later those that could not be read then.
+
+use super::log;
+use super::recall::recall;
+use super::sweeps::{Sweeps, SweepsError, finished};
+use crate::records::kept;
+use crate::schedule::{Believed, Event};
+use espalier_proto::bucket::BucketError;
+use espalier_proto::causes::chain;
+use espalier_proto::ids::Name;
+use espalier_proto::layout;
+use espalier_proto::sweep::ResolvedSweep;
+use std::sync::Arc;
+
+impl Sweeps {
+    /// Takes up again every sweep that the bucket says is this instance's. One that cannot be read is left out, loudly: the
+    /// others are not to wait for it.
+    pub async fn restore(&self) -> Result<(), BucketError> {
+        for name in self.bucket().folders(&layout::sweeps()).await? {
+            let Ok(name) = name.parse::<Name>() else { continue };
+            if let Err(error) = self.restore_one(&name).await {
+                let why = chain(&error);
+                tracing::error!(sweep = %name, why, "sweep cannot be taken up");
+                self.unreadable().insert(name, why);
+            }
+        }
+        self.driver().settled().await;
+        Ok(())
+    }
+
+    /// Tries one again that could not be read.
+    pub(super) async fn restore_again(&self, name: &Name) {
+        match self.restore_one(name).await {
+            Ok(()) => {
+                tracing::info!(sweep = %name, "the sweep can be read again");
+                self.unreadable().remove(name);
+                recall(self, std::slice::from_ref(name)).await;
+            }
+            Err(error) => {
+                let why = chain(&error);
+                tracing::debug!(sweep = %name, why, "sweep still cannot be taken up");
+                self.unreadable().insert(name.clone(), why);
+            }
+        }
+    }
+
+    async fn restore_one(&self, name: &Name) -> Result<(), SweepsError> {
+        let fold = log::read(self.bucket(), name).await?;
+        let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch().instance)) else {
+            return Ok(());
+        };
+        // Of a large sweep both take seconds.
+        let (bucket, of) = (self.bucket().clone(), name.clone());
+        let kept = tokio::spawn(async move { kept(&bucket, &of).await });
+        let path = layout::spec(name, spec);
+        let sweep: ResolvedSweep =
+            self.bucket().read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
+                path: path.to_string(),
+                why: "it is absent, but the sweep's log names it".to_owned(),
+            })?;
+        let kept = finished(kept).await?;
+        tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
+        // Of one that is late others may be at its variants.
+        let busy = self.driver().believed(sweep.variants.iter().map(|v| v.key).collect()).await.busy;
+        let (cancelled, paused) = (fold.cancelled, fold.paused);
+        self.take_up(Arc::new(sweep), kept, fold, Believed { busy, ..Believed::default() }, false).await?;
+        if cancelled {
+            self.driver().tell(Event::Cancel(name.clone()));
+        }
+        if paused {
+            self.driver().tell(Event::Pause(name.clone()));
+        }
+        Ok(())
+    }
+}
