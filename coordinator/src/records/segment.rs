@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 /// Where the generation stands in an object's own metadata.
 const GENERATION: &str = "espalier.generation.1";
-/// Rows read at once.
-const BATCH: usize = 16_384;
+/// Rows read at once: of a damaged or forged object each may hold the largest value of its pages.
+const BATCH: usize = 1_024;
 
 /// What a start needs of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
