@@ -13,6 +13,6 @@ fn main() {
     let mut found = Found::empty(made.sweep);
     found.variants = made.variants.into_iter().map(|r| (r.key, r)).collect();
     found.cells = made.cells.into_iter().map(|r| (r.key, r)).collect();
-    let index = write_to_folder(folder.as_ref(), &Report::new(&found)).expect("the report is written");
+    let index = write_to_folder(folder.as_ref(), &Report::new(&found, None)).expect("the report is written");
     println!("{}", index.display());
 }

@@ -99,7 +99,7 @@ fn no_text_of_a_figure_lies_on_another_and_no_page_is_wider_than_its_window() {
         let mut found = Found::empty(made.sweep);
         found.variants = made.variants.into_iter().map(|r| (r.key, r)).collect();
         found.cells = made.cells.into_iter().map(|r| (r.key, r)).collect();
-        let report = Report::new(&found);
+        let report = Report::new(&found, None);
         let folder = tempfile::tempdir().expect("a folder");
         let page = folder.path().join("index.html");
         for width in [390, 1440] {

@@ -22,7 +22,7 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     let place = Place::new("phi-nobos");
     place.ends(&["run", "s.yaml", "--bucket", "alone", "--devices", "cpu:1"], 0, &["4 of 4 cells done"]);
     let alone = std::fs::read(place.at("alone/sweeps/s/report/results.csv")).unwrap();
-    let cluster = Cluster::start(&place, &["--http", "127.0.0.1:0"]);
+    let cluster = Cluster::start(&place, &["--http", "127.0.0.1:0", "--gpu-hour-price", "1.25"]);
     let nobody = "no worker is connected";
     cluster.ends(
         &["submit", "s.yaml"],
@@ -40,11 +40,14 @@ fn workers_that_see_no_file_of_the_users_give_the_results_of_a_local_run() {
     let report = place.at("out/sweeps/s/report/results.csv");
     until("the report is written", || report.exists() && std::fs::read(&report).unwrap() == alone);
     cluster.ends(
-        &["report", "s", "--coordinator", &cluster.url, "--to", "mine"],
+        &["report", "s", "--coordinator", &cluster.url, "--to", "mine", "--gpu-hour-price", "2.5"],
         0,
         &["4 of 4 cells measured"],
     );
     assert!(std::fs::read(place.at("mine/results.csv")).unwrap() == alone);
+    let costs = |folder: &str| std::fs::read_to_string(place.at(folder).join("costs.md")).unwrap();
+    assert!(costs("mine").contains("at 2.5 an hour"));
+    assert!(costs("out/sweeps/s/report").contains("at 1.25 an hour"), "what the coordinator was told");
     // The environment says it too, where no bucket is named.
     let mut report = place.command(&["report", "s", "--to", "theirs"]);
     report.env_remove("ESPALIER_BUCKET").env("ESPALIER_COORDINATOR", &cluster.url);

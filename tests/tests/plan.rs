@@ -33,7 +33,10 @@ fn the_first_plan_has_a_time_from_a_short_measurement_and_later_ones_from_finish
     place.ends(&["plan", "s.yaml", "--gflops", "1000000", "--gpu-hour-price", "2.5"], 0, &["price: 0.00000"]);
     place.ends(&["plan", "s.yaml", "--gpu-hour-price", "dear"], 2, &["found dear", "2.49"]);
     // Finished cells win over the short measurement.
-    place.ends(&["run", "s.yaml", "--only", "task=wikitext2"], 0, &["2 of 2 cells done"]);
+    let run = ["run", "s.yaml", "--only", "task=wikitext2", "--gpu-hour-price", "2.5"];
+    place.ends(&run, 0, &["2 of 2 cells done"]);
+    let costs = std::fs::read_to_string(place.at("out/sweeps/s/report/costs.md")).unwrap();
+    assert!(costs.contains("at 2.5 an hour"), "{costs}");
     let later = place.ends(&["plan", "s.yaml"], 0, &["2 in the bucket, 2 to do"]);
     assert!(time(&later).contains("an estimate from 2 finished cells of this sweep"), "{later}");
 }

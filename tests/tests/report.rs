@@ -41,7 +41,7 @@ async fn the_report_in_a_bucket_is_the_same_whatever_order_records_came_in_and_w
         let bucket = bucket(&folder);
         made.write(&bucket).await;
         let found = collect(&bucket, &made.sweep.name).await.expect("the sweep is there");
-        let report = Report::new(&found);
+        let report = Report::new(&found, None);
         let index =
             write_report(&bucket, &made.sweep.name, &report).await.expect("the bucket takes the report");
         let read =
@@ -73,7 +73,7 @@ async fn the_report_in_a_bucket_is_the_same_whatever_order_records_came_in_and_w
 #[test]
 fn results_csv_has_the_columns_that_users_read_by_name_and_floats_that_read_back() {
     let made = synthetic(1);
-    let report = Report::new(&found(&made));
+    let report = Report::new(&found(&made), None);
     let text = report.file("results.csv").expect("the report has it");
     let columns = "sweep,model,method,sparsity,target_sparsity,measured_sparsity,calibration,seed,task,style,split,\
                    fewshot,metric,value,ci_low,ci_high,stderr,n,truncated,status,reason,cell_key\n";
@@ -129,7 +129,7 @@ async fn an_unfinished_sweep_says_n_of_n_and_names_every_hole_with_its_reason() 
         event: LogEvent::Quarantine { key: failed.key.0, code: FailureCode::OutOfMemory },
     };
     bucket.commit_json(&layout::log_entry(&made.sweep.name, 2), &entry).await.expect("the bucket takes it");
-    let report = Report::new(&collect(&bucket, &made.sweep.name).await.expect("the sweep is there"));
+    let report = Report::new(&collect(&bucket, &made.sweep.name).await.expect("the sweep is there"), None);
     assert_eq!((report.table.measured, report.table.cells), (total - 3, total));
     let said = format!("Unfinished: {} of {total} cells are measured, 1 failed", total - 3);
     for name in ["results.md", "results.html", "index.html"] {
@@ -156,7 +156,7 @@ fn a_perplexity_above_the_vocabulary_is_shown_as_collapsed_and_one_without_a_num
         panic!("the first task is a perplexity");
     };
     window_nll.fill(800.0);
-    let report = Report::new(&found);
+    let report = Report::new(&found, None);
     let csv = report.file("results.csv").expect("the report has it");
     let line = csv.lines().find(|l| l.ends_with(&key.to_string())).expect("every cell has its row");
     assert!(line.contains(",ppl_token@2048,,,,,64,,collapsed,above_vocabulary,"), "{line}");
@@ -165,7 +165,7 @@ fn a_perplexity_above_the_vocabulary_is_shown_as_collapsed_and_one_without_a_num
 
 #[test]
 fn the_pages_need_nothing_from_outside() {
-    let report = Report::new(&found(&synthetic(2)));
+    let report = Report::new(&found(&synthetic(2)), None);
     for name in ["results.html", "costs.html", "index.html"] {
         let text = report.file(name).expect("the report has it");
         for outside in ["http:", "https:", "//", "@import", "<script", "src=", "url("] {
@@ -181,7 +181,7 @@ fn the_pages_need_nothing_from_outside() {
 
 #[test]
 fn seeds_are_replicates_with_a_mean_and_every_one_of_them_is_in_the_tables() {
-    let report = Report::new(&found(&synthetic(3)));
+    let report = Report::new(&found(&synthetic(3)), None);
     let page = report.file("results.html").expect("the report has it");
     assert!(page.contains("s2: ") && page.contains(">mean of seeds<"));
     let csv = report.file("results.csv").expect("the report has it");

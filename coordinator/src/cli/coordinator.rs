@@ -5,7 +5,7 @@ use super::identity::{Advertised, authority, by_certificate, default_folder, hos
 use super::prepare::environment;
 use super::report::render;
 use super::run::digests;
-use super::{BucketArg, Output, print};
+use super::{BucketArg, Output, PriceArg, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::merge::collect::CollectError;
@@ -73,6 +73,9 @@ pub struct Coordinator {
     /// What `backend: auto` is [default: what all connected workers are]
     #[arg(long, env = "ESPALIER_BACKEND", value_parser = backend, value_name = "cpu|cuda")]
     pub backend: Option<Backend>,
+    /// What an hour costs, where who asks for a report does not say.
+    #[command(flatten)]
+    pub price: PriceArg,
     /// Silence after which a worker is taken for dead and its shards are given to others, in seconds, 10 to 86400. Shorter wastes less
     /// time after a death; longer wastes less work where the network is slow (a worker never stops because of silence)
     #[arg(long, env = "ESPALIER_LEASE", default_value_t = protocol::LEASE.as_secs(), value_parser = clap::value_parser!(u64).range(LEAST_LEASE..=LONGEST_LEASE), value_name = "SECONDS")]
@@ -160,7 +163,7 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
         bucket.clone(),
         &command.instance,
         defaults,
-        (reporter(bucket.clone()), settler(bucket)),
+        (reporter(bucket.clone(), command.price), settler(bucket)),
         told,
     )
     .await?;
@@ -256,15 +259,18 @@ fn settler(bucket: Bucket) -> Settler {
     })
 }
 
-fn reporter(bucket: Bucket) -> Reporter {
-    Arc::new(move |name, only, keep| {
+fn reporter(bucket: Bucket, price: PriceArg) -> Reporter {
+    Arc::new(move |name, only, asked, keep| {
         let bucket = bucket.clone();
         Box::pin(async move {
-            let report = render(&bucket, &name, &only).await.map_err(|error| match error {
-                // Somebody has removed it since.
-                CollectError::UnknownSweep { .. } => Refusal::bad(error),
-                CollectError::Bucket(error) => Refusal::bucket(error),
-            })?;
+            let report =
+                render(&bucket, &name, &only, asked.or(price.gpu_hour_price)).await.map_err(|error| {
+                    match error {
+                        // Somebody has removed it since.
+                        CollectError::UnknownSweep { .. } => Refusal::bad(error),
+                        CollectError::Bucket(error) => Refusal::bucket(error),
+                    }
+                })?;
             if keep {
                 crate::report::write::write_report(&bucket, &name, &report).await.map_err(Refusal::bucket)?;
             }

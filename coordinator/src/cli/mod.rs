@@ -67,6 +67,19 @@ pub struct BucketArg {
     pub bucket: String,
 }
 
+/// `--gpu-hour-price`, of the commands that tell what something costs.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub struct PriceArg {
+    /// What an hour of a device costs, in whatever currency: costs then speak money
+    #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = price)]
+    pub gpu_hour_price: Option<f64>,
+}
+
+fn price(text: &str) -> Result<f64, String> {
+    let found = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
+    found.ok_or_else(|| format!("found {text}, expected a number such as 2.49"))
+}
+
 const HERE: &str = "./espalier-out";
 
 impl BucketArg {

@@ -2,7 +2,7 @@
 
 use super::run::WorkArgs;
 use super::sweep_args::SweepArgs;
-use super::{BucketArg, Output, prepare, print};
+use super::{BucketArg, Output, PriceArg, prepare, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::resolve::Prepared;
 use crate::plan::speed::Speed;
@@ -32,18 +32,12 @@ pub struct Plan {
     /// A worker's speed in GFLOP/s [default: of this sweep's finished cells, else measured shortly on this machine]
     #[arg(long, value_name = "GFLOPS")]
     pub gflops: Option<f64>,
-    /// What an hour of a device costs, in whatever currency: the plan then says what the sweep does
-    #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = price)]
-    pub gpu_hour_price: Option<f64>,
+    /// What an hour costs.
+    #[command(flatten)]
+    pub price: PriceArg,
     /// The machine.
     #[command(flatten)]
     pub work: WorkArgs,
-}
-
-/// The price of an hour.
-pub fn price(text: &str) -> Result<f64, String> {
-    let found = text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0);
-    found.ok_or_else(|| format!("found {text}, expected a number such as 2.49"))
 }
 
 /// Prints the plan.
@@ -73,7 +67,7 @@ pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
             Err(why) => summary.seconds_lack = Some(why),
         }
     }
-    summary.price = summary.seconds.zip(plan.gpu_hour_price).map(|(s, price)| s / 3600.0 * price);
+    summary.price = summary.seconds.zip(plan.price.gpu_hour_price).map(|(s, price)| s / 3600.0 * price);
     super::run::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
     match output {
         Output::Json => print::json(&summary),

@@ -3,7 +3,7 @@
 use super::prepare::prepare;
 use super::remote::CoordinatorArg;
 use super::run::{WorkArgs, not_empty};
-use super::{BucketArg, Output, print};
+use super::{BucketArg, Output, PriceArg, print};
 use crate::exit::{Exit, Failure};
 use crate::merge::collect::{CollectError, Found, collect, collect_grid};
 use crate::plan::cells::part;
@@ -48,9 +48,9 @@ pub struct Report {
     /// How it is believed.
     #[command(flatten)]
     pub reach: Reach,
-    /// What an hour of a device costs, in whatever currency: costs then speak money
-    #[arg(long, env = "ESPALIER_GPU_HOUR_PRICE", value_name = "PRICE", value_parser = super::plan::price)]
-    pub gpu_hour_price: Option<f64>,
+    /// What an hour costs.
+    #[command(flatten)]
+    pub price: PriceArg,
     /// Write the files into this folder instead of the bucket
     #[arg(long, value_name = "DIR")]
     pub to: Option<PathBuf>,
@@ -72,7 +72,7 @@ pub async fn run(command: &Report, output: Output) -> Result<Exit, Failure> {
         not_empty(Some(found.sweep.cells.len()))?;
     }
     let name = found.sweep.name.clone();
-    let rendered = Rendered::priced(&found, command.gpu_hour_price);
+    let rendered = Rendered::new(&found, command.price.gpu_hour_price);
     let index = match &command.to {
         Some(folder) => Some(write_to_folder(folder, &rendered)?.display().to_string()),
         // The sweep's report in the bucket is of all that was submitted.
@@ -113,7 +113,8 @@ async fn ask(command: &Report, coordinator: &str, output: Output) -> Result<Exit
         return Err(Failure::Usage { message });
     };
     let only = command.only.iter().map(ToString::to_string).collect();
-    let request = ReportRequest { sweep: command.sweep.clone(), only };
+    let request =
+        ReportRequest { sweep: command.sweep.clone(), only, gpu_hour_price: command.price.gpu_hour_price };
     let remote = CoordinatorArg { coordinator: coordinator.to_owned(), reach: command.reach.clone() };
     let report = remote.connect().await?.report(request).await?.into_inner();
     let files: Vec<(&str, &[u8])> =
@@ -132,12 +133,17 @@ async fn ask(command: &Report, coordinator: &str, output: Output) -> Result<Exit
 }
 
 /// The report of what the bucket holds of a submitted sweep, or of a part of it.
-pub async fn render(bucket: &Bucket, name: &Name, only: &Only) -> Result<Rendered, CollectError> {
+pub async fn render(
+    bucket: &Bucket,
+    name: &Name,
+    only: &Only,
+    gpu_hour_price: Option<f64>,
+) -> Result<Rendered, CollectError> {
     let mut found = collect(bucket, name).await?;
     if !only.is_all() {
         found.sweep = part(&found.sweep, only);
     }
-    Ok(Rendered::new(&found))
+    Ok(Rendered::new(&found, gpu_hour_price))
 }
 
 /// What the bucket holds of the sweep, and whether the command changes what the sweep is.

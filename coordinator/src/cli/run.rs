@@ -4,7 +4,7 @@ use super::bars::{Bars, say};
 use super::failures::lines;
 use super::prepare::fetch;
 use super::sweep_args::SweepArgs;
-use super::{BucketArg, Output, print};
+use super::{BucketArg, Output, PriceArg, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::{Before, ResolveOptions, resolve, sources::HubCache, wanted::wanted};
 use crate::merge::collect::collect;
@@ -36,6 +36,9 @@ pub struct Run {
     /// How the work is done.
     #[command(flatten)]
     pub work: WorkArgs,
+    /// What an hour costs.
+    #[command(flatten)]
+    pub price: PriceArg,
     /// Take the sweep's name from another instance, or from a run that cannot be known to have ended
     #[arg(long)]
     pub take_over: bool,
@@ -139,7 +142,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     bars.clear();
     let outcome = outcome?;
     tell(&outcome);
-    let report = write_report(&bucket, &sweep).await?;
+    let report = write_report(&bucket, &sweep, command.price).await?;
     if !outcome.interrupted {
         let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep).await?;
         if exported > 0 {
@@ -195,11 +198,15 @@ pub fn exit(outcome: &Outcome) -> Exit {
 
 /// Says on stderr what came of a run.
 pub fn tell(outcome: &Outcome) {
-    let Outcome { wanted, before, done, .. } = outcome;
+    let Outcome { wanted, before, done, remade, .. } = outcome;
     let units = if *wanted == 1 { outcome.unit.to_owned() } else { format!("{}s", outcome.unit) };
     let took = spoken(outcome.took);
     if before == wanted {
-        say(&format!("{done} of {wanted} {units} done, all of them before; nothing was run"));
+        let ran = match remade {
+            0 => "nothing was run".to_owned(),
+            n => format!("checkpoints that had been dropped were made again ({n}), in {took}"),
+        };
+        say(&format!("{done} of {wanted} {units} done, all of them before; {ran}"));
     } else {
         say(&format!("{done} of {wanted} {units} done, {} of them in this run, in {took}", done - before));
     }
@@ -233,7 +240,8 @@ fn as_json(sweep: &ResolvedSweep, outcome: &Outcome, report: &str) -> serde_json
 }
 
 /// Writes the sweep's report; gives where it is.
-pub async fn write_report(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<String, Failure> {
+async fn write_report(bucket: &Bucket, sweep: &ResolvedSweep, price: PriceArg) -> Result<String, Failure> {
     let found = collect(bucket, &sweep.name).await?;
-    Ok(write::write_report(bucket, &sweep.name, &write::Report::new(&found)).await?)
+    let report = write::Report::new(&found, price.gpu_hour_price);
+    Ok(write::write_report(bucket, &sweep.name, &report).await?)
 }

@@ -308,6 +308,7 @@ fn in_short(state: &m::SweepState) -> serde_json::Value {
         "stopped_by_failures": state.doomed,
         "priority": state.priority,
         "reported": state.reported,
+        "settled": state.settled,
         "unfinished": (!state.unfinished.is_empty()).then_some(&state.unfinished),
     })
 }

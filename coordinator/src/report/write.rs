@@ -36,13 +36,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// Renders what was found. Equal spec, records and log give equal `results.*`.
-    pub fn new(found: &Found) -> Self {
-        Self::priced(found, None)
-    }
-
-    /// As [`Self::new`]; costs speak money where an hour of a device has a price.
-    pub fn priced(found: &Found, gpu_hour_price: Option<f64>) -> Self {
+    /// Renders what was found. Equal spec, records and log give equal `results.*`; costs speak money where an hour of a device has a price.
+    pub fn new(found: &Found, gpu_hour_price: Option<f64>) -> Self {
         let table = Table::new(found);
         let costs = Costs::new(found, gpu_hour_price);
         let files = vec![

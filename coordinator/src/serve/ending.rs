@@ -12,6 +12,7 @@ use crate::schedule::View;
 use crate::spec::only::Only;
 use espalier_proto::ids::{Digest, Name};
 use espalier_proto::messages as m;
+use espalier_proto::sweep::Checkpoints;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::collections::BTreeMap;
@@ -19,9 +20,12 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
-/// Makes the report of a sweep, of these cells only, and writes it to the bucket if asked to.
-pub type Reporter =
-    Arc<dyn Fn(Name, Only, bool) -> BoxFuture<'static, Result<m::ReportResponse, Refusal>> + Send + Sync>;
+/// Makes the report of a sweep, of these cells only, at this price of an hour, and writes it to the bucket if asked to.
+pub type Reporter = Arc<
+    dyn Fn(Name, Only, Option<f64>, bool) -> BoxFuture<'static, Result<m::ReportResponse, Refusal>>
+        + Send
+        + Sync,
+>;
 
 /// Does what a sweep asks for its checkpoints; else says why not.
 pub type Settler = Arc<dyn Fn(Name) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -42,6 +46,8 @@ const REPORT: Duration = Duration::from_secs(60);
 pub struct Ending {
     /// The report is written.
     pub reported: bool,
+    /// What it asks for its checkpoints is done too.
+    pub settled: bool,
     /// What of it failed when it was last tried, in a sentence.
     pub unfinished: Option<String>,
 }
@@ -125,13 +131,21 @@ impl Endings {
         match ended.unwrap_or_else(|ended| Err(format!("a bug: {ended}"))) {
             Ok(()) if report => {
                 tracing::info!(sweep = %name, "sweep is over, its report is written");
-                sweeps.endings().insert(name.clone(), Ending { reported: true, unfinished: None });
-                begun.stage = Stage::Settling(tokio::spawn((self.settle)(name.clone())));
+                let settled =
+                    sweeps.sweep(name.as_str()).is_ok_and(|s| s.checkpoints == Checkpoints::Compact);
+                let ending = Ending { reported: true, settled, unfinished: None };
+                sweeps.endings().insert(name.clone(), ending);
+                begun.stage = if settled {
+                    Stage::Done
+                } else {
+                    Stage::Settling(tokio::spawn((self.settle)(name.clone())))
+                };
                 begun.tries = 0;
                 compact(sweeps, name);
             }
             Ok(()) => {
-                sweeps.endings().insert(name.clone(), Ending { reported: true, unfinished: None });
+                let ending = Ending { reported: true, settled: true, unfinished: None };
+                sweeps.endings().insert(name.clone(), ending);
                 begun.stage = Stage::Done;
             }
             Err(why) => {
@@ -142,7 +156,9 @@ impl Endings {
                 };
                 tracing::error!(sweep = %name, why, "{what}; it is tried again");
                 let unfinished = Some(format!("{what}: {why}; it is tried again"));
-                sweeps.endings().insert(name.clone(), Ending { reported: !report, unfinished });
+                sweeps
+                    .endings()
+                    .insert(name.clone(), Ending { reported: !report, settled: false, unfinished });
                 begun.stage = Stage::Failed(report, Stopwatch::start());
                 begun.tries += 1;
             }
@@ -164,7 +180,7 @@ impl Endings {
             return;
         }
         let stage = if report {
-            let made = (self.report)(name.clone(), Only::default(), true);
+            let made = (self.report)(name.clone(), Only::default(), None, true);
             let made = tokio::spawn(async { made.await.map(drop).map_err(|refusal| refusal.message) });
             Stage::Reporting(made, Stopwatch::start())
         } else {
@@ -176,13 +192,17 @@ impl Endings {
     }
 }
 
-/// Who watches the sweep has seen its end, with its report or after waiting for that; `ended`: since when it is over.
+/// Who watches the sweep has seen its end: with its report, or after waiting for that, and with what it asks for its checkpoints, or why that is
+/// not done; `ended`: since when it is over.
 pub(super) fn is_seen(state: &m::SweepState, ended: &mut Option<Stopwatch>) -> bool {
     if !state.over {
         *ended = None;
         return false;
     }
-    state.reported || ended.get_or_insert_with(Stopwatch::start).elapsed() >= REPORT
+    if state.reported {
+        return state.settled || !state.unfinished.is_empty();
+    }
+    ended.get_or_insert_with(Stopwatch::start).elapsed() >= REPORT
 }
 
 /// A report is long in the making: of a large sweep, or for a bucket that is away. What failed before says more.

@@ -21,6 +21,8 @@ pub struct Outcome {
     pub before: usize,
     /// Of those, in the bucket now.
     pub done: usize,
+    /// Variants that were pruned again for their checkpoints, which had been dropped.
+    pub remade: usize,
     /// What was given up, in table order; a variant that failed stands for all its cells.
     pub failed: Vec<Failed>,
     /// The sweep was stopped by `limits.max_failed_cells`.
@@ -105,6 +107,7 @@ pub fn outcome(
         wanted,
         before: counts(sweep, before, only).1,
         done,
+        remade: remade(sweep, before, only).saturating_sub(remade(sweep, after, only)),
         failed,
         halted: view.halted,
         trouble: status.trouble(),

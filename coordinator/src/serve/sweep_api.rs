@@ -233,7 +233,8 @@ impl SweepApi for Service {
     ) -> Result<Response<m::ReportResponse>, Status> {
         let request = request.into_inner();
         let sweep = self.sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
-        let made = (self.report)(sweep.name.clone(), only(&request.only)?, false).await?;
+        let price = request.gpu_hour_price.filter(|price| price.is_finite() && *price >= 0.0);
+        let made = (self.report)(sweep.name.clone(), only(&request.only)?, price, false).await?;
         Ok(Response::new(made))
     }
 }
@@ -279,6 +280,8 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
     let still = progress.running.is_empty() && !shown.over;
     let waits = if still { sweeps.driver().waits_for(name).await } else { None };
     let waits = waits.zip(sweeps.sweep(name.as_str()).ok());
+    let settles = shown.ending.reported && !shown.ending.settled && shown.ending.unfinished.is_none();
+    let settles = settles.then(|| "what it asks for its checkpoints is being done".to_owned());
     Some(m::SweepState {
         name: name.to_string(),
         cells: progress.cells as u64,
@@ -286,7 +289,7 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         failed: progress.failed as u64,
         share: progress.share,
         left_s: progress.left.map_or(0.0, |d| d.as_secs_f64()),
-        running: progress.running,
+        running: progress.running.into_iter().chain(settles).collect(),
         failures: shown.failures.into_iter().map(failed).collect(),
         over: shown.over,
         halted: shown.halted,
@@ -297,6 +300,7 @@ async fn state(sweeps: &Sweeps, name: &Name, now: &Now) -> Option<m::SweepState>
         grid: shown.grid as u64,
         unreadable: String::new(),
         reported: shown.ending.reported,
+        settled: shown.ending.settled,
         unfinished: shown.ending.unfinished.unwrap_or_default(),
         trouble: progress.trouble.unwrap_or_default(),
     })
