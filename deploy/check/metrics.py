@@ -115,7 +115,7 @@ def panels(dashboard, window):
     """What each panel asks, with the values that Grafana puts in."""
     for panel in dashboard["panels"]:
         for target in panel["targets"]:
-            yield panel["title"], target["expr"].replace("$__rate_interval", window).replace("$sweep", ".*")
+            yield panel["title"], target["expr"].replace("$__rate_interval", window).replace("$sweep", ".*").replace("$instance", ".*")
 
 
 def panels_as_rules(dashboard):
