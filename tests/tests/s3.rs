@@ -105,6 +105,9 @@ fn a_sweep_in_s3_gives_a_folders_results_and_every_command_reads_it_there() {
     place.ends(&["export", "wanda-0.5-s0", "--to", "from-folder"], 0, &["is in from-folder"]);
     let weights = |folder: &str| std::fs::read(place.at(folder).join("model.safetensors")).unwrap();
     assert!(weights("from-s3") == weights("from-folder"), "the exports differ");
+    let to_s3 = ["export", "wanda-0.5-s0", "--to", "s3://results/exported"];
+    ends(&place, &server, &to_s3, 0, &["is in s3://results/exported"]);
+    ends(&place, &server, &to_s3, 3, &["s3://results/exported cannot be written: it is not empty"]);
 }
 
 #[test]

@@ -102,8 +102,8 @@ impl Target {
         match bucket.list(&Place::default()).await?.first() {
             None => Ok(Self::Bucket(bucket)),
             Some(path) => {
-                let message = format!("--to {said}: it holds {path}, expected a place that holds nothing");
-                Err(Failure::Usage { message })
+                let why = format!("it is not empty, and holds {path}: choose another place or empty it");
+                Err(Failure::Write { path: said.to_owned(), source: std::io::Error::other(why) })
             }
         }
     }
