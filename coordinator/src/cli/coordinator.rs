@@ -4,7 +4,7 @@ use super::bars::say;
 use super::identity::{Advertised, authority, by_certificate, default_folder, host, lines};
 use super::prepare::environment;
 use super::report::render;
-use super::run::digests;
+use super::work::digests;
 use super::{BucketArg, Output, PriceArg, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;

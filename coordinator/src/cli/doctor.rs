@@ -5,7 +5,7 @@
 mod network;
 
 use super::bars::say;
-use super::run::cache;
+use super::work::cache;
 use super::{BucketArg, Output, print};
 use crate::clock;
 use crate::exit::{Exit, Failure};

@@ -3,7 +3,7 @@
 use super::dataset::{self, recognise};
 use super::one::{self, One};
 use super::prepare::fetch;
-use super::run::WorkArgs;
+use super::work::WorkArgs;
 use super::{BucketArg, Output, bars::say, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::catalog;

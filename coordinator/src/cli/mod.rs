@@ -32,6 +32,7 @@ pub mod schema;
 pub mod submit;
 pub mod sweep_args;
 pub mod sweeps;
+pub mod work;
 
 use crate::exit::{Exit, Failure};
 use crate::telemetry::Logs;

@@ -2,7 +2,8 @@
 
 use super::bars::Bars;
 use super::prepare::fetch;
-use super::run::{WorkArgs, resolve_options, tell};
+use super::run::tell;
+use super::work::{WorkArgs, resolve_options};
 use crate::exit::{Exit, Failure};
 use crate::inputs::resolve::{Prepared, prepare};
 use crate::inputs::wanted::wanted;

@@ -1,7 +1,7 @@
 //! `espalier plan`: the grid before anything runs.
 
-use super::run::WorkArgs;
 use super::sweep_args::SweepArgs;
+use super::work::WorkArgs;
 use super::{BucketArg, Output, PriceArg, prepare, print};
 use crate::exit::{Exit, Failure};
 use crate::inputs::resolve::Prepared;
@@ -68,7 +68,7 @@ pub async fn run(plan: &Plan, output: Output) -> Result<Exit, Failure> {
         }
     }
     summary.price = summary.seconds.zip(plan.price.gpu_hour_price).map(|(s, price)| s / 3600.0 * price);
-    super::run::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
+    super::sweep_args::not_empty((!only.is_all()).then_some(summary.shards.len()))?;
     match output {
         Output::Json => print::json(&summary),
         Output::Text => print::text(&text(&summary, bucket.url())),

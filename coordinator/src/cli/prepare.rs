@@ -1,7 +1,7 @@
 //! From a sweep file to what is run: missing sources fetched, or named all together; inputs resolved; no result written yet.
 
 use super::bars::Bars;
-use super::run::{WorkArgs, resolve_options};
+use super::work::{WorkArgs, resolve_options};
 use crate::exit::Failure;
 use crate::hub::Environment;
 use crate::inputs::InputsError;

@@ -3,7 +3,7 @@
 use super::one::{self, One};
 use super::prepare::fetch;
 use super::prune_tasks::{self, Measured};
-use super::run::WorkArgs;
+use super::work::WorkArgs;
 use super::{BucketArg, Output, bars::say, folders, print, prune_log};
 use crate::exit::{Exit, Failure};
 use crate::hub::HubError;

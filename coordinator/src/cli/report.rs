@@ -2,7 +2,8 @@
 
 use super::prepare::prepare;
 use super::remote::CoordinatorArg;
-use super::run::{WorkArgs, not_empty};
+use super::sweep_args::not_empty;
+use super::work::WorkArgs;
 use super::{BucketArg, Output, PriceArg, print};
 use crate::exit::{Exit, Failure};
 use crate::merge::collect::{CollectError, Found, collect, collect_grid};

@@ -3,9 +3,9 @@
 use super::bars::{Bars, say};
 use super::local_files::{local_files, send};
 use super::remote::CoordinatorArg;
-use super::run::digests;
 use super::sweep_args::SweepArgs;
 use super::sweeps::as_json;
+use super::work::digests;
 use super::{Output, print};
 use crate::exit::{Exit, Failure};
 use espalier_proto::messages as m;

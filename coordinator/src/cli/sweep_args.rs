@@ -1,4 +1,4 @@
-//! A sweep file on the command line, with what is changed in it for this call: `plan` and `run` share it.
+//! A sweep file on the command line, with what is changed in it for this call: `plan`, `run` and `report` share it.
 
 use crate::exit::Failure;
 use crate::spec::file::SweepFile;
@@ -35,5 +35,16 @@ impl SweepArgs {
     /// All `--only` together.
     pub fn only(&self) -> Only {
         self.only.iter().fold(Only::default(), |all, one| all.and(one))
+    }
+}
+
+/// Refuses a choice that chooses nothing: more likely a slip than a wish.
+pub fn not_empty(chosen: Option<usize>) -> Result<(), Failure> {
+    match chosen {
+        Some(0) => Err(Failure::Usage {
+            message: "--only: found a choice of no cell, expected values as `espalier plan` shows them"
+                .to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
