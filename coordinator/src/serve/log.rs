@@ -61,6 +61,24 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
     Ok(fold)
 }
 
+/// The same, held against the list of entries: where a store says of one that it is absent, all that follows would be unknown.
+pub async fn read_whole(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
+    let mut fold = read(bucket, sweep).await?;
+    let number =
+        |path: &object_store::path::Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
+    let listed = bucket.list(&layout::log_folder(sweep)).await?.iter().filter_map(number).max().unwrap_or(0);
+    if fold.last < listed {
+        // Another one may just have been written.
+        catch_up(bucket, sweep, &mut fold).await?;
+    }
+    if fold.last < listed {
+        let why = format!("it is absent, but entry {listed} is listed");
+        let path = layout::log_entry(sweep, fold.last + 1).to_string();
+        return Err(BucketError::Corrupt { path, why }.into());
+    }
+    Ok(fold)
+}
+
 /// What the sweep was resolved to when it was submitted last. `update`: what of it moves is to be resolved anew.
 pub async fn before(bucket: &Bucket, sweep: &Name, update: bool) -> Result<Before, LogError> {
     let spec = match read(bucket, sweep).await?.spec {

@@ -45,7 +45,7 @@ impl Sweeps {
     }
 
     async fn restore_one(&self, name: &Name) -> Result<(), SweepsError> {
-        let fold = log::read(self.bucket(), name).await?;
+        let fold = log::read_whole(self.bucket(), name).await?;
         let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch().instance)) else {
             return Ok(());
         };
