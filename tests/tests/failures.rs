@@ -204,6 +204,9 @@ fn what_two_sweeps_share_is_tried_again_for_both_when_one_asks_also_after_a_rest
     cluster.ends(&["cancel", "s", "--only", "sparsity=0.8"], 0, &["waiting"]);
     let told = || text(&cluster.espalier(&["logs", "s"])).contains("to be tried again: 1 keys");
     until("the log of the other one says so", told);
+    place.espalier(&["report", "s", "--to", "between"]);
+    let between = std::fs::read_to_string(place.at("between/results.csv")).unwrap();
+    assert!(between.contains("missing,not_run") && !between.contains("failed,"), "{between}");
     cluster.restart();
     assert_eq!([state(&cluster, 0), state(&cluster, 1)], ["waiting", "waiting"]);
     let _worker = cluster.worker("sound");

@@ -6,6 +6,7 @@ use crate::plan::cells::all_chosen;
 use crate::records::{self, RecordsError};
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
+use espalier_proto::keys::canary_key;
 use espalier_proto::layout;
 use espalier_proto::records::{CellRecord, FailureCode, FailureRecord, VariantRecord};
 use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep};
@@ -189,7 +190,14 @@ fn fold(log: &[LogEntry], found: &mut Found) {
                 found.given_up.extend(lost.map(|v| (v.key.0, *code)));
             }
             LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),
-            LogEvent::Retry { keys } => found.given_up.retain(|key, _| !keys.contains(key)),
+            LogEvent::Retry { keys } => {
+                // There may be as many keys as cells.
+                let keys: BTreeSet<Digest> = keys.iter().copied().collect();
+                // Whoever tries a canary again tries what fell with it.
+                let fell = found.sweep.variants.iter().filter(|v| keys.contains(&canary_key(&v.spec).0));
+                let fell: BTreeSet<Digest> = fell.map(|v| v.key.0).collect();
+                found.given_up.retain(|key, _| !keys.contains(key) && !fell.contains(key));
+            }
         }
     }
 }

@@ -45,6 +45,8 @@ impl Schedule {
         sweep.told = false;
         let no = sweep.no;
         self.note_going(name);
+        // There may be as many as cells.
+        let keys: BTreeSet<Digest> = keys.iter().copied().collect();
         let mut variants = self.variants_of(&self.sweeps[name]);
         let asked = |key: &VariantKey| {
             let by_key = |key: Digest| keys.is_empty() || keys.contains(&key);

@@ -68,7 +68,11 @@ impl Fold {
             LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
             LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
             LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
-            LogEvent::Retry { keys } => self.given_up.retain(|k, _| !keys.contains(k)),
+            LogEvent::Retry { keys } => {
+                for key in keys {
+                    self.given_up.remove(key);
+                }
+            }
         }
     }
 

@@ -64,9 +64,8 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
 /// The same, held against the list of entries: where a store says of one that it is absent, all that follows would be unknown.
 pub async fn read_whole(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
     let mut fold = read(bucket, sweep).await?;
-    let number =
-        |path: &object_store::path::Path| path.filename()?.strip_suffix(".json")?.parse::<u64>().ok();
-    let listed = bucket.list(&layout::log_folder(sweep)).await?.iter().filter_map(number).max().unwrap_or(0);
+    let entries = bucket.list(&layout::log_folder(sweep)).await?;
+    let listed = entries.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
     if fold.last < listed {
         // Another one may just have been written.
         catch_up(bucket, sweep, &mut fold).await?;
