@@ -24,6 +24,13 @@ fn a_model_without_weights_or_config_or_folder_is_told_apart() {
     let place = phi();
     std::fs::remove_file(place.safetensors()).unwrap();
     place.plan_refuses(&["model: ", "/model: no model.safetensors or model.safetensors.index.json"]);
+    place.write("model/pytorch_model.bin", "a pickle");
+    place.plan_refuses(&[
+        "found pytorch_model.bin and no safetensors; convert it",
+        "to = ",
+        "\"./model-safetensors\"",
+    ]);
+    std::fs::remove_file(place.at("model/pytorch_model.bin")).unwrap();
     std::fs::remove_file(place.at("model/config.json")).unwrap();
     place.plan_refuses(&["/model: no config.json, expected a Hugging Face folder"]);
     std::fs::remove_dir_all(place.at("model")).unwrap();

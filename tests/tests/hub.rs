@@ -179,7 +179,9 @@ fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
     hub.put("models/org/old", "main", "config.json", "{}");
     hub.put("models/org/old", "main", "pytorch_model.bin", "a pickle");
     hub.put("datasets/org/script", "main", "script.py", "raise SystemExit");
-    let mut place = on(&hub, "org/m, org/gated, org/old, org/absent, v9=org/m@v9");
+    stand_ins::phi(&hub, "models/org/other");
+    hub.put("models/org/other", "main", "config.json", r#"{"model_type": "mistral"}"#);
+    let mut place = on(&hub, "org/m, org/gated, org/old, org/absent, v9=org/m@v9, org/other");
     place.replace("s.yaml", "./cs.jsonl", "org/script");
     let at = hub.environment()[0].1.clone();
     let host = at.trim_start_matches("http://").to_owned();
@@ -188,11 +190,13 @@ fn what_the_hub_does_not_give_is_told_all_at_once_before_anything_is_fetched() {
         "model org/old: found pytorch_model.bin and no safetensors; convert it, then name the folder that this makes: python3 -c ",
         &format!("{host} has no model org/absent at revision main; if it is private, set HF_TOKEN to a token that may read it\n"),
         &format!("{host} has no model org/m at revision v9\n"),
+        ": model_type: found mistral, supported are phi, phi3, llama",
         "hf://datasets/org/script@",
         "found no data file, expected Parquet, JSON, CSV or text here or at refs/convert/parquet",
     ]);
     assert!(said.contains("variants"), "the outline comes first: {said}");
-    assert!(of_network(&hub.asked()).is_empty());
+    let asked = hub.asked();
+    assert!(of_network(&asked).iter().all(|a| a.path.ends_with("/config.json")), "{asked:?}");
     // A token that is none is told without being shown; one that may read the model fetches it.
     place.sweep("s", "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
     place.replace("s.yaml", "[./model]", "[org/gated]");

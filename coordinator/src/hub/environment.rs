@@ -76,8 +76,19 @@ fn token(set: &dyn Fn(&str) -> Option<String>) -> Result<Option<Token>, HubError
     }
 }
 
+/// A folder that a variable names; `~` is the user's own, also where no shell has said so.
+pub fn folder(set: &dyn Fn(&str) -> Option<String>, key: &str) -> Option<PathBuf> {
+    let said = set(key)?;
+    let home = set("HOME").map(PathBuf::from);
+    Some(match (said.strip_prefix('~'), home) {
+        (Some(""), Some(home)) => home,
+        (Some(rest), Some(home)) if rest.starts_with('/') => home.join(rest.trim_start_matches('/')),
+        _ => said.into(),
+    })
+}
+
 fn home(set: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let path = |key: &str| set(key).map(PathBuf::from);
+    let path = |key: &str| folder(set, key);
     path("HF_HOME")
         .or_else(|| path("XDG_CACHE_HOME").map(|cache| cache.join("huggingface")))
         .or_else(|| path("HOME").map(|home| home.join(".cache/huggingface")))

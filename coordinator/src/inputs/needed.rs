@@ -5,6 +5,8 @@ use super::error::InputsError;
 use super::lack::Configuration;
 use super::read::files::{DataFiles, is_data, sorted};
 use crate::hub::{HubError, Listing};
+use espalier_proto::causes::chain;
+use espalier_proto::families;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -73,19 +75,44 @@ pub fn model(listing: &Listing) -> Result<(Vec<String>, Weights), InputsError> {
         let expected = "model.safetensors, or shards with model.safetensors.index.json";
         return Err(InputsError::data(Path::new(&listing.pinned()), "no weights", expected));
     };
-    let at = match listing.revision.as_str() {
-        "main" => String::new(),
-        revision => format!(", revision=\"{revision}\""),
+    let revision = Some(listing.revision.as_str()).filter(|revision| *revision != "main");
+    Err(convert(name, name, revision, found))
+}
+
+/// Weights of another form are refused with the command that converts them. `from`: where transformers finds the model, by name or folder.
+pub fn convert(name: &str, from: &str, revision: Option<&str>, found: &str) -> InputsError {
+    let at = revision.map(|revision| format!(", revision=\"{revision}\"")).unwrap_or_default();
+    let last = from.trim_end_matches('/').rsplit('/').next().unwrap_or(from);
+    // Not into the folder that it is made from.
+    let to = if from.contains("./") || from.starts_with('/') {
+        format!("{last}-safetensors")
+    } else {
+        last.to_owned()
     };
-    Err(InputsError::NotSafetensors {
+    InputsError::NotSafetensors {
         name: name.to_owned(),
-        found: found.clone(),
+        found: found.to_owned(),
         command: format!(
-            "python3 -c 'from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; n, to = \"{name}\", \"./{}\"; \
-             M.from_pretrained(n, torch_dtype=\"auto\"{at}).save_pretrained(to); T.from_pretrained(n{at}).save_pretrained(to)'",
-            name.rsplit('/').next().unwrap_or(name)
+            "python3 -c 'from transformers import AutoModelForCausalLM as M, AutoTokenizer as T; n, to = \"{from}\", \"./{to}\"; \
+             M.from_pretrained(n, torch_dtype=\"auto\"{at}).save_pretrained(to); T.from_pretrained(n{at}).save_pretrained(to)'"
         ),
-    })
+    }
+}
+
+/// The same of a folder without safetensors that has other weights.
+pub fn convert_folder(folder: &Path, name: &str, from: &str) -> Option<InputsError> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let files: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    if files.iter().any(|file| file.ends_with(".safetensors")) {
+        return None;
+    }
+    Some(convert(name, from, None, other_weights(&files)?))
+}
+
+/// Refuses a model whose config.json is of no family that is supported, before its weights are fetched.
+pub fn supported(at: &str, config: &[u8]) -> Result<(), InputsError> {
+    let arch = families::arch(&String::from_utf8_lossy(config));
+    arch.map(drop).map_err(|error| InputsError::Model { model: at.to_owned(), why: chain(&error) })
 }
 
 /// The shards that an index names; each must be among `files`. `at`: where they are, for messages.

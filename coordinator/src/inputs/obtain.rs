@@ -161,14 +161,22 @@ async fn model(hub: &Hub, lack: &Lack, root: &Path) -> Result<Order, InputsError
     let listing = hub.list(&repository, lack.revisions()[0]).await?;
     let (mut names, weights) = needed::model(&listing)?;
     let layout = Layout::new(root, &repository);
+    // Before gigabytes come for nothing.
+    let config = small(hub, &layout, &listing, "config.json").await?;
+    needed::supported(&listing.pinned(), &config)?;
     if weights == Weights::Sharded {
-        let index = hub.facts(&listing, needed::INDEX).await?;
-        Fetching::new(index.size, &mut |_| ()).file(hub, &layout, &listing, &index).await?;
-        let blob = layout.blob(index.checksum.hex());
-        let text = std::fs::read(&blob).map_err(|e| InputsError::io(&blob, e))?;
+        let text = small(hub, &layout, &listing, needed::INDEX).await?;
         names.extend(needed::shards(&listing.files, &listing.pinned(), &text)?);
     }
     ordered(hub, listing, layout, names).await
+}
+
+/// A small file of a model, which decides what else is fetched.
+async fn small(hub: &Hub, layout: &Layout, listing: &Listing, name: &str) -> Result<Vec<u8>, InputsError> {
+    let facts = hub.facts(listing, name).await?;
+    Fetching::new(facts.size, &mut |_| ()).file(hub, layout, listing, &facts).await?;
+    let blob = layout.blob(facts.checksum.hex());
+    std::fs::read(&blob).map_err(|e| InputsError::io(&blob, e))
 }
 
 /// The first name, and of it the first revision, that has data.

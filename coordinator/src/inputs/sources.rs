@@ -3,10 +3,11 @@
 
 use super::error::InputsError;
 use super::lack::{CONVERTED, Configuration, Lack};
-use super::needed::lacks;
+use super::needed::{convert_folder, lacks};
 use super::read::files::{DataFiles, data_files};
 use super::revisions::Revisions;
 use super::stored::is_stored;
+use crate::hub::environment::folder;
 use crate::objects::{Address, ObjectCache};
 use espalier_proto::model_folder::{ModelFilesError, model_files};
 use std::path::{Path, PathBuf};
@@ -57,7 +58,8 @@ impl Source {
 impl HubCache {
     /// The cache that Hugging Face's tools use under this environment; `get` reads one variable.
     pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Self {
-        let set = |key: &str| get(key).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let said = |key: &str| get(key).filter(|v| !v.is_empty());
+        let set = |key: &str| folder(&said, key);
         let root = set("HF_HUB_CACHE")
             .or_else(|| set("HUGGINGFACE_HUB_CACHE"))
             .or_else(|| set("HF_HOME").map(|home| home.join("hub")))
@@ -140,13 +142,11 @@ impl HubCache {
         if source.starts_with('/') {
             let folder = PathBuf::from(source);
             if !folder.is_dir() {
-                return Err(InputsError::data(
-                    &folder,
-                    "no such folder",
-                    "a Hugging Face folder with config.json",
-                ));
+                let expected = "a Hugging Face folder with config.json";
+                return Err(InputsError::data(&folder, "no such folder", expected));
             }
-            return Ok(Located { folder, source: Source::plain(source) });
+            let located = Located { folder: folder.clone(), source: Source::plain(source) };
+            return convert_folder(&folder, source, source).map_or(Ok(located), Err);
         }
         if is_stored(source) {
             let plain = Source::plain(source.trim_end_matches('/'));
@@ -172,7 +172,8 @@ impl HubCache {
         let found = self.snapshot("models", name, lack.revisions()[0]);
         let (folder, sha) = found.ok_or_else(|| missing(""))?;
         if let Err(ModelFilesError::Missing { file, .. }) = model_files(&folder) {
-            return Err(missing(&format!(" (of which only a part is here: no {file})")));
+            let part = || missing(&format!(" (of which only a part is here: no {file})"));
+            return Err(convert_folder(&folder, name, name).unwrap_or_else(part));
         }
         let moving = lack.moving(name, &sha);
         Ok(Located { folder, source: Source { pinned: format!("hf://{name}@{sha}"), moving } })
@@ -327,6 +328,7 @@ mod tests {
         };
         assert_eq!(root(&[("HF_HUB_CACHE", "/c"), ("HF_HOME", "/h")]), "/c");
         assert_eq!(root(&[("HF_HOME", "/h"), ("HOME", "/root")]), "/h/hub");
+        assert_eq!(root(&[("HF_HOME", "~/h"), ("HOME", "/root")]), "/root/h/hub");
         assert_eq!(root(&[("HOME", "/root")]), "/root/.cache/huggingface/hub");
     }
 

@@ -106,20 +106,39 @@ async fn model(
     cache: &HubCache,
 ) -> Result<Vec<String>, InputsError> {
     let Some((mut wanted, weights)) = needed::weights(names, address.url())? else {
-        let found = needed::other_weights(names).map_or("no weights", String::as_str);
-        return Err(InputsError::data(Path::new(address.url()), found, MODEL));
+        let url = address.url();
+        return Err(match needed::other_weights(names) {
+            // Of a copy that is fetched by other means.
+            Some(found) => {
+                let copy = url.trim_end_matches('/').rsplit('/').next().unwrap_or(url);
+                needed::convert(url, &format!("./{copy}"), None, found)
+            }
+            None => InputsError::data(Path::new(url), "no weights", MODEL),
+        });
     };
+    let text = small(address, store, objects, "config.json", cache).await?;
+    needed::supported(address.url(), &text)?;
     if weights == Weights::Sharded {
-        let index = objects.iter().find(|object| object.name == needed::INDEX);
-        let index = index.expect("a sharded model is one that has an index");
-        let mut quiet = |_: &crate::hub::Progress| ();
-        let mut fetching = Fetching::new(index.size, &mut quiet);
-        store.fetch(address, index, cache.objects(), &mut fetching).await?;
-        let blob = cache.objects().blob(&index.id);
-        let text = std::fs::read(&blob).map_err(|e| InputsError::io(&blob, e))?;
+        let text = small(address, store, objects, needed::INDEX, cache).await?;
         wanted.extend(needed::shards(names, address.url(), &text)?);
     }
     Ok(wanted)
+}
+
+/// A small file of a model, which decides what else is fetched.
+async fn small(
+    address: &Address,
+    store: &Store,
+    objects: &[Object],
+    name: &'static str,
+    cache: &HubCache,
+) -> Result<Vec<u8>, InputsError> {
+    let object = objects.iter().find(|object| object.name == name).ok_or_else(|| absent(address, MODEL))?;
+    let mut quiet = |_: &crate::hub::Progress| ();
+    let mut fetching = Fetching::new(object.size, &mut quiet);
+    store.fetch(address, object, cache.objects(), &mut fetching).await?;
+    let blob = cache.objects().blob(&object.id);
+    std::fs::read(&blob).map_err(|e| InputsError::io(&blob, e))
 }
 
 impl Order {
