@@ -64,6 +64,10 @@ fn where_only_certificates_are_taken_there_is_no_token_and_the_addresses_say_so(
     let (authority, worker, user) = (Authority::new(), client("espalier-worker"), client("espalier-user"));
     let (chain, key, _) = authority.here();
     std::fs::create_dir(place.at("identity")).unwrap();
+    place.write("identity/client-ca.crt", &worker.ca);
+    let own = ["coordinator", "--listen", "127.0.0.1:0", "--identity", "identity"];
+    place.ends(&own, 3, &["identity/ca.crt: there is none, and no tls.crt", "a certificate of its own"]);
+    std::fs::remove_file(place.at("identity/client-ca.crt")).unwrap();
     place.write("identity/tls.crt", &chain);
     place.write("identity/tls.key", &key);
     let start = ["coordinator", "--listen", "127.0.0.1:0", "--identity", "identity"];

@@ -37,6 +37,9 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
         );
         assert!(!said.contains("s3cret") && said.contains("127.0.0.1:9"), "{said}");
     }
+    let mut elsewhere = place.command(&["doctor"]);
+    let elsewhere = elsewhere.env("ESPALIER_CACHE", "/proc/x").output().unwrap();
+    ended(&["doctor"], &elsewhere, 7, &["wrong  cache: /proc/x: "]);
     place.write("file", "");
     place.ends(&["doctor", "--bucket", "file"], 5, &["wrong  bucket", "-> say --bucket"]);
     place.ends(

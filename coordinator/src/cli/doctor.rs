@@ -200,14 +200,16 @@ fn no_answer(binary: &Path, said: &Said) -> String {
 fn caches(told: &mut Told) {
     told.tell(hub_cache(|name| std::env::var(name).ok()));
     let wrong = |about, advice: &str| Finding::wrong("cache", Exit::BadNode, about, advice);
-    let Some(cache) = cache() else {
+    // As workers have it.
+    let said = std::env::var_os("ESPALIER_CACHE").filter(|folder| !folder.is_empty());
+    let Some(cache) = said.map(PathBuf::from).or_else(cache) else {
         return told.tell(wrong("there is no home".to_owned(), "set HOME, or say --cache DIR to workers"));
     };
     told.tell(match written(&cache) {
         Ok(()) => Finding::good("cache", format!("{} can be written, {}", cache.display(), free(&cache))),
         Err(error) => {
             let about = format!("{}: {error}", cache.display());
-            wrong(about, "make the folder writable, or say --cache DIR (ESPALIER_CACHE) to workers")
+            wrong(about, "make the folder writable, or name another: --cache DIR (ESPALIER_CACHE) of workers")
         }
     });
 }

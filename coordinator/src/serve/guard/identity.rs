@@ -152,6 +152,11 @@ fn signed(folder: &Path, names: &[String]) -> Result<Chain, IdentityError> {
         path: path.to_owned(),
         why: why.to_string(),
     };
+    if !certificate.exists() {
+        let why = "there is none, and no tls.crt: a coordinator shows a certificate of its own, whatever its clients show; `espalier identity --identity \
+                   FOLDER` makes one in a folder that is not there yet, into which client-ca.crt may be put, and from which the tokens may be removed";
+        return Err(bad(&certificate, &why));
+    }
     let pem = std::fs::read_to_string(&certificate).map_err(|e| bad(&certificate, &e))?;
     let key_pem = std::fs::read_to_string(&key).map_err(|e| bad(&key, &e))?;
     let authorities = pem::certificates(&certificate).map_err(|why| bad(&certificate, &why))?;
