@@ -8,6 +8,7 @@ use crate::ids::{CellKey, Digest, InputsDigest, ModelDigest, VariantKey};
 use crate::methods;
 use crate::recipe::{ParamValue, Pattern, VariantSpec};
 use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
 
 /// Builds canonical bytes field by field and hashes them.
 #[derive(Clone, Debug)]
@@ -59,8 +60,8 @@ impl Canonical {
     }
 }
 
-/// The key of the canary of this variant's model, on devices that can run the variant. Other variants of the model share it.
-pub fn canary_key(spec: &VariantSpec) -> VariantKey {
+/// The key of the canary of this variant's model with these inputs, on devices that can run the variant. Other variants of the model share it.
+pub fn canary_key(spec: &VariantSpec, inputs: &BTreeSet<InputsDigest>) -> VariantKey {
     let mut c = Canonical::new("canary");
     c.text("model", &spec.model.to_string());
     c.text("dtype", spec.dtype.as_str());
@@ -70,6 +71,9 @@ pub fn canary_key(spec: &VariantSpec) -> VariantKey {
     }
     if let Some(kind) = &spec.device_kind {
         c.text("device_kind", kind);
+    }
+    for digest in inputs {
+        c.text("inputs", &digest.to_string());
     }
     VariantKey(c.finish())
 }

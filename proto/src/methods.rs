@@ -79,11 +79,15 @@ pub const FORWARD_VERSION: u32 = 1;
 /// Version of scoring, inputs to numbers: bumped when its bits change.
 pub const SCORE_VERSION: u32 = 1;
 
+/// Version of the canary's order: of the first one, its key did not tell the inputs.
+pub const CANARY_VERSION: u32 = 2;
+
 /// Every stage with its version, as workers announce them.
 pub fn stage_versions() -> std::collections::BTreeMap<String, u32> {
     let mut versions: std::collections::BTreeMap<String, u32> =
         METHODS.iter().map(|m| (format!("prune.{}", m.name), m.version)).collect();
     versions.insert("forward".to_owned(), FORWARD_VERSION);
     versions.insert("score".to_owned(), SCORE_VERSION);
+    versions.insert("canary".to_owned(), CANARY_VERSION);
     versions
 }

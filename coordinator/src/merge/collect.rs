@@ -6,7 +6,6 @@ use crate::plan::cells::all_chosen;
 use crate::records::{self, RecordsError};
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
-use espalier_proto::keys::canary_key;
 use espalier_proto::layout;
 use espalier_proto::records::{CellRecord, FailureCode, FailureRecord, VariantRecord};
 use espalier_proto::sweep::{LogEntry, LogEvent, ResolvedSweep};
@@ -168,6 +167,7 @@ fn cells(sweep: &ResolvedSweep, only: Option<&str>) -> BTreeSet<CellKey> {
 /// What the log says about giving up: quarantines since a key's last retry, none from an epoch that was over by then.
 fn fold(log: &[LogEntry], found: &mut Found) {
     let mut epochs: BTreeMap<&Name, u64> = BTreeMap::new();
+    let mut fell: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
     for entry in log {
         let epoch = epochs.entry(&entry.instance).or_default();
         *epoch = entry.epoch.max(*epoch);
@@ -184,19 +184,22 @@ fn fold(log: &[LogEntry], found: &mut Found) {
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
             LogEvent::Canary { .. } if entry.epoch < *epoch => {}
             LogEvent::Canary { code: None, .. } => {}
-            LogEvent::Canary { model, code: Some(code), .. } => {
+            LogEvent::Canary { key, model, code: Some(code) } => {
                 let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
-                let lost = of_model.filter(|v| !found.variants.contains_key(&v.key));
-                found.given_up.extend(lost.map(|v| (v.key.0, *code)));
+                let lost = of_model.filter(|v| !found.variants.contains_key(&v.key)).map(|v| v.key.0);
+                let lost: Vec<Digest> = lost.collect();
+                found.given_up.extend(lost.iter().map(|variant| (*variant, *code)));
+                fell.insert(*key, lost);
             }
             LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),
             LogEvent::Retry { keys } => {
-                // There may be as many keys as cells.
-                let keys: BTreeSet<Digest> = keys.iter().copied().collect();
-                // Whoever tries a canary again tries what fell with it.
-                let fell = found.sweep.variants.iter().filter(|v| keys.contains(&canary_key(&v.spec).0));
-                let fell: BTreeSet<Digest> = fell.map(|v| v.key.0).collect();
-                found.given_up.retain(|key, _| !keys.contains(key) && !fell.contains(key));
+                for key in keys {
+                    found.given_up.remove(key);
+                    // Whoever tries a canary again tries what fell with it.
+                    for variant in fell.remove(key).into_iter().flatten() {
+                        found.given_up.remove(&variant);
+                    }
+                }
             }
         }
     }

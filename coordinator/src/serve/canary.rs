@@ -1,14 +1,14 @@
 //! Which models a canary goes ahead of, and what it does: one variant's first block is pruned, and one micro-batch of every task is scored.
 //!
 //! In: a resolved sweep and what is committed of it. Out: plans for the schedule, orders for workers. A model with few variants left needs
-//! none: its first shards show the same. Nor does one of which something pruned is in the bucket.
+//! none: its first shards show the same. Nor does one of which something pruned is in the bucket, with a measured cell of every task.
 
 use crate::records::Present;
 use crate::schedule::{Needs, Order, VariantPlan};
 use espalier_proto::ids::{Digest, InputsDigest, VariantKey};
 use espalier_proto::keys::{canary_key, variant_key};
 use espalier_proto::messages as m;
-use espalier_proto::methods::DENSE;
+use espalier_proto::methods::{CANARY_VERSION, DENSE};
 use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::ResolvedSweep;
@@ -50,10 +50,12 @@ impl Canary {
 
 /// The canaries of a sweep's models, by their keys.
 pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
+    // By what they are without inputs, which are known in the end.
+    let group = |spec: &VariantSpec| canary_key(spec, &BTreeSet::new());
     let mut found: BTreeMap<VariantKey, Canary> = BTreeMap::new();
     let mut of_variant: BTreeMap<VariantKey, VariantKey> = BTreeMap::new();
     for variant in &sweep.variants {
-        let key = canary_key(&variant.spec);
+        let key = group(&variant.spec);
         of_variant.insert(variant.key, key);
         let folder = || sweep.models.iter().find(|m| m.id == variant.model).map(|m| m.folder.clone());
         let canary = found.entry(key).or_insert_with(|| Canary {
@@ -76,7 +78,29 @@ pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
             canary.inputs.extend(cells.iter().map(|c| c.inputs));
         }
     }
-    found
+    found.into_values().map(|canary| (canary_key(&canary.spec, &canary.inputs), canary)).collect()
+}
+
+/// It was shown before that the model can be run on all of these inputs: something of it is pruned, and something measured on each.
+fn is_proven(sweep: &ResolvedSweep, there: &Present, canary: &Canary) -> bool {
+    let of_model = sweep.variants.iter().filter(|v| canary.variants.contains(&v.key));
+    let mut pruned = of_model.filter(|v| v.spec.method != DENSE && there.variants.contains(&v.key));
+    if pruned.next().is_none() {
+        return false;
+    }
+    let mut unproven = canary.inputs.clone();
+    for cell in &sweep.cells {
+        if unproven.is_empty() {
+            break;
+        }
+        if unproven.contains(&cell.inputs)
+            && canary.variants.contains(&cell.variant)
+            && there.cells.contains(&cell.key)
+        {
+            unproven.remove(&cell.inputs);
+        }
+    }
+    unproven.is_empty()
 }
 
 /// Adds canaries to the plans of a sweep: those of models that are worth one,
@@ -87,8 +111,6 @@ pub fn guard(
     given_up: &BTreeMap<Digest, FailureCode>,
     plans: &mut Vec<VariantPlan>,
 ) {
-    let made = sweep.variants.iter().filter(|v| v.spec.method != DENSE && there.variants.contains(&v.key));
-    let proven: BTreeSet<VariantKey> = made.map(|v| canary_key(&v.spec)).collect();
     for (key, canary) in canaries(sweep) {
         let left = |plan: &VariantPlan| {
             canary.variants.contains(&plan.key)
@@ -97,7 +119,7 @@ pub fn guard(
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
         let worth_it = waiting.len() >= LEAST_VARIANTS || given_up.contains_key(&key.0);
-        if !worth_it || proven.contains(&key) {
+        if !worth_it || is_proven(sweep, there, &canary) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);
@@ -105,7 +127,8 @@ pub fn guard(
         let model = plans.iter().filter(guarded);
         let Some(first) = model.clone().max_by_key(|plan| plan.key == of_spec) else { continue };
         let memory = model.clone().map(|plan| plan.needs.memory).max().unwrap_or(0);
-        let needs = Needs { memory, ..first.needs.clone() };
+        let mut needs = Needs { memory, ..first.needs.clone() };
+        needs.stages.insert("canary".to_owned(), CANARY_VERSION);
         let cost = model.map(|plan| plan.cost).max().unwrap_or(0) / 10;
         plans.iter_mut().filter(|plan| waiting.contains(&plan.key)).for_each(|plan| plan.after = Some(key));
         plans.push(VariantPlan { key, needs, cost, wanted_alone: true, cells: Vec::new(), after: None });

@@ -217,7 +217,11 @@ impl Wire {
 /// What a worker says of an order that it has taken.
 pub(crate) fn report(order: &m::ShardOrder, phase: m::Phase) -> m::ShardReport {
     let spec: VariantSpec = serde_json::from_str(&order.variant_json).unwrap();
-    let key = if order.canary.is_some() { canary_key(&spec) } else { variant_key(&spec) };
+    let inputs = |canary: &m::CanaryOrder| canary.inputs_digests.iter().map(|d| d.parse().unwrap()).collect();
+    let key = match &order.canary {
+        Some(canary) => canary_key(&spec, &inputs(canary)),
+        None => variant_key(&spec),
+    };
     m::ShardReport {
         variant_key: key.to_string(),
         attempt: order.attempt.clone(),

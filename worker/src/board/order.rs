@@ -5,6 +5,7 @@ use espalier_proto::keys;
 use espalier_proto::messages as pb;
 use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::FailureCode;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 /// A shard as ordered.
@@ -23,7 +24,7 @@ pub struct Order {
     /// The variant's own record is wanted, even where there is no cell.
     pub variant_wanted: bool,
     /// It is a model's canary, which scores a micro-batch of each of these.
-    pub canary: Option<Vec<InputsDigest>>,
+    pub canary: Option<BTreeSet<InputsDigest>>,
 }
 
 /// An order that cannot be read.
@@ -56,14 +57,22 @@ impl Order {
     /// Reads an order; one of an attempt that is held says no more than its cells.
     pub fn read(order: &pb::ShardOrder, held: Option<&Self>) -> Result<Self, OrderError> {
         let attempt: AttemptId = order.attempt.parse()?;
+        let canary = order.canary.as_ref().map(|canary| {
+            canary
+                .inputs_digests
+                .iter()
+                .map(|digest| digest.parse())
+                .collect::<Result<BTreeSet<_>, IdError>>()
+        });
+        let canary = canary.transpose()?;
         let (spec, key, folder) = match held.filter(|_| order.variant_json.is_empty()) {
             Some(held) => (held.spec.clone(), held.key, held.folder.clone()),
             None => {
                 let spec: VariantSpec = serde_json::from_str(&order.variant_json)
                     .map_err(|e| OrderError::Spec { attempt: order.attempt.clone(), why: e.to_string() })?;
-                let key = match order.canary {
+                let key = match &canary {
                     None => keys::variant_key(&spec),
-                    Some(_) => keys::canary_key(&spec),
+                    Some(inputs) => keys::canary_key(&spec, inputs),
                 };
                 (spec, key, PathBuf::from(&order.model_folder))
             }
@@ -76,10 +85,7 @@ impl Order {
             }
             cells.push((cell_key, inputs));
         }
-        let canary = order.canary.as_ref().map(|canary| {
-            canary.inputs_digests.iter().map(|digest| digest.parse()).collect::<Result<Vec<_>, IdError>>()
-        });
-        let (variant_wanted, canary) = (order.variant_wanted, canary.transpose()?);
+        let variant_wanted = order.variant_wanted;
         Ok(Self { attempt, key, spec, folder, cells, variant_wanted, canary })
     }
 }

@@ -7,13 +7,14 @@ use crate::commit;
 use crate::compute::protocol::{Event, Request};
 use espalier_proto::ids::InputsDigest;
 use espalier_proto::messages::Phase;
+use std::collections::BTreeSet;
 
 impl Executor {
     /// Prunes a block and scores a micro-batch of each of these inputs.
     pub(super) async fn canary(
         &mut self,
         shard: &Shard<'_>,
-        inputs: &[InputsDigest],
+        inputs: &BTreeSet<InputsDigest>,
     ) -> Result<(), ShardError> {
         let spec = &shard.order.spec;
         shard.check_fit()?;
