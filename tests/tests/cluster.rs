@@ -280,7 +280,17 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
     cluster.ends(&["submit", "t.yaml"], 0, &["t: 4 cells, 2 of them to do"]);
     cluster.ends(&["cancel", "t"], 0, &["stopped"]);
     assert_eq!(cluster.json(&["list"])[0]["done"], 4);
+    // What is deleted under a stopped one is missing there too.
+    let done = |cluster: &Cluster<'_>| [0, 1].map(|at| cluster.json(&["list"])[at]["done"].clone());
+    assert_eq!(done(&cluster), [4, 2]);
+    for _ in 0..4 {
+        damage();
+    }
+    place.ends(&["repair", "s"], 4, &["4 were damaged"]);
+    until("both have seen it", || done(&cluster) == [0, 0]);
     worker.signal(libc::SIGCONT);
+    // The worker may have been given another of the stopped one's before that was stopped.
+    until("what is wanted is done anew", || done(&cluster)[0] == 4 && done(&cluster)[1].as_u64() >= Some(2));
     // Removed under the coordinator, it is as unknown to it as one that never was.
     place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
     for unknown in ["s", "none"] {

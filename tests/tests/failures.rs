@@ -215,6 +215,49 @@ fn what_two_sweeps_share_is_tried_again_for_both_when_one_asks_also_after_a_rest
 }
 
 #[test]
+fn a_stopped_sweep_stays_so_whatever_others_try_again_and_its_report_has_what_they_measure() {
+    let place = place();
+    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 99}\n");
+    let s = std::fs::read_to_string(place.at("s.yaml")).unwrap();
+    place.write(
+        "doomed.yaml",
+        &s.replace("name: s\n", "name: doomed\n")
+            .replace("cells: 99", "cells: 1")
+            .replace("0.6]", "0.6, 0.7]"),
+    );
+    place.write("small.yaml", &s.replace("name: s\n", "name: small\n").replace("[0.3, 0.6]", "[0.3]"));
+    let mut cluster = Cluster::start(&place, &[]);
+    let mut dies = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
+    cluster.ends(&["submit", "doomed.yaml", "--only", "method=magnitude"], 0, &[]);
+    cluster.ends(&["watch", "doomed"], 4, &["limits.max_failed_cells"]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 4, &["4 of 8 cells done"]);
+    // It is over, and some of it failed: to stop it is to be remembered.
+    cluster.ends(&["cancel", "s"], 0, &["stopped"]);
+    dies.kill();
+    let _worker = cluster.worker("sound");
+    cluster.ends(&["submit", "small.yaml"], 0, &[]);
+    cluster.ends(&["watch", "small"], 0, &["6 of 6 cells done"]);
+    let states = |cluster: &Cluster<'_>| {
+        let list = cluster.json(&["list"]);
+        [0, 1, 2].map(|at| (list[at]["state"].clone(), list[at]["done"].clone()))
+    };
+    let expected = [("stopped", 2), ("stopped", 6), ("whole", 6)];
+    let expected = expected.map(|(state, done)| (Value::from(state), Value::from(done)));
+    // In the order of names: doomed, s, small.
+    assert_eq!(states(&cluster), [expected[0].clone(), expected[1].clone(), expected[2].clone()]);
+    let measured = || {
+        place.results("s").lines().filter(|l| l.contains("magnitude,0.3") && !l.contains("missing")).count()
+    };
+    until("the report of the stopped one has them", || {
+        measured() == 3 && !place.results("s").contains("0.3,0.3,,,,,failed")
+    });
+    cluster.restart();
+    assert_eq!(states(&cluster), expected);
+}
+
+#[test]
 fn a_sweep_that_is_over_and_of_which_a_part_is_cancelled_then_gets_a_report_that_says_so() {
     let place = place();
     place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
@@ -227,7 +270,7 @@ fn a_sweep_that_is_over_and_of_which_a_part_is_cancelled_then_gets_a_report_that
     cluster.ends(&["watch", "s"], 4, &["limits.max_failed_cells"]);
     let reasons =
         || (place.results("s").contains("not_run"), place.results("s").contains("missing,cancelled"));
-    assert_eq!(reasons(), (true, false), "the second one was not tried");
+    assert_eq!(reasons(), (true, false), "the second one was not tried: {}", place.results("s"));
     cluster.ends(&["cancel", "s", "--only", "method=magnitude"], 0, &["part"]);
     until("its report is written anew", || reasons() == (false, true));
 }

@@ -136,14 +136,16 @@ fn whoever_lost_a_sweep_to_another_instance_cannot_steer_it() {
     let place = Place::new("phi-nobos");
     let first = Cluster::start(&place, &[]);
     first.ends(&["submit", "s.yaml"], 0, &[]);
+    first.ends(&["pause", "s"], 0, &[]);
     let mut second = Cluster::start(&place, &["--instance", "second"]);
     second.ends(&["submit", "s.yaml", "--take-over"], 0, &[]);
+    assert_eq!(listed(&second, "s")["state"], "paused", "as its log says");
     let said = first.espalier(&["cancel", "s"]);
     // It may have seen already that the sweep is another's.
     assert!([Some(5), Some(3)].contains(&said.status.code()), "{said:?}");
     second.coordinator.kill();
     let second = Cluster::start(&place, &["--instance", "second"]);
-    assert_eq!(listed(&second, "s")["state"], "waiting");
+    assert_eq!(listed(&second, "s")["state"], "paused");
 }
 
 #[test]
@@ -204,7 +206,13 @@ fn a_sweep_that_cannot_be_taken_up_is_tried_again_and_told_how_to_mend_it() {
         5,
         &["record.json", "`espalier repair s` makes what is damaged missing again"],
     );
+    // What is refused is not in the log either, where the next start would find it.
+    let entries = || files(&place.at("out/sweeps/s/log"), "json").len();
+    let before = entries();
+    place.replace("s.yaml", "sparsity: [0.5]", "sparsity: [0.5, 0.7]");
     cluster.ends(&["submit", "s.yaml"], 5, &["record.json", "espalier repair s"]);
+    assert_eq!(entries(), before);
+    place.replace("s.yaml", "sparsity: [0.5, 0.7]", "sparsity: [0.5]");
     place.ends(&["repair", "s"], 4, &["1 were damaged", "its coordinator does them anew"]);
     until("it is taken up by itself", || listed(&cluster, "s")["state"] == "waiting");
     // Nor is one of which an entry of the log is not there for a while, as by a store's mistake.

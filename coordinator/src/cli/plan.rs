@@ -140,7 +140,7 @@ const SHARDS: [&str; 9] =
 
 fn shard(row: &summary::ShardRow) -> Vec<String> {
     let time = |seconds: f64| {
-        if row.missing == 0 { "-".to_owned() } else { spoken(Duration::from_secs_f64(seconds)) }
+        if !row.is_to_do() { "-".to_owned() } else { spoken(Duration::from_secs_f64(seconds)) }
     };
     vec![
         row.model.clone(),
@@ -156,7 +156,7 @@ fn shard(row: &summary::ShardRow) -> Vec<String> {
 }
 
 fn sums(plan: &Summary) -> String {
-    let todo: Vec<_> = plan.shards.iter().filter(|s| s.missing > 0).collect();
+    let todo: Vec<_> = plan.shards.iter().filter(|s| s.is_to_do()).collect();
     let missing = plan.cells - plan.done;
     let mut text = format!(
         "{} variants, {} cells: {} in the bucket, {missing} to do in {} shards\n",
@@ -165,8 +165,14 @@ fn sums(plan: &Summary) -> String {
         plan.done,
         todo.len()
     );
-    if missing == 0 {
+    if todo.is_empty() {
         return text + "nothing is left to do\n";
+    }
+    let again = todo.iter().filter(|s| s.missing == 0).count();
+    if again > 0 {
+        text += &format!(
+            "{again} variants are pruned again: their checkpoints were dropped, and are asked for\n"
+        );
     }
     let tokens: u64 = todo.iter().map(|s| 2 * s.calibration_tokens + s.tokens).sum();
     let flops: f64 = todo.iter().map(|s| s.prune_flops + s.evaluate_flops).sum();

@@ -212,8 +212,7 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
             }
         }
     }
-    let whole = state.done == state.cells && state.failures.is_empty();
-    Ok(if whole { Exit::Whole } else { Exit::Holes })
+    Ok(if is_whole(&state) { Exit::Whole } else { Exit::Holes })
 }
 
 /// Shows it for as long as this coordinator tells of it.
@@ -313,11 +312,16 @@ fn in_short(state: &m::SweepState) -> serde_json::Value {
     })
 }
 
+/// All that is asked for is there: its cells, and of one of checkpoints its variants.
+fn is_whole(state: &m::SweepState) -> bool {
+    state.over && state.done == state.cells && state.failures.is_empty()
+}
+
 fn word(state: &m::SweepState) -> &'static str {
     match state {
         s if !s.unreadable.is_empty() => "unreadable",
-        s if s.over && s.done == s.cells && s.cells < s.grid => "part",
-        s if s.over && s.done == s.cells => "whole",
+        s if is_whole(s) && s.cells < s.grid => "part",
+        s if is_whole(s) => "whole",
         s if s.halted => "stopped",
         s if s.over => "holes",
         s if s.paused => "paused",

@@ -76,6 +76,8 @@ pub struct ShardRow {
     pub cells: usize,
     /// Cells to be done.
     pub missing: usize,
+    /// It is to be pruned: for its cells, or for a checkpoint that was dropped and is asked for.
+    pub prunes: bool,
     /// Calibration tokens of the pruning that is to be done.
     pub calibration_tokens: u64,
     /// Tokens of the cells that are to be done.
@@ -94,6 +96,13 @@ pub struct ShardRow {
     pub seconds: Option<f64>,
 }
 
+impl ShardRow {
+    /// There is work.
+    pub fn is_to_do(&self) -> bool {
+        self.missing > 0 || self.prunes
+    }
+}
+
 /// Plans the chosen part of a sweep. `speed`: one that is taken instead of that of finished cells.
 pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, speed: Option<Speed>) -> Plan {
     let costs = Costs::new(prepared);
@@ -101,7 +110,7 @@ pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, speed: Opti
     let speed = speed.or_else(|| measured(&costs, &shards, committed));
     let rows: Vec<ShardRow> = shards.iter().map(|shard| costs.row(shard, speed.as_ref())).collect();
     let flops: Vec<f64> = rows.iter().map(|r| r.prune_flops + r.evaluate_flops).collect();
-    let order = longest_first(&flops).into_iter().filter(|i| rows[*i].missing > 0).collect();
+    let order = longest_first(&flops).into_iter().filter(|i| rows[*i].is_to_do()).collect();
     let first = prepared.sweep.variants.first().map(|v| &v.spec);
     Plan {
         sweep: prepared.sweep.name.to_string(),
@@ -184,6 +193,7 @@ impl<'p> Costs<'p> {
             pruned: shard.pruned,
             cells: shard.missing.len() + shard.done.len(),
             missing: shard.missing.len(),
+            prunes: shard.prunes(),
             calibration_tokens: calibration.map_or(0, |load| load.tokens),
             tokens: loads.iter().map(|load| load.tokens).sum(),
             prune_flops,

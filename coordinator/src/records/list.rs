@@ -6,7 +6,7 @@
 use super::index::Committed;
 use super::loose;
 use super::present::bodies;
-use super::read::{AT_ONCE, RecordsError, dropped, lacking, read_all};
+use super::read::{AT_ONCE, RecordsError, dropped, read_all};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::layout;
@@ -22,9 +22,9 @@ const MANY: usize = 5_000;
 pub async fn committed(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Committed, RecordsError> {
     let (variants, cells) = all(bucket, sweep).await?;
     let mut there = Committed::new(variants, cells);
-    let has_cell = |key: &CellKey| there.cells.contains_key(key);
-    let wanted = lacking(sweep, has_cell).into_iter().filter(|key| there.variants.contains_key(key));
-    there.dropped = dropped(bucket, wanted.collect()).await?;
+    let (has_variant, has_cell) =
+        (|key: &VariantKey| there.variants.contains_key(key), |key: &CellKey| there.cells.contains_key(key));
+    there.dropped = dropped(bucket, sweep, has_variant, has_cell).await?;
     Ok(there)
 }
 

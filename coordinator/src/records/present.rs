@@ -4,7 +4,7 @@
 //! segment once it is worth one.
 
 use super::index::Committed;
-use super::read::{self, RecordsError, dropped, lacking, read_bytes};
+use super::read::{self, RecordsError, dropped, read_bytes};
 use super::segment::{self, Row};
 use super::{generation, loose};
 use bytes::Bytes;
@@ -119,8 +119,8 @@ async fn beside(
     }
     let mut there = Present::new(&rows);
     if there.cells.len() < cells || cells == 0 || sweep.checkpoints == Checkpoints::Dense {
-        let lacking = lacking(sweep, |key| there.cells.contains(key));
-        there.dropped = dropped(bucket, lacking.intersection(&there.variants).copied().collect()).await?;
+        let has_variant = |key: &VariantKey| there.variants.contains(key);
+        there.dropped = dropped(bucket, sweep, has_variant, |key| there.cells.contains(key)).await?;
     }
     Ok(there)
 }

@@ -25,20 +25,32 @@ pub enum RecordsError {
     Bucket(#[from] BucketError),
 }
 
-/// Variants whose checkpoint is needed: those with a cell that is missing; of a sweep without cells, or of which folders are to be written, all.
-pub(super) fn lacking(sweep: &ResolvedSweep, has_cell: impl Fn(&CellKey) -> bool) -> BTreeSet<VariantKey> {
+/// Variants with a cell that is missing; of a sweep without cells all.
+fn lacking(sweep: &ResolvedSweep, has_cell: impl Fn(&CellKey) -> bool) -> BTreeSet<VariantKey> {
     let lacking = sweep.cells.iter().filter(|c| !has_cell(&c.key)).map(|c| c.variant);
-    let all = sweep.cells.is_empty() || sweep.checkpoints == Checkpoints::Dense;
-    lacking.chain(sweep.variants.iter().filter(|_| all).map(|v| v.key)).collect()
+    let alone = sweep.variants.iter().filter(|_| sweep.cells.is_empty()).map(|v| v.key);
+    lacking.chain(alone).collect()
 }
 
-/// Those of these variants whose checkpoint was dropped.
+/// Those of the sweep's variants whose checkpoint was dropped and is needed: by a cell that is missing, by a sweep without cells, or for a folder
+/// that is asked for and not there.
 pub(super) async fn dropped(
     bucket: &Bucket,
-    wanted: BTreeSet<VariantKey>,
+    sweep: &ResolvedSweep,
+    has_variant: impl Fn(&VariantKey) -> bool,
+    has_cell: impl Fn(&CellKey) -> bool,
 ) -> Result<BTreeSet<VariantKey>, RecordsError> {
-    let looks = wanted.into_iter().map(|key| async move {
-        Ok::<_, RecordsError>(bucket.exists(&layout::variant_dropped(key)).await?.then_some(key))
+    let lacking = lacking(sweep, has_cell);
+    let dense = sweep.checkpoints == Checkpoints::Dense;
+    let looks = sweep.variants.iter().map(|variant| variant.key);
+    let looks = looks.filter(|key| has_variant(key) && (dense || lacking.contains(key)));
+    let looks = looks.map(|key| {
+        let for_folder = !lacking.contains(&key);
+        async move {
+            let needed = bucket.exists(&layout::variant_dropped(key)).await?
+                && !(for_folder && bucket.exists(&layout::export_note(key)).await?);
+            Ok::<_, RecordsError>(needed.then_some(key))
+        }
     });
     let looks: Vec<_> = looks.collect();
     let found: Vec<_> = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect().await?;

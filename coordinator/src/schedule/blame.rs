@@ -15,7 +15,6 @@ use super::event::{Fault, FaultKind, Millis, Report, WorkerId};
 use super::state::{Attempt, Loss, Schedule, Trouble, Weight};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
-use std::collections::BTreeMap;
 
 /// Excused failures that count as much as one blamed one: nothing is tried for ever.
 const EXCUSED_PER_BLAME: u32 = 4;
@@ -167,7 +166,8 @@ impl Schedule {
     ) {
         let sweeps = self.sweeps_wanting(variant, key);
         // What nobody wants any more is given up by nobody.
-        let tries = sweeps.iter().map(|s| self.sweeps[s].limits.attempts.max(1)).max();
+        let limits = sweeps.iter().map(|name| &self.sweeps[name]).filter(|sweep| !sweep.halted);
+        let tries = limits.map(|sweep| sweep.limits.attempts.max(1)).max();
         let forgotten = planted!(self, ForgottenQuarantine);
         self.index.mark(variant);
         let Some(trouble) = self.trouble(variant, key) else {
@@ -200,22 +200,7 @@ impl Schedule {
         }
     }
 
-    /// What an earlier epoch gave up stays given up until a retry.
-    pub(super) fn restore_given_up(&mut self, given_up: &BTreeMap<Digest, FailureCode>) {
-        for (key, code) in given_up {
-            let home = self.homes.get(&CellKey(*key)).copied().unwrap_or(VariantKey(*key));
-            // What has been begun again since is not given up.
-            let past = self.variants.get(&home).is_some_and(|v| {
-                !v.attempts.is_empty() || v.cells.get(&CellKey(*key)).map_or(v.done, |cell| cell.done)
-            });
-            if let Some(trouble) = self.trouble(home, *key).filter(|_| !past) {
-                trouble.quarantined.get_or_insert(*code);
-                self.index.mark(home);
-            }
-        }
-    }
-
-    fn trouble(&mut self, variant: VariantKey, key: Digest) -> Option<&mut Trouble> {
+    pub(super) fn trouble(&mut self, variant: VariantKey, key: Digest) -> Option<&mut Trouble> {
         let state = self.variants.get_mut(&variant)?;
         if key == variant.0 {
             return Some(&mut state.trouble);

@@ -75,6 +75,7 @@ impl Schedule {
                 missing,
                 work: sum.all,
                 state: match () {
+                    () if sweep.halted && sum.open > 0 => "stopped",
                     () if sweep.told => "over",
                     () if sweep.halted => "stopped",
                     () if sweep.paused => "paused",

@@ -42,6 +42,7 @@ impl Schedule {
         if std::mem::take(&mut sweep.doomed) {
             sweep.halted = false;
         }
+        sweep.was_doomed = false;
         sweep.told = false;
         let no = sweep.no;
         self.note_going(name);
@@ -89,10 +90,17 @@ impl Schedule {
         self.extend_running();
     }
 
-    fn tell_others(&self, sweep: &Name, forgiven: &[(VariantKey, Digest)], commands: &mut Vec<Command>) {
+    /// Of what was forgiven the logs of others that want it are told; not of those that are stopped, which does not change that.
+    pub(super) fn tell_others(
+        &self,
+        sweep: &Name,
+        forgiven: &[(VariantKey, Digest)],
+        commands: &mut Vec<Command>,
+    ) {
         let mut others: BTreeMap<Name, Vec<Digest>> = BTreeMap::new();
         for (home, key) in forgiven {
-            for other in self.sweeps_wanting(*home, *key).into_iter().filter(|other| other != sweep) {
+            let wanting = self.sweeps_wanting(*home, *key).into_iter();
+            for other in wanting.filter(|other| other != sweep && !self.sweeps[other].halted) {
                 others.entry(other).or_default().push(*key);
             }
         }
@@ -107,7 +115,7 @@ impl Schedule {
 }
 
 impl Trouble {
-    fn forgive(&mut self) {
+    pub(super) fn forgive(&mut self) {
         let seen = std::mem::take(&mut self.seen);
         *self = Self { seen, too_small: self.too_small, ..Self::default() };
     }

@@ -83,6 +83,10 @@ pub struct Submission {
     pub sweep: Name,
     /// Higher comes first; sweeps of one priority share fairly. 0 unless said.
     pub priority: i32,
+    /// Nothing new of it is begun.
+    pub paused: bool,
+    /// It is stopped: known, and not run.
+    pub cancelled: bool,
     /// When to give up.
     pub limits: Limits,
     /// Variants with the cells wanted of them, in the order of tables.

@@ -1,150 +1,14 @@
 //! Which variants and cells are wanted, done or given up: the grid, and what follows when one of its squares changes.
 
 use super::command::Command;
-use super::event::{Believed, Millis, Records, Submission, VariantPlan};
-use super::index::{Entry, No, Sum};
+use super::event::Millis;
+use super::index::{No, Sum};
 use super::state::{Attempt, Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeSet;
 
 impl Schedule {
-    /// Takes up what is wanted of a sweep. Extending a sweep, resuming it and repairing it are this same operation.
-    pub(super) fn submit(&mut self, submission: Submission) {
-        let before = self.unwant(&submission.sweep);
-        // Of one that is known the schedule knows more than its log, which is not told at once what other sweeps' retries forgave.
-        let new = before.is_none();
-        let mut cells = Vec::new();
-        let no = before.as_ref().map_or(self.last_sweep + 1, |s| s.no);
-        self.last_sweep = self.last_sweep.max(no);
-        let mut sweep = Sweep {
-            no,
-            limits: submission.limits,
-            cells: BTreeSet::new(),
-            alone: BTreeSet::new(),
-            priority: submission.priority,
-            paused: before.is_some_and(|s| s.paused),
-            halted: false,
-            doomed: false,
-            told: false,
-        };
-        for plan in submission.variants {
-            self.want(&mut sweep, plan, &mut cells);
-        }
-        // A million at once make their set faster than one by one.
-        sweep.cells = cells.into_iter().collect();
-        self.sweeps.insert(submission.sweep.clone(), sweep);
-        self.note_going(&submission.sweep);
-        self.unfinish(&submission.gone);
-        // What a worker said since the bucket was read is not unsaid by that reading.
-        for variant in submission.variants_done {
-            self.variant_is_done(variant);
-        }
-        for cell in submission.cells_done {
-            self.cell_is_done(cell);
-        }
-        if new {
-            self.restore_given_up(&submission.given_up);
-        }
-        self.trim_running();
-        self.extend_running();
-    }
-
-    fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan, wanted: &mut Vec<CellKey>) {
-        let (home, order) = (plan.key, self.variants.len());
-        let class = self.index.class(&plan.needs);
-        let variant = self.variants.get_or_insert_with(&home, || Variant {
-            needs: plan.needs,
-            cost: plan.cost,
-            class,
-            wants_alone: BTreeSet::new(),
-            entry: Entry::default(),
-            order,
-            done: false,
-            after: None,
-            cells: Default::default(),
-            attempts: Default::default(),
-            trouble: Default::default(),
-            lost_at: None,
-            losses: Vec::new(),
-        });
-        if let Some(canary) = plan.after {
-            if let Some(gated) = variant.after.and_then(|before| self.gated.get_mut(&before)) {
-                gated.remove(&home);
-            }
-            variant.after = Some(canary);
-            self.gated.entry(canary).or_default().insert(home);
-        }
-        for plan in plan.cells {
-            let order = variant.cells.len();
-            let cell = variant.cells.entry(plan.key).or_insert_with(|| Cell {
-                cost: plan.cost,
-                order,
-                wants: Vec::new(),
-                done: false,
-                trouble: Default::default(),
-                doubled: false,
-            });
-            if !cell.wants.contains(&sweep.no) {
-                cell.wants.push(sweep.no);
-                wanted.push(plan.key);
-            }
-            self.homes.insert(plan.key, home);
-        }
-        if plan.wanted_alone {
-            sweep.alone.insert(home);
-            variant.wants_alone.insert(sweep.no);
-        }
-        self.index.mark(home);
-        if let Some(canary) = plan.after.filter(|canary| self.variants.contains_key(canary)) {
-            self.index.mark(canary);
-        }
-    }
-
-    /// What is believed to be in the bucket of these variants and their cells.
-    pub fn believed(&self, variants: &[VariantKey]) -> Believed {
-        let mut believed = Believed::default();
-        for key in variants {
-            let Some(variant) = self.variants.get(key) else { continue };
-            if !variant.attempts.is_empty() {
-                believed.busy.insert(*key);
-                continue;
-            }
-            let records = &mut believed.records;
-            records.variants.extend(variant.done.then_some(*key));
-            records.cells.extend(variant.cells.iter().filter(|(_, cell)| cell.done).map(|(key, _)| *key));
-        }
-        believed
-    }
-
-    /// Variants of which, since this was last asked, something is believed because a worker said so of an attempt that was not known: it may have
-    /// been done, and deleted, before the bucket was read.
-    pub fn take_hearsay(&mut self) -> BTreeSet<VariantKey> {
-        std::mem::take(&mut self.hearsay)
-    }
-
-    /// What was deleted from the bucket is to be done again, by every sweep that wants it.
-    fn unfinish(&mut self, gone: &Records) {
-        for key in &gone.variants {
-            if let Some(variant) = self.variants.get_mut(key).filter(|v| v.attempts.is_empty()) {
-                variant.done = false;
-                self.index.mark(*key);
-            }
-        }
-        for cell in &gone.cells {
-            let Some(home) = self.homes.get(cell).copied() else { continue };
-            let variant = self.variants.get_mut(&home).expect("a cell's home is a variant");
-            if variant.attempts.is_empty() {
-                let state = variant.cells.get_mut(cell).expect("a cell is among its home's");
-                (state.done, state.doubled) = (false, false);
-                self.index.mark(home);
-            }
-        }
-        if *gone != Records::default() {
-            self.reopen();
-        }
-    }
-
     /// Sweeps of which something is open again are not over.
     pub(super) fn reopen(&mut self) {
         let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
@@ -160,20 +24,6 @@ impl Schedule {
             self.sweeps.get_mut(&name).expect("names were just read").told = false;
         }
         self.unsettled = true;
-    }
-
-    /// What the sweep wanted is wanted no more by it.
-    pub(super) fn unwant(&mut self, name: &Name) -> Option<Sweep> {
-        let sweep = self.sweeps.remove(name)?;
-        for key in self.variants_of(&sweep) {
-            let variant = self.variants.get_mut(&key).expect("a sweep wants known variants");
-            variant.wants_alone.remove(&sweep.no);
-            variant.cells.values_mut().for_each(|c| c.wants.retain(|no| *no != sweep.no));
-            self.index.mark(key);
-        }
-        self.going.remove(&sweep.no);
-        self.unsettled = true;
-        Some(sweep)
     }
 
     pub(super) fn variants_of(&self, sweep: &Sweep) -> BTreeSet<VariantKey> {
@@ -344,10 +194,11 @@ impl Schedule {
         let names: Vec<Name> = self.sweeps.iter().filter(|(_, s)| !s.told).map(|(n, _)| n.clone()).collect();
         for name in names {
             let sweep = &self.sweeps[&name];
-            let (no, max_failed) = (sweep.no, u64::from(sweep.limits.max_failed_cells.max(1)));
+            let no = sweep.no;
             let sum = self.sum(no);
             let whole = sum.open == 0;
-            if !whole && sum.failed >= max_failed && !sweep.halted {
+            let doomed = sweep.was_doomed || sum.failed >= sweep.most_failed();
+            if !whole && doomed && !sweep.halted {
                 self.sweeps.get_mut(&name).expect("names were just read").doomed = true;
                 self.halt(&name);
                 self.refresh(now);
@@ -370,31 +221,4 @@ fn in_order<'a>(cells: impl Iterator<Item = (&'a CellKey, &'a Cell)>) -> Vec<Cel
     let mut ranked: Vec<_> = cells.map(|(key, c)| (c.rank(), *key)).collect();
     ranked.sort_unstable();
     ranked.into_iter().map(|(_, key)| key).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::story::*;
-    use super::super::*;
-
-    #[test]
-    fn what_was_deleted_from_the_bucket_is_done_again_once_its_sweep_is_submitted_again() {
-        let mut story = Story::of(grid(&[2]));
-        let order = story.given(1);
-        let (first, second) = (cell(0, 0), cell(0, 1));
-        let busy = story.schedule.believed(&[variant(0)]);
-        assert_eq!(busy, Believed { busy: [variant(0)].into(), ..Believed::default() }, "somebody is at it");
-        story.sync(1, vec![evaluating(&order, &[first, second], &[])]);
-        assert!(story.schedule.view().sweeps[&sweep()].over);
-        let believed = story.schedule.believed(&[variant(0)]).records;
-        assert_eq!(believed.cells, [first, second].into());
-        let mut again = grid(&[2]);
-        again.variants_done = believed.variants;
-        again.cells_done = [second].into();
-        again.gone.cells = [first].into();
-        story.event(Event::Submit(Box::new(again)));
-        assert!(!story.schedule.view().sweeps[&sweep()].over);
-        let order = story.given(1);
-        assert_eq!(order.cells, [first]);
-    }
 }

@@ -5,7 +5,7 @@
 //! from the bucket and from what workers say they hold.
 //!
 //! * [`step`]: one `match`, one handler an event. * [`event`], [`command`]: the words. * [`state`]: what is known.
-//! * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
+//! * [`submit`]: a sweep is taken up. * [`grid`]: which cells are wanted and open. * [`adopt`]: running work that is not known. * [`blame`]: what a failure means.
 //! * [`canary`]: what has to be shown before a model is fanned out. * [`control`]: cancel, pause, resume, retry, forget.
 //! * [`explain`]: why a cell is not running.
 //! * [`index`]: what is looked up instead of searched; [`refresh`] keeps it true. * [`census`]: how many of what.
@@ -51,6 +51,7 @@ mod step;
 mod stories;
 #[cfg(test)]
 mod story;
+mod submit;
 mod table;
 mod view;
 

@@ -92,6 +92,8 @@ pub(super) struct Sweep {
     pub(super) halted: bool,
     /// Stopped by `limits.max_failed_cells`.
     pub(super) doomed: bool,
+    /// It was, by its log.
+    pub(super) was_doomed: bool,
     /// `SweepDone` was said.
     pub(super) told: bool,
 }
@@ -100,6 +102,11 @@ pub(super) struct Sweep {
 pub(super) type Claim = (i32, Reverse<u64>);
 
 impl Sweep {
+    /// So many of its cells given up stop it.
+    pub(super) fn most_failed(&self) -> u64 {
+        self.limits.max_failed_cells.max(1).into()
+    }
+
     /// What it wants is to be run now.
     pub(super) fn goes_on(&self) -> bool {
         !self.halted && !self.paused

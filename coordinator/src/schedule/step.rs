@@ -21,7 +21,7 @@ impl Schedule {
             _ => None,
         };
         match event {
-            Event::Submit(submission) => self.submit(*submission),
+            Event::Submit(submission) => self.submit(*submission, &mut commands),
             Event::Cancel(sweep) => self.cancel(&sweep),
             Event::Pause(sweep) => self.pause(&sweep),
             Event::Resume(sweep) => self.resume(&sweep),

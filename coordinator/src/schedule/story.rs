@@ -43,6 +43,8 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
     Submission {
         sweep: sweep(),
         priority: 0,
+        paused: false,
+        cancelled: false,
         limits: Limits { attempts: 3, max_failed_cells: 10 },
         variants: plans.collect(),
         variants_done: BTreeSet::new(),

@@ -68,13 +68,13 @@ pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Res
         return Err(Refusal::bad_text(format!("sweep {name} was stopped; {goes_on} goes on with it")));
     }
     // Nothing of it is to be stopped, and nothing to be remembered.
-    let stands = view.is_some_and(|view| view.over && !view.halted && (!part || view.done == view.cells));
+    let stands = view
+        .is_some_and(|view| view.over && !view.halted && view.failed.is_empty() && view.done == view.cells);
     match action {
         m::Action::Cancel if stands => {}
         m::Action::Cancel if part => sweeps.cancel_part(&name, &only).await.map_err(Refusal::sweeps)?,
         _ => sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?,
     }
-    sweeps.driver().settled().await;
     Ok(Some(name))
 }
 

@@ -197,11 +197,12 @@ async fn watch(sweeps: &Arc<Sweeps>, mut endings: Endings) -> Result<(), DaemonE
     let mut notice = Notice::default();
     let mut looked = Stopwatch::start();
     loop {
+        let asked = sweeps.asked();
         let now = status.borrow_and_update().clone();
         if now.superseded {
             return Err(DaemonError::Superseded { instance: sweeps.epoch().instance.clone() });
         }
-        endings.look(sweeps, &now.view);
+        endings.look(sweeps, &asked, &now.view);
         if looked.elapsed() > protocol::RECONCILE {
             looked = Stopwatch::start();
             notice.look(sweeps).await;

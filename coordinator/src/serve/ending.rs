@@ -3,14 +3,13 @@
 //!
 //! In: sweeps that are over. Out: [`Ending`] of each, for people. Keeps nothing else waiting.
 
-use super::fold::Part;
 use super::refuse::Refusal;
 use super::sweeps::Sweeps;
 use crate::clock::Stopwatch;
 use crate::records::present;
 use crate::schedule::View;
 use crate::spec::only::Only;
-use espalier_proto::ids::{Digest, Name};
+use espalier_proto::ids::Name;
 use espalier_proto::messages as m;
 use espalier_proto::sweep::Checkpoints;
 use futures::FutureExt;
@@ -44,6 +43,8 @@ const REPORT: Duration = Duration::from_secs(60);
 /// How far the end of a sweep is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ending {
+    /// How often something had been asked of the sweep.
+    pub asked: u64,
     /// The report is written.
     pub reported: bool,
     /// What it asks for its checkpoints is done too.
@@ -60,13 +61,18 @@ enum Stage {
     Done,
 }
 
-/// What is wanted of a sweep: its spec, and the parts of it that were submitted or cancelled.
-type Of = Option<(Option<Digest>, Vec<Part>)>;
+/// How much of a sweep is there, and how much was given up: of one that is over others may go on measuring cells, or delete them.
+type Reached = (usize, usize);
 
 struct Begun {
     stage: Stage,
-    /// What was wanted then.
-    of: Of,
+    /// How often something had been asked of the sweep.
+    asked: u64,
+    /// What the report may be about.
+    reached: Reached,
+    /// When that was begun, and how long it took.
+    since: Stopwatch,
+    took: Duration,
     tries: u32,
     /// It has changed since: what is on its way is of something else.
     changed: bool,
@@ -85,21 +91,36 @@ impl Endings {
     }
 
     /// Begins what is due, and takes in what has ended.
-    pub(super) fn look(&mut self, sweeps: &Sweeps, view: &View) {
+    /// `asked`: how often something was asked of each sweep, read before the view was.
+    pub(super) fn look(&mut self, sweeps: &Sweeps, asked: &BTreeMap<Name, u64>, view: &View) {
         self.begun.retain(|name, _| view.sweeps.contains_key(name));
         sweeps.endings().retain(|name, _| view.sweeps.contains_key(name));
         for (name, view) in &view.sweeps {
-            let of = sweeps.live().get(name).map(|live| (live.fold.spec, live.fold.parts.clone()));
+            let asked = asked.get(name).copied().unwrap_or_default();
             if let Some(begun) = self.begun.get_mut(name)
-                && (!view.over || begun.of != of)
+                && (!view.over || begun.asked != asked)
             {
                 begun.changed = true;
                 sweeps.endings().remove(name);
             }
+            let reached = (view.done, view.failed.len());
+            self.report_again(name, reached);
             self.take_in(sweeps, name);
             if view.over {
-                self.begin(sweeps, name, of);
+                self.begin(sweeps, name, asked, reached);
             }
+        }
+    }
+
+    /// Of one that is over something was done or deleted since: the report says so soon, and is not always in the making.
+    fn report_again(&mut self, name: &Name, reached: Reached) {
+        let stale = self.begun.get(name).is_some_and(|begun| {
+            begun.reached != reached
+                && matches!(begun.stage, Stage::Done)
+                && begun.since.elapsed() >= (begun.took * 10).max(SHORTEST)
+        });
+        if stale {
+            self.begun.remove(name);
         }
     }
 
@@ -127,13 +148,16 @@ impl Endings {
             return;
         }
         let report = matches!(begun.stage, Stage::Reporting(..));
+        if report {
+            begun.took = begun.since.elapsed();
+        }
         // What panicked has told it on stderr.
         match ended.unwrap_or_else(|ended| Err(format!("a bug: {ended}"))) {
             Ok(()) if report => {
                 tracing::info!(sweep = %name, "sweep is over, its report is written");
                 let settled =
                     sweeps.sweep(name.as_str()).is_ok_and(|s| s.checkpoints == Checkpoints::Compact);
-                let ending = Ending { reported: true, settled, unfinished: None };
+                let ending = Ending { asked: begun.asked, reported: true, settled, unfinished: None };
                 sweeps.endings().insert(name.clone(), ending);
                 begun.stage = if settled {
                     Stage::Done
@@ -144,7 +168,7 @@ impl Endings {
                 compact(sweeps, name);
             }
             Ok(()) => {
-                let ending = Ending { reported: true, settled: true, unfinished: None };
+                let ending = Ending { asked: begun.asked, reported: true, settled: true, unfinished: None };
                 sweeps.endings().insert(name.clone(), ending);
                 begun.stage = Stage::Done;
             }
@@ -156,16 +180,17 @@ impl Endings {
                 };
                 tracing::error!(sweep = %name, why, "{what}; it is tried again");
                 let unfinished = Some(format!("{what}: {why}; it is tried again"));
-                sweeps
-                    .endings()
-                    .insert(name.clone(), Ending { reported: !report, settled: false, unfinished });
+                sweeps.endings().insert(
+                    name.clone(),
+                    Ending { asked: begun.asked, reported: !report, settled: false, unfinished },
+                );
                 begun.stage = Stage::Failed(report, Stopwatch::start());
                 begun.tries += 1;
             }
         }
     }
 
-    fn begin(&mut self, sweeps: &Sweeps, name: &Name, of: Of) {
+    fn begin(&mut self, sweeps: &Sweeps, name: &Name, asked: u64, reached: Reached) {
         let reports = self.begun.values().filter(|begun| matches!(begun.stage, Stage::Reporting(..))).count();
         let report = match self.begun.get(name) {
             None => true,
@@ -186,9 +211,11 @@ impl Endings {
         } else {
             Stage::Settling(tokio::spawn((self.settle)(name.clone())))
         };
-        sweeps.endings().entry(name.clone()).or_default();
-        let tries = self.begun.get(name).map_or(0, |begun| begun.tries);
-        self.begun.insert(name.clone(), Begun { stage, of, tries, changed: false });
+        sweeps.endings().entry(name.clone()).or_default().asked = asked;
+        let (tries, took) =
+            self.begun.get(name).map_or_else(Default::default, |begun| (begun.tries, begun.took));
+        let since = Stopwatch::start();
+        self.begun.insert(name.clone(), Begun { stage, asked, reached, since, took, tries, changed: false });
     }
 }
 

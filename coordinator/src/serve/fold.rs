@@ -25,6 +25,8 @@ pub struct Fold {
     pub owner: Option<Name>,
     /// The spec submitted last.
     pub spec: Option<Digest>,
+    /// How often it was submitted.
+    pub submissions: u64,
     /// The parts of its grid that were submitted or cancelled, in that order; none: all of it is wanted.
     pub parts: Vec<Part>,
     /// Cancelled since the last submission.
@@ -50,6 +52,7 @@ impl Fold {
                 self.parts = self.submitted(&entry.instance, only.as_deref());
                 self.owner = Some(entry.instance.clone());
                 self.spec = Some(*spec);
+                self.submissions += 1;
                 self.cancelled = false;
                 self.given_up.clear();
             }
@@ -74,6 +77,12 @@ impl Fold {
                 }
             }
         }
+    }
+
+    /// The same is wanted of the sweep, whatever came of it since.
+    pub fn wants_as(&self, other: &Self) -> bool {
+        let said = |fold: &Self| (fold.submissions, fold.spec, fold.cancelled, fold.paused, fold.priority);
+        said(self) == said(other) && self.parts == other.parts
     }
 
     /// What is wanted once this instance submits `only`: a part is added to what was wanted before, unless that was stopped or was

@@ -207,6 +207,8 @@ pub fn submission(
     Submission {
         sweep: sweep.name.clone(),
         priority: 0,
+        paused: false,
+        cancelled: false,
         limits: sweep.limits,
         variants: plans,
         variants_done: there.variants.difference(&there.dropped).copied().collect(),

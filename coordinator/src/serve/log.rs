@@ -168,13 +168,13 @@ async fn write_spec(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Digest, Bu
     }
 }
 
-/// Writes one event to the log of a sweep of this instance, after whatever others wrote meanwhile.
-pub async fn write(bucket: &Bucket, me: &Epoch, sweep: &Name, event: LogEvent) -> Result<(), LogError> {
+/// Writes one event to the log of a sweep of this instance, after whatever others wrote meanwhile; what the log says then.
+pub async fn write(bucket: &Bucket, me: &Epoch, sweep: &Name, event: LogEvent) -> Result<Fold, LogError> {
     let mut fold = read(bucket, sweep).await?;
     loop {
         owned(&fold, bucket, me, sweep)?;
         if append(bucket, me, sweep, &mut fold, event.clone()).await? {
-            return Ok(());
+            return Ok(fold);
         }
     }
 }
@@ -341,7 +341,7 @@ mod tests {
                 write(&bucket, &epoch("main"), &name, event).await
             }
         });
-        futures::future::join_all(writers).await.into_iter().for_each(Result::unwrap);
+        futures::future::join_all(writers).await.into_iter().for_each(|written| drop(written.unwrap()));
         let fold = read(&bucket, &name).await.unwrap();
         assert_eq!((fold.last, fold.given_up.len()), (13, 12));
     }

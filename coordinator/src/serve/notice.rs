@@ -2,6 +2,7 @@
 
 use super::ending::pause;
 use super::epoch::Epoch;
+use super::fold::Fold;
 use super::log;
 use super::sweeps::{Sweeps, SweepsError};
 use crate::clock::Stopwatch;
@@ -33,7 +34,8 @@ struct Tried {
 
 /// Whose a sweep is.
 enum Whose {
-    Ours,
+    /// With all that its log says.
+    Ours(Box<Fold>),
     Others(String),
     Nobodys,
 }
@@ -51,9 +53,10 @@ impl Notice {
         for name in sweeps.names() {
             let turn = sweeps.turn(&name);
             let Ok(turn) = turn.try_lock_owned() else { continue };
-            match whose(sweeps, &name).await {
-                Ok(Whose::Ours) => {
+            let fold = match whose(sweeps, &name).await {
+                Ok(Whose::Ours(fold)) => {
                     self.missing.remove(&name);
+                    fold
                 }
                 Ok(Whose::Others(owner)) => {
                     self.let_go(sweeps, &name, &format!("the sweep was taken over by instance {owner}"));
@@ -71,16 +74,20 @@ impl Notice {
                     tracing::warn!(sweep = %name, why = chain(&error), "the sweep's log cannot be read");
                     continue;
                 }
-            }
-            if now.is_some_and(|now| is_to_be_read_again(sweeps, &name, now)) {
+            };
+            if is_other(sweeps, &name, &fold)
+                || now.is_some_and(|now| is_to_be_read_again(sweeps, &name, now))
+            {
                 let sweeps = sweeps.clone();
                 // Of a large sweep it takes a while, and its turn is kept meanwhile.
                 tokio::spawn(async move {
-                    if let Err(error) = read_again(&sweeps, &name).await {
-                        tracing::warn!(sweep = %name, why = chain(&error), "what was deleted of the sweep cannot be seen");
+                    if let Err(error) = read_again(&sweeps, &name, *fold).await {
+                        tracing::warn!(sweep = %name, why = chain(&error), "what was done to the sweep in the bucket cannot be seen");
                     }
                     drop(turn);
                 });
+            } else if let Some(live) = sweeps.live().get_mut(&name) {
+                live.fold = *fold;
             }
         }
     }
@@ -116,9 +123,7 @@ impl Notice {
 
 /// Catches up with the sweep's log.
 async fn whose(sweeps: &Sweeps, name: &Name) -> Result<Whose, SweepsError> {
-    let Some(mut fold) = sweeps.live().get(name).map(|live| live.fold.clone()) else {
-        return Ok(Whose::Ours);
-    };
+    let mut fold = sweeps.live().get(name).map(|live| live.fold.clone()).unwrap_or_default();
     if is_removed(sweeps.bucket(), sweeps.epoch(), &layout::log_entry(name, fold.last), name).await? {
         return Ok(Whose::Nobodys);
     }
@@ -127,10 +132,7 @@ async fn whose(sweeps: &Sweeps, name: &Name) -> Result<Whose, SweepsError> {
         let owner = fold.owner.as_ref().map(Name::to_string).unwrap_or_default();
         return Ok(Whose::Others(owner));
     }
-    if let Some(live) = sweeps.live().get_mut(name) {
-        live.fold = fold;
-    }
-    Ok(Whose::Ours)
+    Ok(Whose::Ours(Box::new(fold)))
 }
 
 /// The sweep's log has no such entry, while the bucket is the one in which this coordinator took its epoch. A store without its bucket, or
@@ -146,13 +148,14 @@ async fn is_removed(bucket: &Bucket, epoch: &Epoch, entry: &Path, sweep: &Name) 
     Ok(same)
 }
 
-/// Records were deleted since the sweep's were read, or while somebody was at their variants, which nobody is now. A stopped one is read
-/// when it is submitted again.
+/// The log asks for something else than the schedule was told: what was asked failed, or was broken off, after it was written.
+fn is_other(sweeps: &Sweeps, name: &Name, fold: &Fold) -> bool {
+    sweeps.live().get(name).is_some_and(|live| !live.fold.wants_as(fold))
+}
+
+/// Records were deleted since the sweep's were read, or while somebody was at their variants, which nobody is now.
 fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     let status = sweeps.driver().status().borrow().clone();
-    if status.view.sweeps.get(name).is_none_or(|view| view.halted) {
-        return false;
-    }
     let busy: BTreeSet<_> = status.view.attempts.iter().map(|attempt| attempt.variant).collect();
     let live = sweeps.live();
     live.get(name).is_some_and(|live| {
@@ -160,12 +163,17 @@ fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     })
 }
 
-/// Takes the sweep up again from the bucket: what was deleted of it is missing again.
-async fn read_again(sweeps: &Sweeps, name: &Name) -> Result<(), SweepsError> {
+/// Takes the sweep up again from the bucket: as its log asks now, and without what was deleted.
+async fn read_again(sweeps: &Sweeps, name: &Name, fold: Fold) -> Result<(), SweepsError> {
     let known = sweeps.live().get(name).map(|live| (live.sweep.clone(), live.fold.clone()));
-    let Some((sweep, fold)) = known else { return Ok(()) };
-    tracing::info!(sweep = %name, "records were deleted from the bucket: the sweep's are read again");
-    sweeps.take_up_again(sweep, fold, false).await
+    let Some((sweep, before)) = known else { return Ok(()) };
+    tracing::info!(sweep = %name, "what is wanted of the sweep, or what there is of it, has changed in the bucket: it is read again");
+    let sweep = match fold.spec {
+        Some(spec) if before.spec != Some(spec) => Arc::new(sweeps.spec(name, spec).await?),
+        _ => sweep,
+    };
+    let again = fold.submissions != before.submissions;
+    sweeps.take_up_again(sweep, fold, again).await
 }
 
 #[cfg(test)]

@@ -23,6 +23,8 @@ pub struct Outcome {
     pub done: usize,
     /// Variants that were pruned again for their checkpoints, which had been dropped.
     pub remade: usize,
+    /// Those whose checkpoints are still not there.
+    pub unmade: usize,
     /// What was given up, in table order; a variant that failed stands for all its cells.
     pub failed: Vec<Failed>,
     /// The sweep was stopped by `limits.max_failed_cells`.
@@ -55,7 +57,7 @@ pub struct Failed {
 impl Outcome {
     /// Everything that was wanted is there.
     pub fn whole(&self) -> bool {
-        self.done == self.wanted
+        self.done == self.wanted && self.unmade == 0
     }
 
     pub(super) fn after(mut self, took: Duration) -> Self {
@@ -108,6 +110,7 @@ pub fn outcome(
         before: counts(sweep, before, only).1,
         done,
         remade: remade(sweep, before, only).saturating_sub(remade(sweep, after, only)),
+        unmade: remade(sweep, after, only),
         failed,
         halted: view.halted,
         trouble: status.trouble(),

@@ -2,12 +2,13 @@
 
 use super::log;
 use super::recall::recall;
-use super::sweeps::{Sweeps, SweepsError, finished};
+use super::sweeps::{Sweeps, SweepsError};
+use super::take_up::finished;
 use crate::records::kept;
-use crate::schedule::{Believed, Event};
+use crate::schedule::Believed;
 use espalier_proto::bucket::BucketError;
 use espalier_proto::causes::chain;
-use espalier_proto::ids::Name;
+use espalier_proto::ids::{Digest, Name};
 use espalier_proto::layout;
 use espalier_proto::sweep::ResolvedSweep;
 use std::sync::Arc;
@@ -52,24 +53,22 @@ impl Sweeps {
         // Of a large sweep both take seconds.
         let (bucket, of) = (self.bucket().clone(), name.clone());
         let kept = tokio::spawn(async move { kept(&bucket, &of).await });
-        let path = layout::spec(name, spec);
-        let sweep: ResolvedSweep =
-            self.bucket().read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
-                path: path.to_string(),
-                why: "it is absent, but the sweep's log names it".to_owned(),
-            })?;
+        let sweep = self.spec(name, spec).await?;
         let kept = finished(kept).await?;
         tracing::info!(sweep = %name, cells = sweep.cells.len(), "sweep taken up again");
         // Of one that is late others may be at its variants.
         let busy = self.driver().believed(sweep.variants.iter().map(|v| v.key).collect()).await.busy;
-        let (cancelled, paused) = (fold.cancelled, fold.paused);
-        self.take_up(Arc::new(sweep), kept, fold, Believed { busy, ..Believed::default() }, false).await?;
-        if cancelled {
-            self.driver().tell(Event::Cancel(name.clone()));
-        }
-        if paused {
-            self.driver().tell(Event::Pause(name.clone()));
-        }
-        Ok(())
+        let believed = Believed { busy, ..Believed::default() };
+        let read = self.read_beside(&sweep, kept, believed).await?;
+        self.take_up(Arc::new(sweep), read, fold, false).await
+    }
+
+    /// The spec that a sweep's log names.
+    pub(super) async fn spec(&self, name: &Name, spec: Digest) -> Result<ResolvedSweep, BucketError> {
+        let path = layout::spec(name, spec);
+        self.bucket().read_object(&path).await?.ok_or_else(|| BucketError::Corrupt {
+            path: path.to_string(),
+            why: "it is absent, but the sweep's log names it".to_owned(),
+        })
     }
 }

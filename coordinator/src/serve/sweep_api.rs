@@ -200,7 +200,10 @@ impl SweepApi for Service {
         &self,
         request: Request<m::ControlRequest>,
     ) -> Result<Response<m::ControlResponse>, Status> {
-        let name = control::control(&self.sweeps, &request.into_inner()).await?;
+        let (sweeps, request) = (self.sweeps.clone(), request.into_inner());
+        // A user who has gone is still obeyed: what the log says is done.
+        let asked = tokio::spawn(async move { control::control(&sweeps, &request).await });
+        let name = asked.await.map_err(|ended| Refusal::internal(&ended))??;
         let now = self.sweeps.driver().status().borrow().clone();
         let state = match name {
             Some(name) => state(&self.sweeps, &name, &now).await,

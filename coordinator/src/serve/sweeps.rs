@@ -7,14 +7,13 @@ use super::driver::Handle;
 use super::ending::Ending;
 use super::epoch::Epoch;
 use super::fold::{Fold, Part};
-use super::grid::{self, Catalog, Costs};
 use super::log::{self, LogError};
 use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::{Kept, RecordsError, kept, present_without_stale};
-use crate::schedule::{AttemptView, Believed, Event, Records};
+use crate::records::RecordsError;
+use crate::schedule::{AttemptView, Event};
 use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
@@ -77,13 +76,16 @@ pub enum SweepsError {
 /// One sweep.
 pub(super) struct Live {
     pub(super) sweep: Arc<ResolvedSweep>,
+    /// What the log says that the schedule has been told.
     pub(super) fold: Fold,
     /// That of the records when they were read; `None` if some were being deleted.
     pub(super) generation: Option<Digest>,
     /// Variants that somebody was at when something was deleted, or of which a worker's word alone is known: they are looked at once nobody is
     /// at them.
     pub(super) unlooked: BTreeSet<VariantKey>,
-    estimator: Estimator,
+    /// How often something was asked of it that the status shows.
+    pub(super) asked: u64,
+    pub(super) estimator: Estimator,
 }
 
 impl Live {
@@ -172,78 +174,38 @@ impl Sweeps {
         &self.driver
     }
 
-    /// Submits a resolved sweep whose inputs and models are in the bucket.
+    /// Submits a resolved sweep whose inputs and models are in the bucket. What cannot be read is told before the log says anything.
     pub async fn submit(&self, sweep: ResolvedSweep, asked: &Asked) -> Result<(), SweepsError> {
         let name = sweep.name.clone();
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
-        let only = (!asked.only.is_all()).then(|| asked.only.to_string());
-        let mut fold =
-            log::submit(&self.bucket, &self.epoch, &sweep, only.as_deref(), asked.take_over).await?;
-        if let Some(priority) = asked.priority.filter(|priority| *priority != fold.priority) {
-            log::write(&self.bucket, &self.epoch, &name, LogEvent::Priority { priority }).await?;
-            fold = log::read(&self.bucket, &name).await?;
-        }
+        let sweep = Arc::new(sweep);
+        let read = self.read(&sweep).await.map_err(|error| damaged(&name, error))?;
+        let fold = match self.log_submission(&sweep, asked).await {
+            Ok(fold) => fold,
+            Err(error) => {
+                // It may have been written all the same: of what is known here the next look tells, the rest is looked at as what could not be read.
+                if matches!(error, LogError::Bucket(_)) && !self.live().contains_key(&name) {
+                    self.unreadable().insert(name, chain(&error));
+                }
+                return Err(error.into());
+            }
+        };
         // Submitted again means tried again, as the log says too.
-        self.take_up_again(Arc::new(sweep), fold, true).await.map_err(|error| damaged(&name, error))?;
+        self.take_up(sweep, read, fold, true).await?;
         self.unreadable().remove(&name);
         Ok(())
     }
 
-    /// Takes up from the bucket what is or was known of it before: what was deleted is missing again. `again`: what was given up is tried again.
-    pub(super) async fn take_up_again(
-        &self,
-        sweep: Arc<ResolvedSweep>,
-        fold: Fold,
-        again: bool,
-    ) -> Result<(), SweepsError> {
-        // Before the bucket is read: what is believed by then and not found was deleted.
-        let believed = self.driver.believed(sweep.variants.iter().map(|v| v.key).collect()).await;
-        let kept = kept(&self.bucket, &sweep.name).await?;
-        self.take_up(sweep, kept, fold, believed, again).await
-    }
-
-    #[tracing::instrument(skip_all, fields(sweep = %sweep.name, cells = sweep.cells.len()))]
-    pub(super) async fn take_up(
-        &self,
-        sweep: Arc<ResolvedSweep>,
-        kept: Kept,
-        fold: Fold,
-        believed: Believed,
-        again: bool,
-    ) -> Result<(), SweepsError> {
-        let only = asked_for(&sweep, &fold)?;
-        let generation = kept.generation();
-        // Of a large sweep each takes seconds.
-        let of = sweep.clone();
-        let told = tokio::task::spawn_blocking(move || (Estimator::new(&of), Catalog::new(&of)));
-        let before = present_without_stale(&self.bucket, &sweep, kept).await?;
-        let costs = Costs::read(&self.bucket, &sweep).await?;
-        let mut submission = grid::submission(&sweep, &before, &costs, only.as_ref(), fold.given_up.clone());
-        // Of a variant only this sweep's cells were looked for: what others measured on it is not gone.
-        let looked_for = sweep.cells.iter().map(|cell| cell.key);
-        let Believed { records, busy } = believed;
-        let is_gone = |cell: &CellKey| records.cells.contains(cell) && !submission.cells_done.contains(cell);
-        submission.gone = Records {
-            variants: records.variants.difference(&submission.variants_done).copied().collect(),
-            cells: looked_for.filter(is_gone).collect(),
-        };
-        submission.priority = fold.priority;
-        submission.variants_done.extend(&fold.canaries);
-        let (estimator, catalog) = finished(told).await;
-        let name = sweep.name.clone();
-        {
-            let mut known = self.live();
-            let unlooked = match known.get(&name) {
-                // Of one that is new here others may be at its variants, whose records were deleted before.
-                None => busy,
-                Some(before) if before.generation != generation => busy,
-                Some(before) => before.unlooked.intersection(&busy).copied().collect(),
-            };
-            known.insert(name, Live { estimator, sweep, fold, generation, unlooked });
+    async fn log_submission(&self, sweep: &ResolvedSweep, asked: &Asked) -> Result<Fold, LogError> {
+        let only = (!asked.only.is_all()).then(|| asked.only.to_string());
+        let fold = log::submit(&self.bucket, &self.epoch, sweep, only.as_deref(), asked.take_over).await?;
+        match asked.priority.filter(|priority| *priority != fold.priority) {
+            Some(priority) => {
+                log::write(&self.bucket, &self.epoch, &sweep.name, LogEvent::Priority { priority }).await
+            }
+            None => Ok(fold),
         }
-        self.driver.submit(submission, catalog, again).await;
-        Ok(())
     }
 
     /// A part of a sweep's grid is not wanted any more: what of it has begun is finished, nothing else of it is run.
@@ -251,10 +213,10 @@ impl Sweeps {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         let sweep = self.sweep(name.as_str())?;
+        let read = self.read(&sweep).await.map_err(|error| damaged(name, error))?;
         let event = LogEvent::Cancel { only: Some(only.to_string()) };
-        log::write(&self.bucket, &self.epoch, name, event).await?;
-        let fold = log::read(&self.bucket, name).await?;
-        self.take_up_again(sweep, fold, false).await
+        let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
+        self.take_up(sweep, read, fold, false).await
     }
 
     /// Writes what was asked of a sweep to its log, then tells the schedule.
@@ -262,9 +224,26 @@ impl Sweeps {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         self.sweep(name.as_str())?;
-        log::write(&self.bucket, &self.epoch, name, entry).await?;
+        let fold = log::write(&self.bucket, &self.epoch, name, entry).await?;
+        if let Some(live) = self.live().get_mut(name) {
+            live.fold = fold;
+        }
         self.driver.tell(event);
+        self.shown(name).await;
         Ok(())
+    }
+
+    /// The status shows what was asked of the sweep.
+    pub(super) async fn shown(&self, name: &Name) {
+        self.driver.settled().await;
+        if let Some(live) = self.live().get_mut(name) {
+            live.asked += 1;
+        }
+    }
+
+    /// How often something was asked of each.
+    pub(super) fn asked(&self) -> BTreeMap<Name, u64> {
+        self.live().iter().map(|(name, live)| (name.clone(), live.asked)).collect()
     }
 
     /// A sweep of this instance.
@@ -334,7 +313,12 @@ impl Sweeps {
             paused: view.paused,
             priority: view.priority,
             grid: live.sweep.cells.len(),
-            ending: self.endings().get(name).filter(|_| view.over).cloned().unwrap_or_default(),
+            ending: self
+                .endings()
+                .get(name)
+                .filter(|e| view.over && e.asked == live.asked)
+                .cloned()
+                .unwrap_or_default(),
         })
     }
 
@@ -361,11 +345,9 @@ fn damaged(sweep: &Name, error: SweepsError) -> SweepsError {
 }
 
 /// The cells that a log asks for; `None`: all.
-fn asked_for(sweep: &ResolvedSweep, fold: &Fold) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
+pub(super) fn asked_for(
+    sweep: &ResolvedSweep,
+    fold: &Fold,
+) -> Result<Option<BTreeSet<CellKey>>, SweepsError> {
     fold.wanted(sweep).map_err(|source| SweepsError::Only { sweep: sweep.name.clone(), source })
-}
-
-/// What a task gave; its panic goes on here.
-pub(super) async fn finished<T>(task: tokio::task::JoinHandle<T>) -> T {
-    task.await.unwrap_or_else(|ended| std::panic::resume_unwind(ended.into_panic()))
 }

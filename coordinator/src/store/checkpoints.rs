@@ -131,7 +131,11 @@ async fn export_one(
             slot.insert(found.map_err(failed)?)
         }
     };
-    folder::put(bucket, record, &base.folder, (bucket, &place)).await.map_err(failed)?;
+    match folder::put(bucket, record, &base.folder, (bucket, &place)).await {
+        // It is not asked for, else it had been pruned again; where that failed, the sweep says so.
+        Err(FolderError::Dropped { .. }) => return Ok(false),
+        put => put.map_err(failed)?,
+    }
     bucket.put(&note, espalier_proto::bucket::json_bytes(&whole)).await?;
     Ok(true)
 }

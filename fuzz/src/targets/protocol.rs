@@ -49,6 +49,8 @@ fn submission(words: &mut Words<'_>) -> Submission {
     Submission {
         sweep: sweep(),
         priority: words.number() as i32,
+        paused: words.below(8) == 0,
+        cancelled: words.below(8) == 0,
         limits: Limits { attempts: 1 + words.below(3) as u32, max_failed_cells: words.below(4) as u32 },
         variants: std::iter::once(first).chain(rest).collect(),
         variants_done: (0..4).filter(|_| words.one_in(6)).map(variant).collect(),

@@ -47,6 +47,8 @@ fn submission() -> Submission {
     Submission {
         sweep: "grid".parse().unwrap(),
         priority: 0,
+        paused: false,
+        cancelled: false,
         limits: Limits::default(),
         variants: variants.collect(),
         variants_done: BTreeSet::new(),

@@ -18,6 +18,8 @@ pub(super) struct Told {
     pub(super) cancelled: bool,
     /// Stopped by its failures.
     pub(super) doomed: bool,
+    /// The same before the last event.
+    pub(super) was_doomed: bool,
 }
 
 impl Told {
@@ -107,17 +109,27 @@ impl Coordinator {
         match event {
             Event::Submit(s) => {
                 self.restored.clone_from(&s.given_up);
-                let paused = self.told.get(&s.sweep).is_some_and(|t| t.paused);
                 let told = Told {
                     cells: s.variants.iter().flat_map(|v| v.cells.iter().map(|c| c.key)).collect(),
                     alone: s.variants.iter().filter(|v| v.wanted_alone).map(|v| v.key).collect(),
                     variants: s.variants.iter().map(|v| v.key).collect(),
                     attempts: s.limits.attempts,
                     priority: s.priority,
-                    paused,
-                    cancelled: false,
+                    paused: s.paused,
+                    cancelled: s.cancelled,
                     doomed: false,
+                    was_doomed: false,
                 };
+                // A log that does not say of a key that it was given up says that it was to be tried again.
+                if !self.told.contains_key(&s.sweep) {
+                    for (key, count) in &mut self.counts {
+                        let wanted =
+                            told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
+                        if wanted && count.given_up && !s.given_up.contains_key(key) {
+                            *count = Count { too_small: count.too_small, ..Count::default() };
+                        }
+                    }
+                }
                 self.told.insert(s.sweep.clone(), told);
             }
             Event::Cancel(name) => self.set(name, |t| t.cancelled = true),

@@ -36,6 +36,8 @@ fn empty() -> Sweep {
         submission: Submission {
             sweep: "grid".parse().unwrap(),
             priority: 0,
+            paused: false,
+            cancelled: false,
             limits: Limits::default(),
             variants: Vec::new(),
             variants_done: BTreeSet::new(),

@@ -324,10 +324,9 @@ impl Coordinator {
     fn fails(&mut self, attempt: &espalier_proto::ids::AttemptId, fault: &crate::schedule::Fault) -> bool {
         use crate::schedule::FaultKind as K;
         let key = fault.key;
-        let wanting = self
-            .told
-            .values()
-            .filter(|t| t.cells.contains(&CellKey(key)) || t.variants.contains(&VariantKey(key)));
+        let going = self.told.values().filter(|t| !t.cancelled && !t.was_doomed);
+        let wanting =
+            going.filter(|t| t.cells.contains(&CellKey(key)) || t.variants.contains(&VariantKey(key)));
         let tries = wanting.map(|t| t.attempts).max();
         let memory: BTreeMap<_, _> = self.heard.iter().map(|(w, s)| (w.clone(), s.facts.memory)).collect();
         let holder = self.heard.values().find(|s| s.shards.iter().any(|r| r.attempt == *attempt));
@@ -361,7 +360,7 @@ impl Coordinator {
     /// Takes in what the schedule decided by itself: sweeps stopped by failures, lost attempts that turned out to live.
     fn after(&mut self) {
         for (name, told) in &mut self.told {
-            told.doomed = self.schedule.sweeps[name].doomed;
+            told.was_doomed = std::mem::replace(&mut told.doomed, self.schedule.sweeps[name].doomed);
         }
         for count in self.counts.values_mut() {
             count.losses.retain(|id, kind| {

@@ -196,6 +196,8 @@ impl World {
         let submission = Submission {
             sweep: name.clone(),
             priority: self.dice.below(2) as i32,
+            paused: false,
+            cancelled: false,
             limits: Limits { attempts: 2 + self.dice.below(2) as u32, max_failed_cells },
             variants,
             variants_done: BTreeSet::new(),
@@ -218,7 +220,9 @@ impl World {
         submission.gone.cells = believed.cells.difference(&self.cells_there).copied().collect();
         submission.variants_done = self.variants_there.clone();
         submission.cells_done = self.cells_there.clone();
-        submission.given_up = self.desired[name].given_up.clone();
+        let Desired { paused, cancelled, ref given_up, .. } = self.desired[name];
+        (submission.paused, submission.cancelled) = (paused, cancelled);
+        submission.given_up.clone_from(given_up);
         self.tell(to, Event::Submit(Box::new(submission)));
     }
 
@@ -233,13 +237,6 @@ impl World {
         self.workers.values_mut().for_each(|w| w.heard = self.now);
         for name in self.desired.keys().cloned().collect::<Vec<_>>() {
             self.tell_submission(&name, newest);
-            let Desired { paused, cancelled, .. } = self.desired[&name];
-            if paused {
-                self.tell(newest, Event::Pause(name.clone()));
-            }
-            if cancelled {
-                self.tell(newest, Event::Cancel(name));
-            }
         }
     }
 
