@@ -123,6 +123,7 @@ fn a_main_process_killed_with_9_leaves_no_worker_and_no_compute_process_and_the_
 fn an_interrupted_run_ends_with_130_leaves_nothing_running_and_keeps_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path(), "small");
+    command.env("ESPALIER_TEST_FAULTS", "slow=100");
     let main = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until("a cell is in the bucket", || cells(folder.path()) >= 1);
     let processes = below(main.id());

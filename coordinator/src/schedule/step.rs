@@ -148,6 +148,7 @@ impl Schedule {
         {
             return; // an attempt has one worker and one variant for ever
         }
+        let known_before = self.attempts.contains_key(&report.attempt);
         let mut finished = 0;
         if report.variant_done {
             let news = self.variant_is_done(report.variant);
@@ -169,7 +170,7 @@ impl Schedule {
             *self.finished.entry(host).or_default() += finished;
         }
         if !self.attempts.contains_key(&report.attempt) {
-            if finished > 0 {
+            if finished > 0 && !known_before {
                 self.hearsay.insert(report.variant);
             }
             self.adopt(now, worker, report);

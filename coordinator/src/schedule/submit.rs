@@ -266,6 +266,14 @@ mod tests {
         assert!(!story.schedule.view().sweeps[&sweep()].over);
         let order = story.given(1);
         assert_eq!(order.cells, [first]);
+        assert!(story.schedule.take_hearsay().is_empty(), "nothing was heard of attempts that are not known");
+        // Of an epoch before.
+        let mut story = Story::of(grid(&[2]));
+        let mut adopted = evaluating(&order, &[first], &[]);
+        adopted.attempt.epoch -= 1;
+        story.sync(1, vec![adopted]);
+        assert_eq!(story.schedule.take_hearsay(), [variant(0)].into());
+        assert!(story.schedule.take_hearsay().is_empty());
     }
 
     fn named(name: &str) -> Submission {
