@@ -314,7 +314,9 @@ fn in_short(state: &m::SweepState) -> serde_json::Value {
 
 /// All that is asked for is there: its cells, and of one of checkpoints its variants.
 fn is_whole(state: &m::SweepState) -> bool {
-    state.over && state.done == state.cells && state.failures.is_empty()
+    // Of one that was stopped with all of its cells there, checkpoints may still be to be made.
+    let stopped = state.halted && state.share < 1.0;
+    state.over && state.done == state.cells && state.failures.is_empty() && !stopped
 }
 
 fn word(state: &m::SweepState) -> &'static str {

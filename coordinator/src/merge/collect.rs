@@ -172,11 +172,14 @@ fn fold(log: &[LogEntry], found: &mut Found) {
         let epoch = epochs.entry(&entry.instance).or_default();
         *epoch = entry.epoch.max(*epoch);
         match &entry.event {
-            // As of nearly every sweep: the keys of a million cells are put together for nothing.
-            LogEvent::Submit { .. } if found.cancelled.is_empty() => {}
             LogEvent::Submit { only, .. } => {
-                let again = cells(&found.sweep, only.as_deref());
-                found.cancelled.retain(|cell| !again.contains(cell));
+                // Whoever submits asks for all that was given up.
+                found.given_up.clear();
+                // Of nearly every sweep nothing was cancelled: the keys of a million cells are not put together for nothing.
+                if !found.cancelled.is_empty() {
+                    let again = cells(&found.sweep, only.as_deref());
+                    found.cancelled.retain(|cell| !again.contains(cell));
+                }
             }
             LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
             LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}

@@ -2,7 +2,8 @@
 //! begun; where it fails as often as the limits allow, none is, with its reason.
 //!
 //! To the schedule a canary is a variant without cells, wanted by itself: placement, leases, blame and quarantine are everybody's. What has
-//! been begun, or is in the bucket, needs no canary any more. One that nobody wants holds nobody up.
+//! been begun, or is in the bucket, needs no canary any more. One that nobody wants holds nobody up. Sweeps with other tasks have canaries of their own:
+//! what several of them want may be begun once one of these has passed.
 
 use super::state::{Schedule, Variant};
 use espalier_proto::ids::VariantKey;
@@ -24,16 +25,25 @@ impl Schedule {
         if variant.done || !variant.attempts.is_empty() {
             return Gate::Open;
         }
-        let Some((key, canary)) = variant.after.and_then(|key| Some((key, self.variants.get(&key)?))) else {
-            return Gate::Open;
-        };
-        match canary.trouble.quarantined {
-            // As of every key: what was given up stays so until it is asked for again, whoever finishes it meanwhile.
-            Some(code) if !planted!(self, FallenGoesOn) => Gate::Fallen(code),
-            _ if canary.done => Gate::Open,
-            None if planted!(self, NoCanary) => Gate::Open,
-            None if self.wanted_alone(key) || !canary.attempts.is_empty() => Gate::Closed(key),
-            _ => Gate::Open,
+        let (mut passed, mut pending, mut fallen) = (false, None, None);
+        for key in &variant.after {
+            let Some(canary) = self.variants.get(key) else { continue };
+            let wanted = canary.wants_alone.iter().any(|no| self.going.contains(no));
+            match canary.trouble.quarantined {
+                // As of every key: what was given up stays so until it is asked for again, whoever finishes it meanwhile.
+                Some(code) if !planted!(self, FallenGoesOn) => fallen = Some(code),
+                _ if canary.done => passed |= wanted,
+                None if planted!(self, NoCanary) => {}
+                None if wanted || !canary.attempts.is_empty() => pending = Some(*key),
+                _ => {}
+            }
+        }
+        match (pending, fallen) {
+            // Another sweep's tasks are not to hold up, or to fell, what one wants whose own were tried.
+            _ if passed => Gate::Open,
+            (Some(key), _) => Gate::Closed(key),
+            (None, Some(code)) => Gate::Fallen(code),
+            (None, None) => Gate::Open,
         }
     }
 
@@ -48,8 +58,8 @@ impl Schedule {
     /// A variant came to be there though its canary had been given up: its sweeps are not over yet.
     pub(super) fn rise(&mut self, key: VariantKey) {
         let variant = &self.variants[&key];
-        let canary = variant.after.and_then(|key| self.variants.get(&key));
-        if canary.is_none_or(|canary| canary.trouble.quarantined.is_none()) {
+        let mut canaries = variant.after.iter().filter_map(|key| self.variants.get(key));
+        if canaries.all(|canary| canary.trouble.quarantined.is_none()) {
             return;
         }
         let wanting: BTreeSet<_> = variant.cells.values().flat_map(|c| c.wants.iter().copied()).collect();
@@ -140,6 +150,28 @@ mod tests {
         assert!(again.contains(&told), "the log of the other one is told: {again:?}");
         assert!(!story.schedule.view().sweeps[&sweep()].over);
         assert_eq!(story.given(1).variant, variant(9));
+    }
+
+    #[test]
+    fn a_canary_of_another_sweeps_tasks_fells_only_what_waits_for_no_other() {
+        let mut story = Story::of(guarded());
+        let mut other = guarded();
+        other.sweep = "other".parse().unwrap();
+        for plan in &mut other.variants {
+            plan.key = if plan.key == variant(9) { variant(8) } else { plan.key };
+            plan.after = plan.after.map(|_| variant(8));
+        }
+        story.event(Event::Submit(Box::new(other)));
+        let (first, second) = (story.given(1), story.given(2));
+        let (own, others) = if first.variant == variant(9) { (first, second) } else { (second, first) };
+        let code = espalier_proto::records::FailureCode::NonFiniteWeights;
+        let (w_own, w_other) = if own.attempt.n == 1 { (1, 2) } else { (2, 1) };
+        story.sync(w_other, vec![failing(pruning(&others), others.variant.0, FaultKind::CellError, code)]);
+        let view = story.schedule.view();
+        assert!(!view.sweeps[&sweep()].over, "its own canary is still at work");
+        story.sync(w_own, vec![evaluating(&own, &[], &[])]);
+        let begun = story.given(3).variant;
+        assert!([variant(0), variant(1), variant(2)].contains(&begun), "{begun:?}");
     }
 
     #[test]

@@ -53,8 +53,11 @@ impl Schedule {
             let by_key = |key: Digest| keys.is_empty() || keys.contains(&key);
             by_key(key.0) || self.variants[key].cells.keys().any(|c| by_key(c.0))
         };
-        let gates: BTreeSet<VariantKey> =
-            variants.iter().filter(|key| asked(key)).filter_map(|key| self.variants[key].after).collect();
+        let gates: BTreeSet<VariantKey> = variants
+            .iter()
+            .filter(|key| asked(key))
+            .flat_map(|key| self.variants[key].after.clone())
+            .collect();
         for canary in gates.iter().filter(|canary| self.variants.contains_key(*canary)) {
             variants.insert(*canary);
             self.index.mark(*canary);

@@ -105,7 +105,8 @@ impl Schedule {
     fn lost(&self, home: VariantKey, cell: CellKey, code: FailureCode) -> Explanation {
         let variant = &self.variants[&home];
         let own = variant.trouble.quarantined.or(variant.cells[&cell].trouble.quarantined);
-        match variant.after {
+        let fell = |key: &VariantKey| self.variants.get(key).is_some_and(|c| c.trouble.quarantined.is_some());
+        match variant.after.iter().copied().find(fell) {
             Some(canary) if own.is_none() => Explanation::Fallen { canary, code },
             _ => Explanation::Quarantined(code),
         }

@@ -128,8 +128,8 @@ pub(super) struct Variant {
     pub(super) order: usize,
     /// Its record is in the bucket.
     pub(super) done: bool,
-    /// Its model's canary.
-    pub(super) after: Option<VariantKey>,
+    /// Its model's canaries: of the tasks of each sweep that has one.
+    pub(super) after: BTreeSet<VariantKey>,
     pub(super) cells: BTreeMap<CellKey, Cell>,
     /// Live attempts at it.
     pub(super) attempts: BTreeSet<AttemptId>,

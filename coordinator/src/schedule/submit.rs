@@ -62,7 +62,7 @@ impl Schedule {
             entry: Entry::default(),
             order,
             done: false,
-            after: None,
+            after: BTreeSet::new(),
             cells: Default::default(),
             attempts: Default::default(),
             trouble: Default::default(),
@@ -70,10 +70,7 @@ impl Schedule {
             losses: Vec::new(),
         });
         if let Some(canary) = plan.after {
-            if let Some(gated) = variant.after.and_then(|before| self.gated.get_mut(&before)) {
-                gated.remove(&home);
-            }
-            variant.after = Some(canary);
+            variant.after.insert(canary);
             self.gated.entry(canary).or_default().insert(home);
         }
         for plan in plan.cells {
@@ -109,11 +106,10 @@ impl Schedule {
             return;
         }
         let sweep = &self.sweeps[name];
-        let failed = sweep.cells.iter().filter(|cell| {
-            let home = &self.homes[*cell];
-            (given_up.contains_key(&cell.0) || given_up.contains_key(&home.0))
-                && !self.variants[home].cells[*cell].done
-        });
+        // Also those that others have measured since.
+        let gone =
+            |cell: &&CellKey| given_up.contains_key(&cell.0) || given_up.contains_key(&self.homes[*cell].0);
+        let failed = sweep.cells.iter().filter(gone);
         let doomed = failed.count() as u64 >= sweep.most_failed();
         self.sweeps.get_mut(name).expect("it was just read").was_doomed = doomed;
     }

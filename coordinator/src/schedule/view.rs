@@ -1,7 +1,7 @@
 //! What people are shown of a schedule. Read-only.
 
 use super::event::{Millis, Phase, WorkerId};
-use super::state::{Schedule, Sweep, Worker};
+use super::state::{Cell, Schedule, Sweep, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeMap;
@@ -132,10 +132,15 @@ impl Schedule {
         let mut failed = BTreeMap::new();
         for key in self.variants_of(sweep) {
             let variant = &self.variants[&key];
+            let lacks = |cell: &Cell| !cell.done && cell.wants.contains(&sweep.no);
+            let alone = sweep.alone.contains(&key) && !variant.done;
+            // Of what others have done nothing is lost to this sweep.
+            if !alone && !variant.cells.values().any(lacks) {
+                continue;
+            }
             let by_canary = variant.trouble.quarantined.is_none();
             failed.extend(self.why_given_up(variant).map(|code| (key.0, GivenUp { code, by_canary })));
-            for (cell, state) in variant.cells.iter().filter(|(_, c)| !c.done && c.wants.contains(&sweep.no))
-            {
+            for (cell, state) in variant.cells.iter().filter(|(_, cell)| lacks(cell)) {
                 let code = state.trouble.quarantined;
                 failed.extend(code.map(|code| (cell.0, GivenUp { code, by_canary: false })));
             }

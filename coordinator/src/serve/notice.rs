@@ -86,8 +86,11 @@ impl Notice {
                     }
                     drop(turn);
                 });
-            } else if let Some(live) = sweeps.live().get_mut(&name) {
-                live.fold = *fold;
+            } else {
+                forgive(sweeps, &name, &fold);
+                if let Some(live) = sweeps.live().get_mut(&name) {
+                    live.fold = *fold;
+                }
             }
         }
     }
@@ -161,6 +164,19 @@ fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     live.get(name).is_some_and(|live| {
         live.generation != Some(now) || (!live.unlooked.is_empty() && live.unlooked.is_disjoint(&busy))
     })
+}
+
+/// What the log says is to be tried again, and the schedule has given up: it was not told.
+fn forgive(sweeps: &Sweeps, name: &Name, fold: &Fold) {
+    let status = sweeps.driver().status().borrow().clone();
+    let Some(view) = status.view.sweeps.get(name) else { return };
+    let before = sweeps.live().get(name).map(|live| live.fold.given_up.clone()).unwrap_or_default();
+    let again =
+        before.into_keys().filter(|key| !fold.given_up.contains_key(key) && view.failed.contains_key(key));
+    let keys: Vec<Digest> = again.collect();
+    if !keys.is_empty() {
+        sweeps.driver().tell(Event::Retry { sweep: name.clone(), keys });
+    }
 }
 
 /// Takes the sweep up again from the bucket: as its log asks now, and without what was deleted.

@@ -43,9 +43,9 @@ pub enum SweepsError {
         source: OnlyError,
     },
     /// A record of it, or a list of records, is not what it should be.
-    #[error("`espalier repair {sweep}` makes what is damaged of sweep {sweep} missing again: {why}")]
+    #[error("`espalier repair {sweep}` makes what is damaged missing again: {why}")]
     Damaged {
-        /// The sweep.
+        /// A sweep of the bucket that has it.
         sweep: Name,
         /// What is damaged, and how.
         why: String,
@@ -180,7 +180,7 @@ impl Sweeps {
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
         let sweep = Arc::new(sweep);
-        let read = self.read(&sweep).await.map_err(|error| damaged(&name, error))?;
+        let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let fold = match self.log_submission(&sweep, asked).await {
             Ok(fold) => fold,
             Err(error) => {
@@ -195,6 +195,18 @@ impl Sweeps {
         self.take_up(sweep, read, fold, true).await?;
         self.unreadable().remove(&name);
         Ok(())
+    }
+
+    /// Whoever may have it mended is told how: of a sweep that is not in the bucket yet by one that shares its variants.
+    fn damaged(&self, sweep: &ResolvedSweep, error: SweepsError) -> SweepsError {
+        let SweepsError::Records(RecordsError::Bucket(error @ BucketError::Corrupt { .. })) = error else {
+            return error;
+        };
+        let live = self.live();
+        let shares = |live: &Live| sweep.variants.iter().any(|variant| live.estimator.knows(variant.key));
+        let other = live.iter().find(|(_, other)| shares(other)).map(|(name, _)| name);
+        let named = if live.contains_key(&sweep.name) { None } else { other };
+        SweepsError::Damaged { sweep: named.unwrap_or(&sweep.name).clone(), why: chain(&error) }
     }
 
     async fn log_submission(&self, sweep: &ResolvedSweep, asked: &Asked) -> Result<Fold, LogError> {
@@ -213,7 +225,7 @@ impl Sweeps {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         let sweep = self.sweep(name.as_str())?;
-        let read = self.read(&sweep).await.map_err(|error| damaged(name, error))?;
+        let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let event = LogEvent::Cancel { only: Some(only.to_string()) };
         let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
         self.take_up(sweep, read, fold, false).await
@@ -331,16 +343,6 @@ impl Sweeps {
 
     pub(super) fn live(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Live>> {
         self.live.lock().expect("nothing panics while it holds the sweeps")
-    }
-}
-
-/// Whoever may have it mended is told how.
-fn damaged(sweep: &Name, error: SweepsError) -> SweepsError {
-    match error {
-        SweepsError::Records(RecordsError::Bucket(error @ BucketError::Corrupt { .. })) => {
-            SweepsError::Damaged { sweep: sweep.clone(), why: chain(&error) }
-        }
-        error => error,
     }
 }
 

@@ -171,7 +171,8 @@ impl Coordinator {
                     || keys.contains(&key.0)
                     || variant.cells.keys().any(|cell| keys.contains(&cell.0))
             });
-        let canaries: BTreeSet<Digest> = asked.filter_map(|(_, variant)| Some(variant.after?.0)).collect();
+        let canaries: BTreeSet<Digest> =
+            asked.flat_map(|(_, variant)| variant.after.iter().map(|key| key.0)).collect();
         for (key, count) in &mut self.counts {
             let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
             let asked = if keys.is_empty() { count.given_up } else { keys.contains(key) };

@@ -175,7 +175,7 @@ impl World {
             }
             for cell in &coordinator.told[name].cells {
                 let home = coordinator.schedule.homes[cell];
-                let canary = coordinator.schedule.variants[&home].after;
+                let canary = coordinator.schedule.variants[&home].after.first();
                 let keys = [Some(cell.0), Some(home.0), canary.map(|key| key.0)];
                 let fine = keys.into_iter().flatten().all(|key| self.natures[&key] == Nature::Fine);
                 match coordinator.schedule.explain(*cell) {
@@ -185,7 +185,7 @@ impl World {
                 }
             }
             for key in &coordinator.told[name].alone {
-                let canary = coordinator.schedule.variants[key].after;
+                let canary = coordinator.schedule.variants[key].after.first();
                 let ok = self.variants_there.contains(key)
                     || self.natures[&key.0] != Nature::Fine
                     || canary.is_some_and(|key| self.natures[&key.0] != Nature::Fine);
@@ -262,11 +262,12 @@ impl Coordinator {
     /// It is not begun yet: its canary is to be waited for, or was given up.
     fn is_gated(&self, key: VariantKey) -> bool {
         let variant = &self.schedule.variants[&key];
-        let Some(canary) = variant.after.filter(|_| !variant.done && variant.attempts.is_empty()) else {
+        let Some(canary) = variant.after.first().filter(|_| !variant.done && variant.attempts.is_empty())
+        else {
             return false;
         };
-        self.schedule.variants.get(&canary).is_some_and(|known| {
-            let awaited = self.wants_alone(canary) || !known.attempts.is_empty();
+        self.schedule.variants.get(canary).is_some_and(|known| {
+            let awaited = self.wants_alone(*canary) || !known.attempts.is_empty();
             known.trouble.quarantined.is_some() || !known.done && awaited
         })
     }
