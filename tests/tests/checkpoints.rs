@@ -100,17 +100,26 @@ fn folders_that_are_asked_for_after_the_checkpoints_were_dropped_are_made_again(
     let mut other = place.command(&["run", "s.yaml"]);
     let other = other.env("ESPALIER_TEST_FAULTS", "kind=other").output().unwrap();
     ended(&["run"], &other, 4, &["4 of 4 cells done", "digest_mismatch"]);
-    // A coordinator does the same.
+    // A coordinator does the same, whatever other sweeps of the same variant that need no folder are taken up meanwhile.
     let place = self::place("none");
-    let cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker("w");
+    let other = std::fs::read_to_string(place.at("s.yaml")).unwrap().replace("name: s\n", "name: other\n");
+    place.write("other.yaml", &other);
+    let mut cluster = Cluster::start(&place, &[]);
+    let mut worker = cluster.worker("w");
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    worker.kill();
     assert!(compact(&place).is_empty(), "who watches waits for that too");
     place.replace("s.yaml", "checkpoints: none", "checkpoints: dense");
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["submit", "other.yaml"], 0, &[]);
+    let state = |cluster: &Cluster<'_>| [0, 1].map(|at| cluster.json(&["list"])[at]["state"].clone());
+    assert_eq!(state(&cluster), ["whole", "waiting"], "other, s");
+    cluster.restart();
+    assert_eq!(state(&cluster), ["whole", "waiting"]);
+    let _worker = cluster.worker("again");
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
-    assert_eq!(cluster.json(&["list"])[0]["settled"], true);
+    assert_eq!(cluster.json(&["list"])[1]["settled"], true);
     let folder = format!("out/exports/{}", place.names("out/exports")[0]);
     assert!(place.names(&folder).contains(&"espalier.json".to_owned()));
 }

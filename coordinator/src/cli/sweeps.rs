@@ -207,7 +207,7 @@ pub async fn watch(command: &Watch, output: Output) -> Result<Exit, Failure> {
             }
             if state.doomed {
                 say("stopped before its end: limits.max_failed_cells of its cells failed");
-            } else if state.halted && state.done < state.cells {
+            } else if state.halted && !is_whole(&state) {
                 say("stopped before its end by `espalier cancel`");
             }
         }

@@ -37,8 +37,12 @@ impl Schedule {
         self.note_going(&submission.sweep);
         self.unfinish(&submission.gone);
         // What a worker said since the bucket was read is not unsaid by that reading.
-        for variant in submission.variants_done {
-            self.variant_is_done(variant);
+        for key in submission.variants_done {
+            // Who wants its record for itself may want more than a record: a checkpoint that was dropped.
+            let others = |variant: &Variant| variant.wants_alone.iter().any(|other| *other != no);
+            if !self.variants.get(&key).is_some_and(others) {
+                self.variant_is_done(key);
+            }
         }
         for cell in submission.cells_done {
             self.cell_is_done(cell);

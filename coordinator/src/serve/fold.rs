@@ -27,6 +27,8 @@ pub struct Fold {
     pub spec: Option<Digest>,
     /// How often it was submitted.
     pub submissions: u64,
+    /// How often something was to be tried again.
+    pub retries: u64,
     /// The parts of its grid that were submitted or cancelled, in that order; none: all of it is wanted.
     pub parts: Vec<Part>,
     /// Cancelled since the last submission.
@@ -70,10 +72,13 @@ impl Fold {
             LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
             LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
             LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
-            LogEvent::Retry { keys } if keys.is_empty() => self.given_up.clear(),
             LogEvent::Retry { keys } => {
+                self.retries += 1;
                 for key in keys {
                     self.given_up.remove(key);
+                }
+                if keys.is_empty() {
+                    self.given_up.clear();
                 }
             }
         }

@@ -166,14 +166,16 @@ fn is_to_be_read_again(sweeps: &Sweeps, name: &Name, now: Digest) -> bool {
     })
 }
 
-/// What the log says is to be tried again, and the schedule has given up: it was not told.
+/// The log says that something is to be tried again, and not what of it was given up since: what the schedule has given up all the same it was not
+/// told of.
 fn forgive(sweeps: &Sweeps, name: &Name, fold: &Fold) {
+    if sweeps.live().get(name).is_none_or(|live| live.fold.retries == fold.retries) {
+        return;
+    }
     let status = sweeps.driver().status().borrow().clone();
     let Some(view) = status.view.sweeps.get(name) else { return };
-    let before = sweeps.live().get(name).map(|live| live.fold.given_up.clone()).unwrap_or_default();
-    let again =
-        before.into_keys().filter(|key| !fold.given_up.contains_key(key) && view.failed.contains_key(key));
-    let keys: Vec<Digest> = again.collect();
+    let forgiven = view.failed.iter().filter(|(key, why)| !why.by_canary && !fold.given_up.contains_key(key));
+    let keys: Vec<Digest> = forgiven.map(|(key, _)| *key).collect();
     if !keys.is_empty() {
         sweeps.driver().tell(Event::Retry { sweep: name.clone(), keys });
     }

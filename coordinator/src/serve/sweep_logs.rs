@@ -111,7 +111,11 @@ fn said(event: &LogEvent) -> String {
         LogEvent::Quarantine { key, code } => format!("given up: {}: {}", key.short(), code.as_str()),
         LogEvent::Canary { model, code: None, .. } => format!("canary of model {} passed", model.0.short()),
         LogEvent::Canary { model, code: Some(code), .. } => {
-            format!("canary of model {} failed, nothing of it is run: {}", model.0.short(), code.as_str())
+            format!(
+                "canary of model {} failed, nothing that waits for it alone is run: {}",
+                model.0.short(),
+                code.as_str()
+            )
         }
         LogEvent::Retry { keys } if keys.is_empty() => "to be tried again: all that was given up".to_owned(),
         LogEvent::Retry { keys } => format!("to be tried again: {} keys", keys.len()),

@@ -43,10 +43,10 @@ pub enum SweepsError {
         source: OnlyError,
     },
     /// A record of it, or a list of records, is not what it should be.
-    #[error("`espalier repair {sweep}` makes what is damaged missing again: {why}")]
+    #[error("{of} makes what is damaged missing again: {why}")]
     Damaged {
-        /// A sweep of the bucket that has it.
-        sweep: Name,
+        /// What mends it: a command, of a sweep of the bucket that has it.
+        of: String,
         /// What is damaged, and how.
         why: String,
     },
@@ -205,8 +205,13 @@ impl Sweeps {
         let live = self.live();
         let shares = |live: &Live| sweep.variants.iter().any(|variant| live.estimator.knows(variant.key));
         let other = live.iter().find(|(_, other)| shares(other)).map(|(name, _)| name);
-        let named = if live.contains_key(&sweep.name) { None } else { other };
-        SweepsError::Damaged { sweep: named.unwrap_or(&sweep.name).clone(), why: chain(&error) }
+        let of = match other {
+            _ if live.contains_key(&sweep.name) => format!("`espalier repair {}`", sweep.name),
+            Some(other) => format!("`espalier repair {other}`"),
+            None => "`espalier repair` of the sweep of the bucket that has it (`espalier du` names all)"
+                .to_owned(),
+        };
+        SweepsError::Damaged { of, why: chain(&error) }
     }
 
     async fn log_submission(&self, sweep: &ResolvedSweep, asked: &Asked) -> Result<Fold, LogError> {

@@ -68,7 +68,12 @@ impl Sweeps {
         let looked_for = sweep.cells.iter().map(|cell| cell.key);
         let is_gone = |cell: &CellKey| records.cells.contains(cell) && !submission.cells_done.contains(cell);
         submission.gone = Records {
-            variants: records.variants.difference(&submission.variants_done).copied().collect(),
+            variants: records
+                .variants
+                .difference(&submission.variants_done)
+                .chain(&there.dropped)
+                .copied()
+                .collect(),
             cells: looked_for.filter(is_gone).collect(),
         };
         (submission.priority, submission.paused, submission.cancelled) =
