@@ -205,8 +205,9 @@ impl Sweeps {
         let live = self.live();
         let shares = |live: &Live| sweep.variants.iter().any(|variant| live.estimator.knows(variant.key));
         let other = live.iter().find(|(_, other)| shares(other)).map(|(name, _)| name);
+        let known = live.contains_key(&sweep.name) || self.unreadable().contains_key(&sweep.name);
         let of = match other {
-            _ if live.contains_key(&sweep.name) => format!("`espalier repair {}`", sweep.name),
+            _ if known => format!("`espalier repair {}`", sweep.name),
             Some(other) => format!("`espalier repair {other}`"),
             None => "`espalier repair` of the sweep of the bucket that has it (`espalier du` names all)"
                 .to_owned(),
