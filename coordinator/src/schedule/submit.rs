@@ -13,6 +13,7 @@ impl Schedule {
     pub(super) fn submit(&mut self, submission: Submission, commands: &mut Vec<Command>) {
         let before = self.unwant(&submission.sweep);
         let new = before.is_none();
+        let first = self.variants.len() == 0;
         let mut cells = Vec::new();
         let no = before.as_ref().map_or(self.last_sweep + 1, |s| s.no);
         self.last_sweep = self.last_sweep.max(no);
@@ -50,6 +51,10 @@ impl Schedule {
         self.remember_doom(&submission.sweep, &submission.given_up);
         if new {
             self.restore_given_up(&submission.sweep, &submission.given_up, commands);
+        }
+        // Of what was not known before nothing was given up.
+        if new && !first {
+            self.forgive_all_but(&submission.sweep, &submission.given_up, commands);
         }
         self.trim_running();
         self.extend_running();
@@ -148,9 +153,6 @@ impl Schedule {
         let sweep = &self.sweeps[name];
         if !forgiven.is_empty() && !sweep.halted && !sweep.was_doomed {
             commands.push(Command::Forgive { sweep: name.clone(), keys: forgiven });
-        }
-        if self.sweeps.len() > 1 {
-            self.forgive_all_but(name, given_up, commands);
         }
     }
 
