@@ -1,5 +1,5 @@
 //! What people tell a schedule about a sweep that it has: cancel, pause, resume, retry, forget. Nothing here is remembered over a
-//! restart; whoever starts a schedule tells it again.
+//! restart; a submission says what of it still holds.
 
 use super::command::Command;
 use super::state::{Schedule, Trouble};

@@ -247,13 +247,13 @@ impl Sweeps {
             live.fold = fold;
         }
         self.driver.tell(event);
-        self.shown(name).await;
+        self.driver.settled().await;
+        self.count_asked(name);
         Ok(())
     }
 
-    /// The status shows what was asked of the sweep.
-    pub(super) async fn shown(&self, name: &Name) {
-        self.driver.settled().await;
+    /// Something was asked of the sweep, and the status shows it.
+    pub(super) fn count_asked(&self, name: &Name) {
         if let Some(live) = self.live().get_mut(name) {
             live.asked += 1;
         }

@@ -93,7 +93,7 @@ impl Sweeps {
             known.insert(name.clone(), Live { estimator, sweep, fold, generation, unlooked, asked });
         }
         self.driver().submit(submission, catalog, again).await;
-        self.shown(&name).await;
+        self.count_asked(&name);
         Ok(())
     }
 }
