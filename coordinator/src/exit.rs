@@ -8,7 +8,7 @@ use crate::serve::log::LogError;
 use crate::store::checkpoints::CheckpointsError;
 use crate::store::folder::FolderError;
 use espalier_proto::causes;
-use espalier_proto::remote::ReachError;
+use espalier_proto::remote::{ReachError, failure_shown};
 use std::io::Write;
 use std::process::ExitCode;
 
@@ -234,7 +234,7 @@ pub fn leave(result: Result<Exit, Failure>, output: Output) -> ExitCode {
     let exit = match result {
         Ok(exit) => exit,
         Err(failure) => {
-            complain(&causes::chain(&failure), failure.exit(), output);
+            complain(&failure_shown(&causes::chain(&failure)), failure.exit(), output);
             failure.exit()
         }
     };

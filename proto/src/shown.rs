@@ -1,5 +1,7 @@
 //! Addresses as errors may show them. What was mistyped may hold a secret anywhere but in the host and the port: only these are left.
 
+use std::ffi::OsStr;
+
 /// What stands for anything that may be secret.
 const HIDDEN: &str = "…";
 
@@ -44,6 +46,36 @@ pub fn source(text: &str) -> String {
 pub fn bucket_alone(rest: &str) -> bool {
     let end = rest.find(['/', '\\', '?', '#']).unwrap_or(rest.len());
     !rest[..end].contains([':', '@'])
+}
+
+/// A message that may quote the command line, with whatever of that may hold a secret as it may be shown; `typed` are the arguments.
+/// `alone`: a long word by itself may be a token, as where nothing is known yet of what the arguments mean.
+pub fn quoting<'a>(said: &str, typed: impl IntoIterator<Item = &'a OsStr>, alone: bool) -> String {
+    let parts = typed.into_iter().filter_map(OsStr::to_str).map(|text| match text.split_once('=') {
+        Some((option, value)) if option.starts_with('-') => value,
+        _ => text,
+    });
+    let mut parts: Vec<(&str, String)> =
+        parts.filter_map(|text| Some((text, argument(text, alone)?))).collect();
+    // The longest first: a shorter one may be within it.
+    parts.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
+    parts.iter().fold(said.to_owned(), |said, (text, shown)| said.replace(text, shown))
+}
+
+/// An argument as it may be shown, whatever it was meant as; `None` if that is as it was typed.
+fn argument(text: &str, alone: bool) -> Option<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || "-_+=".contains(c);
+    let random = |text: &str| text.len() >= 32 && text.chars().all(word) && text.contains(char::is_numeric);
+    let secret = |text: &str| text.contains(':') || random(text);
+    let shown = match text.split_once("://") {
+        Some(("http" | "https", _)) => address(text),
+        Some(_) => source(text),
+        None if text.split_once('#').is_some_and(|(_, rest)| secret(rest)) => address(text),
+        // By itself, as a token's file holds it.
+        None if alone && random(text) && !text.starts_with('-') => HIDDEN.to_owned(),
+        None => return None,
+    };
+    (shown != text).then_some(shown)
 }
 
 /// What of the text can be a host and a port, and whether something else stood there.
@@ -113,5 +145,30 @@ mod tests {
         ] {
             assert_eq!(source(text), shown);
         }
+    }
+
+    #[test]
+    fn what_is_quoted_of_a_command_line_holds_no_secret() {
+        let pin = "ab0".repeat(21) + "c";
+        let join = format!("https://h:1#{pin}:s3cret");
+        let said = |argument: &str| format!("unexpected argument '{argument}' found");
+        for (argument, shown) in [
+            (join.clone(), "https://h:1…"),
+            (format!("h:1#{pin}:s3cret"), "h:1…"),
+            (format!("workers:  espalier-worker --join {join}"), "…"),
+            (format!("{join}\n{join}"), "https://h:1…"),
+            (format!("--worker={join}"), "--worker=https://h:1…"),
+            ("hf_abcdefghijklmnopqrstuvwxyz123456".to_owned(), "…"),
+            ("s3://KEY:s3cret@bucket/x".to_owned(), "s3://…bucket…"),
+            ("--sparsity=2:4".to_owned(), "--sparsity=2:4"),
+            ("s3://bucket/a-prefix".to_owned(), "s3://bucket/a-prefix"),
+            ("sweep#1.yaml".to_owned(), "sweep#1.yaml"),
+        ] {
+            let typed = ["submit", &argument].map(OsStr::new);
+            assert_eq!(quoting(&said(&argument), typed, true), said(shown));
+        }
+        // A digest that was asked for, once it is known to be one.
+        assert_eq!(quoting(&said(&pin), [OsStr::new(&pin)], true), said("…"));
+        assert_eq!(quoting(&said(&pin), [OsStr::new(&pin)], false), said(&pin));
     }
 }

@@ -303,3 +303,32 @@ fn an_address_or_a_file_by_which_nobody_can_be_called_is_refused_at_once() {
         assert!(said.contains(says), "{said}");
     }
 }
+
+#[test]
+fn what_an_error_quotes_of_a_command_line_holds_no_token() {
+    let place = Place::new("phi-nobos");
+    let secret = "5ec4e7".repeat(10) + "5ec4";
+    let join = format!("https://10.0.0.5:7420#{}:{secret}", "ab".repeat(32));
+    let line = format!("espalier-worker --join {join}");
+    let (secret, join, line) = (secret.as_str(), join.as_str(), line.as_str());
+    for (program, args, says) in [
+        ("espalier-worker", &[join][..], "--join is missing in front of 'https://10.0.0.5:7420…'"),
+        ("espalier-worker", &[line], "--join is missing"),
+        ("espalier-worker", &["--device", join], "found https://10.0.0.5:7420…, expected cpu"),
+        ("espalier-worker", &[secret], "'…'"),
+        ("espalier", &["submit", "s.yaml", join], "unexpected argument 'https://10.0.0.5:7420…'"),
+        ("espalier", &["submit", "s.yaml", "--output", "json", join], "argument 'https://10.0.0.5:7420…'"),
+        ("espalier", &["submit", join], "https://10.0.0.5:7420…"),
+        ("espalier", &["coordinator", "--advertise", join], "https://10.0.0.5:7420…"),
+        ("espalier", &[join], "https://10.0.0.5:7420…"),
+        ("espalier", &["list", secret], "unexpected argument '…'"),
+    ] {
+        let output = Command::new(place.program(program)).args(args).output().unwrap();
+        let said = espalier_tests::binaries::text(&output);
+        assert!([2, 3].map(Some).contains(&output.status.code()), "{args:?}: {said}");
+        assert!(said.contains(says) && !said.contains(secret), "{args:?}: {said}");
+    }
+    let mut command = place.command(&["coordinator"]);
+    let said = espalier_tests::binaries::text(&command.env("ESPALIER_ADVERTISE", join).output().unwrap());
+    assert!(said.contains("7420…") && !said.contains(secret), "{said}");
+}

@@ -1,5 +1,6 @@
 //! The command line: what may be said to a worker, and the only place that prints or reads the environment.
 
+mod argv;
 mod doctor;
 mod manual;
 mod values;
@@ -11,6 +12,7 @@ use crate::leave::{Ended, Limits};
 use crate::session::{self, SessionError};
 use crate::telemetry::Logs;
 use clap::{Args, Parser, Subcommand};
+use espalier_proto::causes::chain;
 use espalier_proto::mirror::MirrorError;
 use espalier_proto::remote::{self, Address, Reach};
 use std::io::Write as _;
@@ -176,7 +178,7 @@ impl CliError {
 
 /// Parses the command line and does what it says.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = argv::parse();
     let result = match cli.command {
         Some(Command::Compute(options)) => {
             Logs::plain("info").start();
@@ -202,7 +204,7 @@ pub fn main() -> ExitCode {
 
 fn complain(error: &CliError) {
     // Where even stderr cannot be written, the exit code tells.
-    let _ = writeln!(std::io::stderr(), "error: {}", espalier_proto::causes::chain(error));
+    let _ = writeln!(std::io::stderr(), "error: {}", remote::failure_shown(&chain(error)));
 }
 
 /// Runs on this thread alone: a compute child dies with the *thread* that spawned it, and this one lives as long as the process.

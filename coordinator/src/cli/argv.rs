@@ -5,6 +5,7 @@ use crate::exit::{Exit, complain};
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
+use espalier_proto::remote::{end_by, usage_shown};
 use std::ffi::{OsStr, OsString};
 
 /// Parses the command line; on a usage error says so, as the output is asked for, and ends the process with code 2, as clap does.
@@ -13,11 +14,11 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Cli {
     match read(&args) {
         Ok(cli) => cli,
         Err(error) if error.use_stderr() && asks_for_json(&args) => {
-            complain(&in_short(&error.to_string()), Exit::Usage, Output::Json);
+            complain(&in_short(&usage_shown(&error.to_string())), Exit::Usage, Output::Json);
             std::process::exit(Exit::Usage as i32)
         }
         // Help and version too.
-        Err(error) => error.exit(),
+        Err(error) => end_by(&error),
     }
 }
 

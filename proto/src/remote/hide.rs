@@ -1,7 +1,10 @@
-//! An argument can be read by everybody on a machine: one that holds a token is taken out of the command line before anything else.
+//! An argument can be read by everybody on a machine: one that holds a token is taken out of the command line before anything else. Nor
+//! does an error quote a secret that stands where it does not belong.
 
 use super::VARIABLE;
+use crate::shown;
 use std::ffi::OsString;
+use std::io::Write as _;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -17,6 +20,34 @@ pub fn hide_token() {
     // Comes back only if the program cannot be started; it then goes on as it is.
     let error = Command::new(program).arg0(&arguments[0]).args(&rest[1..]).env(VARIABLE, address).exec();
     tracing::warn!(%error, "the token stays in this process's arguments");
+}
+
+/// What is wrong with a command line, without the secrets of the arguments and of our variables that it may quote.
+pub fn usage_shown(said: &str) -> String {
+    shown::quoting(said, typed().iter().map(OsString::as_os_str), true)
+}
+
+/// Ends the process as clap does, but that no secret is quoted. Help and version are told so too.
+pub fn end_by(error: &clap::Error) -> ! {
+    let said = error.to_string();
+    let shown = usage_shown(&said);
+    if shown == said {
+        error.exit();
+    }
+    // Nothing is left to be done where even stderr is closed.
+    let _ = std::io::stderr().write_all(shown.as_bytes());
+    std::process::exit(error.exit_code())
+}
+
+/// Why a program ended, likewise: an address may have been taken for something else.
+pub fn failure_shown(said: &str) -> String {
+    shown::quoting(said, typed().iter().map(OsString::as_os_str), false)
+}
+
+fn typed() -> Vec<OsString> {
+    let ours = |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("ESPALIER_"));
+    let variables = std::env::vars_os().filter(|(name, _)| ours(name));
+    std::env::args_os().skip(1).chain(variables.map(|(_, value)| value)).collect()
 }
 
 /// The arguments without the address that holds a token, and that address.

@@ -16,7 +16,7 @@ mod tls;
 pub use address::{Address, AddressError};
 pub use channel::{Credential, Reach, ReachError, channel, connected, is_mute, met, reason};
 pub use dialect::{Dialect, PROTOCOL_KEY};
-pub use hide::hide_token;
+pub use hide::{end_by, failure_shown, hide_token, usage_shown};
 
 /// Where an address stands that no argument should hold.
 pub const VARIABLE: &str = "ESPALIER_COORDINATOR";
