@@ -6,6 +6,8 @@ use espalier_tests::hub_server::{Asked, HubServer, TOKEN};
 use espalier_tests::sweeps::{Place, names};
 use espalier_tests::{files, root, stand_ins};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -310,6 +312,61 @@ fn doctor_asks_the_hub_whether_it_is_there_and_takes_the_token() {
     place.ends(&["doctor"], 3, &["wrong  hub: 127.0.0.1:", "cannot be reached", "HF_HUB_OFFLINE=1"]);
     place.add_environment(vec![("HF_HUB_OFFLINE".to_owned(), "1".to_owned())]);
     place.ends(&["doctor"], 0, &["ok     hub: HF_HUB_OFFLINE is set"]);
+}
+
+#[test]
+fn what_is_no_hub_is_not_told_to_take_the_token() {
+    let place = |body: &'static str, status: u16| {
+        let server = answering(status, body);
+        let mut place = Place::new("phi-nobos");
+        let hub =
+            [("HF_ENDPOINT", server), ("HF_TOKEN", TOKEN.to_owned()), ("HF_HUB_OFFLINE", "0".to_owned())];
+        place.add_environment(hub.map(|(name, value)| (name.to_owned(), value)).to_vec());
+        place
+    };
+    for (status, body, says) in [
+        (404, "no", " answers 404 where a hub"),
+        (200, "<html>", " answers 200, with what names no user, where"),
+    ] {
+        let needles = [
+            "ok     hub: 127.0.0.1:",
+            says,
+            "whether it takes a token is not known",
+            "-> where it is no mirror",
+        ];
+        let said = place(body, status).ends(&["doctor"], 0, &needles);
+        assert!(!said.contains("it takes the token"), "{said}");
+    }
+}
+
+/// A web server that answers everything so; it lives as long as this process.
+fn answering(status: u16, body: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let head =
+                format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all(format!("{head}{body}").as_bytes());
+        }
+    });
+    format!("http://{at}")
+}
+
+#[test]
+fn a_hub_on_this_machine_is_asked_by_no_proxy_which_would_read_the_token() {
+    let hub = HubServer::start();
+    let mut place = on(&hub, "org/m");
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let at = format!("http://{}", proxy.local_addr().unwrap());
+    let mut variables = vec![("HF_TOKEN".to_owned(), TOKEN.to_owned())];
+    variables.extend(["http_proxy", "HTTP_PROXY", "ALL_PROXY"].map(|name| (name.to_owned(), at.clone())));
+    variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), String::new())));
+    place.add_environment(variables);
+    place.ends(&["doctor"], 0, &[" answers, and it takes the token"]);
+    assert!(proxy.accept().is_err(), "the proxy was called");
 }
 
 #[test]

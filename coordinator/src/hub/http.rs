@@ -1,7 +1,9 @@
-//! One request to the hub, followed where it leads. The token goes to the hub's own origin only, and only where nobody listens.
+//! One request to the hub, followed where it leads. The token goes to the hub's own origin only, and only where nobody listens: to this
+//! machine by no proxy, which would read what is plaintext.
 
 use super::environment::{Environment, Token};
 use super::error::{HubError, MOST_WAIT_S};
+use super::listing::body;
 use super::repository::Repository;
 use crate::clock;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, LOCATION, RANGE, RETRY_AFTER};
@@ -23,8 +25,24 @@ const HOPS: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Hub {
     client: Client,
+    /// For this machine, where a proxy would be elsewhere.
+    direct: Client,
     pub(super) endpoint: Url,
     pub(super) token: Option<Token>,
+}
+
+/// What a hub says to who asks who he is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// It takes the token.
+    Known,
+    /// It wants a token for that, and was given none.
+    Unasked,
+    /// Something else than a hub does, such as a mirror that knows no users, or a web server that is no hub.
+    Strange {
+        /// The status that it said it with.
+        status: u16,
+    },
 }
 
 /// Where redirects lead that are followed.
@@ -63,28 +81,40 @@ impl Hub {
     /// The hub of this environment. Connects to nothing yet.
     pub fn new(environment: Environment) -> Result<Self, HubError> {
         let Environment { endpoint, token } = environment;
-        let client = Client::builder()
-            .user_agent(concat!("espalier/", env!("CARGO_PKG_VERSION")))
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .build()
-            .map_err(|source| HubError::Unreachable { host: shown(&endpoint), source })?;
+        let client = || {
+            Client::builder()
+                .user_agent(concat!("espalier/", env!("CARGO_PKG_VERSION")))
+                .redirect(Policy::none())
+                .connect_timeout(CONNECT)
+                .read_timeout(SILENCE)
+        };
+        let broken = |source| HubError::Unreachable { host: shown(&endpoint), source };
+        let direct = client().no_proxy().build().map_err(broken)?;
+        let client = client().build().map_err(broken)?;
         if token.is_some() && !is_private(&endpoint) {
             tracing::warn!(endpoint = %shown(&endpoint), "HF_ENDPOINT is not https: the token is not sent");
         }
-        Ok(Self { client, endpoint, token })
+        Ok(Self { client, direct, endpoint, token })
     }
 
-    /// Asks whether the hub is there and takes the token, if it is given one; `false` without one.
-    pub async fn greet(&self) -> Result<bool, HubError> {
-        let answer = self.send(Method::GET, self.url(["api", "whoami-v2"]), 0, Follow::Hub).await?;
+    /// Asks whether the hub is there, and whether it takes the token if it is given one.
+    pub async fn greet(&self) -> Result<Greeting, HubError> {
+        let mut answer = self.send(Method::GET, self.url(["api", "whoami-v2"]), 0, Follow::Hub).await?;
         let (host, what) = (self.host(), "whoami-v2".to_owned());
         match (answer.response.status().as_u16(), self.token_for(&self.endpoint)) {
             (401, Some(token)) => Err(HubError::Token { host, from: token.from().to_owned(), what }),
+            (401, None) => Ok(Greeting::Unasked),
             (status @ 500.., _) => Err(HubError::Status { host, status, what }),
-            // A hub that is asked by nobody, or a mirror that knows no users, is there too.
-            (_, token) => Ok(token.is_some()),
+            (200, token) => {
+                let body = body(&mut answer).await?.unwrap_or_default();
+                let named = serde_json::from_slice::<serde_json::Value>(&body)
+                    .is_ok_and(|who| who["name"].is_string());
+                Ok(match token {
+                    Some(_) if named => Greeting::Known,
+                    _ => Greeting::Strange { status: 200 },
+                })
+            }
+            (status, _) => Ok(Greeting::Strange { status }),
         }
     }
 
@@ -125,8 +155,8 @@ impl Hub {
         let mut of_hub = HeaderMap::new();
         for _ in 0..HOPS {
             // Sizes and hashes are those of the content, not of a compressed form.
-            let mut request =
-                self.client.request(method.clone(), url.clone()).header(ACCEPT_ENCODING, "identity");
+            let client = if is_here(&url) { &self.direct } else { &self.client };
+            let mut request = client.request(method.clone(), url.clone()).header(ACCEPT_ENCODING, "identity");
             if let Some(token) = self.token_for(&url) {
                 request = request.bearer_auth(token.secret());
             }
@@ -233,13 +263,17 @@ fn shown(url: &Url) -> String {
 
 /// Nobody between here and there reads along.
 fn is_private(url: &Url) -> bool {
-    let here = match url.host() {
+    url.scheme() == "https" || is_here(url)
+}
+
+/// On this machine.
+fn is_here(url: &Url) -> bool {
+    match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => ip.is_loopback(),
         Some(Host::Ipv6(ip)) => ip.is_loopback(),
         None => false,
-    };
-    url.scheme() == "https" || here
+    }
 }
 
 #[cfg(test)]

@@ -131,7 +131,7 @@ fn last<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
 }
 
 /// The body of an answer; `None` if it is longer than any listing.
-async fn body(answer: &mut Answer) -> Result<Option<Vec<u8>>, HubError> {
+pub(super) async fn body(answer: &mut Answer) -> Result<Option<Vec<u8>>, HubError> {
     let host = answer.host();
     let mut body = Vec::new();
     loop {

@@ -20,7 +20,7 @@ pub mod repository;
 
 pub use environment::Environment;
 pub use error::HubError;
-pub use http::Hub;
+pub use http::{Greeting, Hub};
 pub use listing::{Facts, Listing};
 pub use progress::Progress;
 pub use repository::{Kind, Repository};

@@ -4,7 +4,7 @@ use super::{Finding, Told, within};
 use crate::cli::remote::CoordinatorArg;
 use crate::clock;
 use crate::exit::{Exit, Failure};
-use crate::hub::{Environment, Hub, HubError};
+use crate::hub::{Environment, Greeting, Hub, HubError};
 use chrono::{DateTime, Utc};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
@@ -111,10 +111,7 @@ pub(super) async fn hub(get: impl Fn(&str) -> Option<String>) -> Finding {
                            machine, HF_HUB_OFFLINE=1 asks for nothing";
     match asked.await {
         Ok(None) => Finding::good("hub", "HF_HUB_OFFLINE is set: nothing is asked of it".to_owned()),
-        Ok(Some((host, Some(known)))) => {
-            let token = if known { ", and it takes the token" } else { "; there is no token" };
-            Finding::good("hub", format!("{host} answers{token}"))
-        }
+        Ok(Some((host, Some(greeting)))) => greeted(&host, greeting),
         Ok(Some((host, None))) => wrong(format!("{host} did not answer in {} s", REACH.as_secs()), NETWORK),
         Err(error) => {
             let advice = match &error {
@@ -125,6 +122,23 @@ pub(super) async fn hub(get: impl Fn(&str) -> Option<String>) -> Finding {
                 _ => NETWORK,
             };
             wrong(chain(&error), advice)
+        }
+    }
+}
+
+/// What a hub that answers said. A mirror may know no users: what is no hub's answer is told and not called wrong.
+fn greeted(host: &str, greeting: Greeting) -> Finding {
+    match greeting {
+        Greeting::Known => Finding::good("hub", format!("{host} answers, and it takes the token")),
+        Greeting::Unasked => Finding::good("hub", format!("{host} answers; there is no token")),
+        Greeting::Strange { status } => {
+            let with = if status == 200 { ", with what names no user," } else { "" };
+            let about = format!(
+                "{host} answers {status}{with} where a hub tells who asks (whoami-v2): whether it takes a token is not known"
+            );
+            let advice =
+                "where it is no mirror of the hub, set HF_ENDPOINT to the hub's address, or to nothing";
+            Finding { advice: Some(advice.to_owned()), ..Finding::good("hub", about) }
         }
     }
 }
