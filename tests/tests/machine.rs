@@ -37,6 +37,14 @@ fn doctor_looks_at_worker_device_bucket_clock_caches_and_coordinator() {
         );
         assert!(!said.contains("s3cret") && said.contains("127.0.0.1:9"), "{said}");
     }
+    // A folder that was looked at only, most of all one that was mistyped, is not left behind.
+    std::fs::create_dir(place.at("fresh")).unwrap();
+    let mut alone = place.command(&["doctor"]);
+    let alone = alone.current_dir(place.at("fresh")).env_remove("ESPALIER_BUCKET").output().unwrap();
+    ended(&["doctor"], &alone, 0, &["espalier-out takes create-only", "it is not there yet"]);
+    assert_eq!(std::fs::read_dir(place.at("fresh")).unwrap().count(), 0);
+    place.ends(&["doctor", "--bucket", "fresh/mis/typed"], 0, &["it is not there yet"]);
+    assert_eq!(std::fs::read_dir(place.at("fresh")).unwrap().count(), 0);
     let mut elsewhere = place.command(&["doctor"]);
     let elsewhere = elsewhere.env("ESPALIER_CACHE", "/proc/x").output().unwrap();
     ended(&["doctor"], &elsewhere, 7, &["wrong  cache: /proc/x: "]);

@@ -4,6 +4,8 @@
 
 mod network;
 
+pub(super) use network::PROBES;
+
 use super::bars::say;
 use super::work::cache;
 use super::{BucketArg, Output, print};
@@ -16,8 +18,9 @@ use espalier_proto::remote::Reach;
 use serde::Serialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output as Said};
+use std::process::{Output as Said, Stdio};
 use std::time::Duration;
+use tokio::process::Command;
 
 /// Look whether this machine can run a sweep: worker, devices, bucket, hub, caches
 #[derive(Debug, clap::Args)]
@@ -89,7 +92,7 @@ impl Told {
 /// Runs the command: the first thing that is wrong gives the code.
 pub async fn run(command: &Doctor, output: Output) -> Result<Exit, Failure> {
     let mut told = Told { output, findings: Vec::new() };
-    worker(command.worker_bin.as_deref(), &mut told);
+    worker(command.worker_bin.as_deref(), LOOK, &mut told).await;
     network::bucket(&command.bucket.bucket, &mut told).await;
     told.tell(network::hub(|name| std::env::var(name).ok()).await);
     caches(&mut told);
@@ -102,23 +105,24 @@ pub async fn run(command: &Doctor, output: Output) -> Result<Exit, Failure> {
     Ok(told.findings.iter().find(|f| !f.ok).map_or(Exit::Whole, |f| f.exit))
 }
 
-/// After this a person is told what is waited for.
-const MOMENT: Duration = Duration::from_secs(1);
-
-/// What `work` gives within `limit`; `None` if it gives nothing.
+/// A worker's look at its device may read a GPU's libraries from a slow disk first.
+const LOOK: Duration = Duration::from_secs(120);
+/// What `work` gives within `limit`; `None` if it gives nothing. After a tenth of it a person is told what is waited for.
 async fn within<T>(what: &str, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::pin!(work);
+    let moment = limit / 10;
     tokio::select! {
         done = &mut work => return Some(done),
-        () = clock::sleep(MOMENT) => say(&format!("{what} does not answer yet; it is given {} s", limit.as_secs())),
+        () = clock::sleep(moment) => say(&format!("{what} does not answer yet; it is given {} s", limit.as_secs())),
     }
     tokio::select! {
         done = &mut work => Some(done),
-        () = clock::sleep(limit.saturating_sub(MOMENT)) => None,
+        () = clock::sleep(limit - moment) => None,
     }
 }
 
-fn worker(given: Option<&Path>, told: &mut Told) {
+/// Whether there is a worker, and what it says of its device within `limit`; one that says nothing is ended.
+async fn worker(given: Option<&Path>, limit: Duration, told: &mut Told) {
     let wrong = |what, about, advice: &str| Finding::wrong(what, Exit::BadNode, about, advice);
     let binary = match find_binary(given) {
         Ok(binary) => binary,
@@ -133,9 +137,17 @@ fn worker(given: Option<&Path>, told: &mut Told) {
         }
     };
     told.tell(Finding::good("worker", binary.display().to_string()));
-    let said = match Command::new(&binary).args(["doctor", "--output", "json"]).output() {
-        Ok(said) => said,
-        Err(error) => {
+    let mut look = Command::new(&binary);
+    look.args(["doctor", "--output", "json"]).stdin(Stdio::null()).kill_on_drop(true);
+    let said = match within("the worker's look at its device", limit, look.output()).await {
+        Some(Ok(said)) => said,
+        None => {
+            let about =
+                format!("`{} doctor` said nothing in {} s, and was ended", binary.display(), limit.as_secs());
+            let advice = "a device's driver hangs (does `nvidia-smi` answer?), or the disk where the worker and its libtorch are";
+            return told.tell(wrong("device", about, advice));
+        }
+        Some(Err(error)) => {
             let about = format!("{} cannot be started: {error}", binary.display());
             return told.tell(wrong(
                 "device",
@@ -253,8 +265,8 @@ fn free(folder: &Path) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_binary_that_is_no_worker_is_told_with_how_it_ended_and_what_it_said() {
+    #[tokio::test]
+    async fn a_binary_that_is_no_worker_is_told_with_how_it_ended_and_what_it_said() {
         for (binary, says) in [
             (
                 "/bin/false",
@@ -264,9 +276,29 @@ mod tests {
             ("/bin/cat", "unrecognized option"),
         ] {
             let mut told = Told { output: Output::Json, findings: Vec::new() };
-            worker(Some(Path::new(binary)), &mut told);
+            worker(Some(Path::new(binary)), LOOK, &mut told).await;
             let last = told.findings.last().unwrap();
             assert!(!last.ok && last.exit == Exit::BadNode && last.about.contains(says), "{}", last.about);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_look_hangs_is_ended_and_told_as_that() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let (binary, pid) = (folder.path().join("worker"), folder.path().join("pid"));
+        std::fs::write(&binary, format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display()))
+            .unwrap();
+        std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut told = Told { output: Output::Json, findings: Vec::new() };
+        worker(Some(&binary), Duration::from_secs(2), &mut told).await;
+        let last = told.findings.last().unwrap();
+        assert!(!last.ok && last.exit == Exit::BadNode, "{last:?}");
+        assert!(last.about.ends_with("worker doctor` said nothing in 2 s, and was ended"), "{last:?}");
+        let process = format!("/proc/{}/cmdline", std::fs::read_to_string(&pid).unwrap().trim());
+        let runs = || std::fs::read(&process).is_ok_and(|line| !line.is_empty());
+        while runs() {
+            clock::sleep(Duration::from_millis(10)).await;
         }
     }
 

@@ -144,9 +144,17 @@ impl Command {
             Self::Rm(command) => &command.bucket,
             Self::Gc(command) => &command.bucket,
             Self::Repair(command) => &command.bucket,
+            Self::Doctor(command) => &command.bucket,
             _ => return Vec::new(),
         };
-        if bucket.bucket.contains("://") { Vec::new() } else { folders::absent(Path::new(&bucket.bucket)) }
+        if bucket.bucket.contains("://") {
+            return Vec::new();
+        }
+        let bucket = Path::new(&bucket.bucket);
+        match self {
+            Self::Doctor(_) => folders::absent(&bucket.join(doctor::PROBES)),
+            _ => folders::absent(bucket),
+        }
     }
 }
 

@@ -11,7 +11,11 @@ use espalier_proto::causes::chain;
 use espalier_proto::messages::{StateRequest, StateResponse};
 use espalier_proto::remote::{Reach, ReachError};
 use object_store::path::Path as ObjectPath;
+use std::path::Path;
 use std::time::Duration;
+
+/// Where a bucket is tried.
+pub(crate) const PROBES: &str = "coordinators/doctor/probe";
 
 /// Whoever has not answered in this time is told as silent.
 const REACH: Duration = Duration::from_secs(10);
@@ -28,12 +32,13 @@ pub(super) async fn bucket(url: &str, told: &mut Told) {
         let about = format!("{url} did not answer in {} s", limit.as_secs());
         Finding::wrong("bucket", Exit::Bucket, about, STORE)
     };
+    let absent = !url.contains("://") && !Path::new(url).exists();
     // A run would make an absent folder.
     let bucket = match Bucket::open(url).and_then(|_| Bucket::open_brief(url)) {
         Ok(bucket) => bucket,
         Err(error) => return told.tell(wrong(&error)),
     };
-    let path = ObjectPath::from(format!("coordinators/doctor/probe/{}.json", std::process::id()));
+    let path = ObjectPath::from(format!("{PROBES}/{}.json", std::process::id()));
     // One request before many: each is tried again by itself where there is no answer.
     let shown = format!("bucket {url}");
     match within(&shown, REACH, bucket.meta(&path)).await {
@@ -52,7 +57,11 @@ pub(super) async fn bucket(url: &str, told: &mut Told) {
         Some(Err(error)) => return told.all([Some(wrong(&error)), denied(&bucket)]),
         None => return told.tell(silent(TRIAL)),
     };
-    told.tell(Finding::good("bucket", format!("{} takes create-only writes and reads back", bucket.url())));
+    let absent = if absent { "; it is not there yet, and what writes results makes it" } else { "" };
+    told.tell(Finding::good(
+        "bucket",
+        format!("{} takes create-only writes and reads back{absent}", bucket.url()),
+    ));
     if let Ok(Some(written)) = written {
         told.tell(skewed(written.last_modified));
     }
