@@ -230,6 +230,11 @@ fn shells_and_manuals_know_every_command() {
     for page in ["espalier.1", "espalier-run.1", "espalier-coordinator.1"] {
         assert!(pages.iter().any(|p| p == page), "{pages:?}");
     }
+    let foot = |page: &str| {
+        let page = std::fs::read_to_string(place.at(&format!("man/{page}"))).unwrap();
+        page.lines().find(|line| line.starts_with(".TH ")).unwrap().to_owned()
+    };
+    assert!(foot("espalier-coordinator.1").contains("\"espalier 0."), "{}", foot("espalier-coordinator.1"));
     // The worker's likewise.
     let worker = |args: &[&str]| {
         let output =
@@ -249,7 +254,8 @@ fn shells_and_manuals_know_every_command() {
     let to = place.at("man").display().to_string();
     assert!(worker(&["man", "--to", &to]).contains("man/espalier-worker.1"));
     let page = std::fs::read_to_string(place.at("man/espalier-worker.1")).unwrap();
-    assert!(page.contains("idle") && page.contains("Exit codes"), "{page}");
+    assert!(page.contains("idle") && page.contains("Exit codes") && page.contains("\\-\\-join"), "{page}");
+    assert!(foot("espalier-worker-doctor.1").contains("\"espalier-worker 0."));
 }
 
 #[test]

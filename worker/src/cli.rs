@@ -63,7 +63,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct Work {
     /// Where the coordinator listens: http://HOST:PORT, https://HOST:PORT, or https://HOST:PORT#FINGERPRINT:TOKEN as `espalier identity`
-    /// prints it (better in the environment, or with the token in a file, than on the command line).
+    /// prints it (better in the environment, or with the token in a file, than on the command line). `--join` is the same option.
     #[arg(
         long,
         visible_alias = "join",

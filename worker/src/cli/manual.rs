@@ -35,7 +35,15 @@ pub(super) fn completions(command: &Completions) -> Result<(), CliError> {
 pub(super) fn man(command: &Man) -> Result<(), CliError> {
     let failed = |source| CliError::Write { path: command.to.display().to_string(), source };
     std::fs::create_dir_all(&command.to).map_err(failed)?;
-    clap_mangen::generate_to(Cli::command(), &command.to).map_err(failed)?;
+    let mut cli = Cli::command().disable_help_subcommand(true);
+    cli.build();
+    let commands = cli.get_subcommands().filter(|command| !command.is_hide_set());
+    for page in std::iter::once(&cli).chain(commands) {
+        // The program's name at its foot, where clap would have the command's.
+        let page = clap_mangen::Man::new(page.clone())
+            .source(concat!("espalier-worker ", env!("CARGO_PKG_VERSION")));
+        page.generate_to(&command.to).map_err(failed)?;
+    }
     let page = command.to.join("espalier-worker.1");
     writeln!(std::io::stdout(), "{}", page.display()).map_err(failed)
 }
