@@ -66,3 +66,13 @@ fn a_choice_of_what_the_file_does_not_have_is_told_before_anything_is_looked_for
     }
     place.ends(&["plan", "s.yaml", "--only", "model=phi,method=dense"], 3, &["org/nowhere"]);
 }
+
+#[test]
+fn what_nothing_was_done_for_costs_nothing_and_not_minus_nothing() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["run", "s.yaml", "--only", "method=dense"], 0, &["2 of 2 cells done"]);
+    let costs = std::fs::read_to_string(place.at("out/sweeps/s/report/costs.md")).unwrap();
+    assert!(costs.contains(" 0.0000 ") && !costs.contains("-0.0"), "{costs}");
+    let plan = place.ends(&["plan", "s.yaml", "--output", "json"], 0, &["\"evaluate_flops\": 0.0"]);
+    assert!(!plan.contains("-0.0"), "{plan}");
+}

@@ -14,6 +14,7 @@ use crate::serve::workers::find_binary;
 use crate::spec::expand::size::at_most;
 use crate::spec::file::SweepFile;
 use espalier_proto::bucket::Bucket;
+use std::ops::Add;
 use std::time::Duration;
 
 /// Show the grid before anything runs: cells, tokens, FLOPs, time, memory, and what the bucket has already
@@ -175,7 +176,7 @@ fn sums(plan: &Summary) -> String {
         );
     }
     let tokens: u64 = todo.iter().map(|s| 2 * s.calibration_tokens + s.tokens).sum();
-    let flops: f64 = todo.iter().map(|s| s.prune_flops + s.evaluate_flops).sum();
+    let flops: f64 = todo.iter().map(|s| s.prune_flops + s.evaluate_flops).fold(0.0, Add::add);
     let memory = todo.iter().map(|s| s.device_bytes).max().unwrap_or(0);
     let bytes: u64 = todo.iter().filter(|s| !s.pruned).map(|s| s.checkpoint_bytes).sum();
     text += &format!(

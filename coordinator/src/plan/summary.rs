@@ -14,6 +14,7 @@ use espalier_proto::recipe::{Backend, Dtype};
 use espalier_proto::sweep::CellEntry;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 /// The grid before anything runs.
 #[derive(Clone, Debug, Serialize)]
@@ -120,7 +121,7 @@ pub fn plan(prepared: &Prepared, committed: &Committed, only: &Only, speed: Opti
         order,
         cells: rows.iter().map(|r| r.cells).sum(),
         done: rows.iter().map(|r| r.cells - r.missing).sum(),
-        seconds: speed.map(|_| rows.iter().filter_map(|r| r.seconds).sum()),
+        seconds: speed.map(|_| rows.iter().filter_map(|r| r.seconds).fold(0.0, Add::add)),
         seconds_from: speed.map(|s| s.source.to_string()),
         seconds_lack: None,
         price: None,
@@ -184,7 +185,8 @@ impl<'p> Costs<'p> {
         let bytes =
             |of: fn(&Arch, Dtype, Backend, &Load) -> u64, load| of(arch, spec.dtype, spec.backend, load);
         let prune_flops = if shard.prunes() { self.prune_flops(shard, arch) } else { 0.0 };
-        let evaluate_flops = loads.iter().map(|load| cost::evaluate_flops(arch, load)).sum();
+        // Not `sum`, by which nothing adds up to −0.
+        let evaluate_flops = loads.iter().map(|load| cost::evaluate_flops(arch, load)).fold(0.0, Add::add);
         ShardRow {
             model: variant.model.clone(),
             variant: variant.name.clone(),

@@ -5,6 +5,7 @@ use super::costs::{Costs, NamedCost};
 use super::numbers;
 use super::tables::{Entry, Piece, Sheet, plain};
 use super::view::{View, colour};
+use std::ops::Add;
 
 const PRUNING: [&str; 3] = ["load", "calibrate", "prune"];
 
@@ -15,7 +16,8 @@ pub fn total(costs: &Costs) -> Sheet {
     sheet.head.extend(costs.gpu_hour_price.map(|price| format!("at {price} an hour")));
     let hours = |stage: &str| -> f64 {
         let of = costs.stages.iter().filter(|s| s.cost.stage == stage);
-        of.map(|s| s.cost.seconds).sum::<f64>() / 3600.0
+        // Not `sum`, by which nothing adds up to −0.
+        of.map(|s| s.cost.seconds).fold(0.0, Add::add) / 3600.0
     };
     let stages = PRUNING.into_iter().chain(["evaluate"]).map(|stage| (stage, hours(stage)));
     for (stage, hours) in stages.chain([("all", costs.device_hours)]) {

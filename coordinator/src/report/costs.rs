@@ -9,6 +9,7 @@ use espalier_proto::methods::DENSE;
 use espalier_proto::records::Measured;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::ops::Add;
 
 /// Names the form of costs.json.
 pub const COSTS_SCHEMA: &str = "espalier.costs/1";
@@ -142,7 +143,8 @@ impl Costs {
             };
             stages.extend(shared.stages(&record.measured));
         }
-        let device_hours = stages.iter().map(|s| s.cost.seconds).sum::<f64>() / 3600.0;
+        // Not `sum`, by which nothing adds up to −0.
+        let device_hours = stages.iter().map(|s| s.cost.seconds).fold(0.0, Add::add) / 3600.0;
         Self {
             schema: COSTS_SCHEMA,
             sweep: sweep.name.to_string(),
