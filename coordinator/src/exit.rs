@@ -157,12 +157,16 @@ impl Failure {
             Self::Read { .. } => Exit::BadInput,
             Self::Reach(ReachError::Address(_) | ReachError::Plaintext { .. }) => Exit::Usage,
             Self::Reach(
-                ReachError::Unreachable { .. } | ReachError::Mute { .. } | ReachError::NoTls { .. },
+                ReachError::Unreachable { .. }
+                | ReachError::Mute { .. }
+                | ReachError::NoTls { .. }
+                | ReachError::NoPlaintext { .. },
             ) => Exit::Unreachable,
             Self::Reach(
                 ReachError::File { .. }
                 | ReachError::Tls { .. }
                 | ReachError::Certificate { .. }
+                | ReachError::WrongName { .. }
                 | ReachError::OutOfDate { .. }
                 | ReachError::RefusedCertificate { .. },
             )

@@ -70,6 +70,15 @@ impl Authority {
         self.signed(|parameters| (parameters.not_before, parameters.not_after) = (at(from), at(to)))
     }
 
+    /// The same for another host.
+    ///
+    /// # Panics
+    /// If that is no name.
+    pub fn of(&self, host: &str) -> (String, String, Vec<u8>) {
+        let host = host.try_into().expect("it is a name");
+        self.signed(|parameters| parameters.subject_alt_names = vec![rcgen::SanType::DnsName(host)])
+    }
+
     fn signed(&self, changed: impl FnOnce(&mut CertificateParams)) -> (String, String, Vec<u8>) {
         let key = KeyPair::generate().expect("a key can be made");
         let mut names = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address is a name");

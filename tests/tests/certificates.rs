@@ -163,6 +163,38 @@ fn a_certificate_that_has_run_out_is_told_as_that_and_a_key_of_another_ends_the_
 }
 
 #[test]
+fn a_certificate_that_does_not_name_the_host_is_told_as_that_on_both_sides() {
+    let place = Place::new("phi-nobos");
+    let authority = Authority::new();
+    place.ends(&["identity", "--identity", "identity"], 0, &[]);
+    let (chain, key, _) = authority.of("gpu.example");
+    place.write("identity/tls.key", &key);
+    place.write("identity/tls.crt", &chain);
+    place.write("ca.crt", &authority.certificate);
+    let guarded = guarded(&place, &["--advertise", "127.0.0.1"]);
+    let log = std::fs::read_to_string(place.at("coordinator.log")).unwrap();
+    assert!(log.contains("does not name the host of --advertise") && log.contains("gpu.example"), "{log}");
+    let files = ["--ca-file", "ca.crt", "--token-file", "identity/user-tokens"];
+    let told = ["does not name this host: ", "gpu.example", "#FINGERPRINT asks for no name"];
+    let said = ends(&place, &guarded.url, &[&["list"], &files[..]].concat(), 3, &told);
+    assert!(!said.contains("CA may be new"), "{said}");
+    let advice = ["wrong  coordinator", "-> say the address by a name that the certificate has"];
+    ends(&place, &guarded.url, &[&["doctor"], &files[..]].concat(), 3, &advice);
+    let mut command = worker_command(&place, "w", &guarded.url);
+    command.env("ESPALIER_CA_FILE", place.at("ca.crt"));
+    command.env("ESPALIER_TOKEN_FILE", place.at("identity/worker-tokens"));
+    assert_eq!(spawned(&place, "w", command).0.wait().unwrap().code(), Some(3));
+    let said = std::fs::read_to_string(place.at("w.log")).unwrap();
+    assert!(said.contains("does not name this host") && !said.contains("is silent"), "{said}");
+    // By its fingerprint it is believed whatever it names; one that names the host is not warned of.
+    ends(&place, &guarded.user, &["list"], 0, &[]);
+    let start = ["identity", "--identity", "identity", "--advertise"];
+    let said = place.ends(&[&start[..], &["gpu.example"]].concat(), 0, &[]);
+    assert!(!said.contains("does not name"), "{said}");
+    place.ends(&[&start[..], &["other.example"]].concat(), 0, &["does not name the host of --advertise"]);
+}
+
+#[test]
 fn a_workers_certificate_and_the_cas_on_both_sides_are_replaced_while_it_runs() {
     let place = Place::new("phi-nobos");
     place.ends(&["identity", "--identity", "identity"], 0, &[]);

@@ -1,6 +1,7 @@
 //! Workers that start: ready, unable to, or waiting.
 
 use espalier_tests::cluster::{Cluster, spawned, until, worker_command};
+use espalier_tests::guarded::guarded;
 use espalier_tests::scrape::get;
 use espalier_tests::sweeps::Place;
 use std::time::{Duration, Instant};
@@ -43,6 +44,27 @@ fn a_worker_whose_cache_cannot_be_written_ends_at_once_and_says_so() {
         )),
         "{log}"
     );
+}
+
+#[test]
+fn a_worker_that_was_told_plaintext_for_tls_or_tls_for_plaintext_ends_at_once_and_says_so() {
+    let place = Place::new("phi-nobos");
+    let guarded = guarded(&place, &[]);
+    let open = Cluster::start(&place, &["--instance", "open"]);
+    let told = [
+        (guarded.url.replace("https://", "http://"), "its address begins with https://"),
+        (open.url.replace("http://", "https://"), "its address begins with http://"),
+    ];
+    for (n, (address, says)) in told.iter().enumerate() {
+        let name = format!("w{n}");
+        let mut worker = spawned(&place, &name, worker_command(&place, &name, address));
+        assert_eq!(worker.0.wait().unwrap().code(), Some(3));
+        let log = std::fs::read_to_string(place.at(&format!("{name}.log"))).unwrap();
+        assert!(
+            log.contains(&format!("error: {address}: what listens there")) && log.contains(says),
+            "{log}"
+        );
+    }
 }
 
 #[test]

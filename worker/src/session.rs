@@ -300,7 +300,10 @@ async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(),
                         // Later a certificate, its or ours, may just be replaced: what is held is finished first.
                         Some(
                             error @ (ReachError::Certificate { .. }
+                            | ReachError::WrongName { .. }
                             | ReachError::OutOfDate { .. }
+                            | ReachError::NoTls { .. }
+                            | ReachError::NoPlaintext { .. }
                             | ReachError::RefusedCertificate { .. }),
                         ) if epoch_seen == 0 => return Err(error.into()),
                         Some(error) => error.to_string(),

@@ -112,8 +112,9 @@ pub async fn run(command: &Coordinator, output: Output) -> Result<Exit, Failure>
     let mut interrupted =
         signal(SignalKind::interrupt()).map_err(machine("Ctrl-C cannot be listened for"))?;
     let folder = identity_folder(command)?;
+    let advertised = command.advertise.as_ref().map(Advertised::host);
     let identity = match &folder {
-        Some(folder) => Some(Identity::open(folder, &names(command))?),
+        Some(folder) => Some(Identity::open(folder, &names(command), advertised)?),
         None => None,
     };
     let scheme = if identity.is_some() { "https" } else { "http" };

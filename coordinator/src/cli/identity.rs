@@ -38,7 +38,7 @@ pub fn run(command: &IdentityCommand, output: Output) -> Result<Exit, Failure> {
         Some(folder) => folder.clone(),
         None => default_folder(&command.instance)?,
     };
-    let identity = Identity::open(&folder, &[])?;
+    let identity = Identity::open(&folder, &[], command.advertise.as_ref().map(Advertised::host))?;
     let authority = authority(command.advertise.as_ref(), 7420);
     let [worker, user] = [Role::Worker, Role::User].map(|role| identity.address(&authority, role));
     let (worker, user) = (worker?, user?);

@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio_rustls::rustls;
+use tokio_rustls::rustls::{self, CertificateError};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -41,6 +41,9 @@ pub struct Reach {
 
 /// What tells [`ReachError::Mute`] where nothing but its text is left: of an I/O error HTTP/2 hands no more to those who wait.
 const MUTE: &str = "accepts connections but does not answer";
+
+/// What HTTP/2 makes of the alert with which TLS answers plaintext, and of any answer that is none of its frames.
+const NO_FRAME: &str = "frame with invalid size";
 
 /// Why a coordinator cannot be called at all.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +94,26 @@ pub enum ReachError {
     NoTls {
         /// The address.
         address: String,
+    },
+    /// What listens there encrypts, or is something else.
+    #[error(
+        "{address}: what listens there does not speak HTTP/2 over plaintext; where that is the coordinator, its address begins with \
+         https://, as `espalier identity` prints it, with fingerprint and token"
+    )]
+    NoPlaintext {
+        /// The address.
+        address: String,
+    },
+    /// The right one may listen there; its certificate does not say so by this name.
+    #[error(
+        "{address}: the certificate of who listens there does not name this host: {why}; use a name that it has, or put this one into \
+         it (tls.crt of the coordinator's identity); an address with #FINGERPRINT asks for no name"
+    )]
+    WrongName {
+        /// The address.
+        address: String,
+        /// What was wanted, and what it names.
+        why: String,
     },
     /// Who listens there is not the one who is meant.
     #[error(
@@ -185,13 +208,19 @@ fn deepest(error: &dyn std::error::Error) -> String {
 
 fn found(address: &str, error: &(dyn std::error::Error + 'static)) -> Option<ReachError> {
     let (address, why) = (address.to_owned(), deepest(error));
+    if address.starts_with("http://") && why.contains(NO_FRAME) {
+        return Some(ReachError::NoPlaintext { address });
+    }
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| {
         let inner = error.downcast_ref::<std::io::Error>()?.get_ref()?;
         let address = address.clone();
         match inner.downcast_ref::<rustls::Error>() {
-            Some(rustls::Error::InvalidCertificate(wrong)) => Some(match out_of_date(wrong) {
-                Some(why) => ReachError::OutOfDate { address, why },
-                None => ReachError::Certificate { address, why: why.clone() },
+            Some(rustls::Error::InvalidCertificate(wrong)) => Some(match (out_of_date(wrong), wrong) {
+                (Some(why), _) => ReachError::OutOfDate { address, why },
+                (_, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) => {
+                    ReachError::WrongName { address, why: wrong.to_string() }
+                }
+                _ => ReachError::Certificate { address, why: why.clone() },
             }),
             Some(rustls::Error::AlertReceived(alert)) if is_of_a_certificate(*alert) => {
                 Some(ReachError::RefusedCertificate { address, why: why.clone() })

@@ -202,6 +202,10 @@ fn coordinator_advice(failure: &Failure) -> &'static str {
         Failure::Reach(ReachError::RefusedCertificate { .. }) => {
             "use a user's certificate (--cert-file, --key-file) of a CA that the coordinator's client-ca.crt holds, or a token"
         }
+        Failure::Reach(ReachError::WrongName { .. }) => {
+            "say the address by a name that the certificate has, or the one with the fingerprint that `espalier identity` prints on the \
+             coordinator's machine"
+        }
         Failure::Reach(ReachError::OutOfDate { .. }) => {
             "renew tls.crt and tls.key in the coordinator's identity, which it reads again by itself; or, if the time is wrong that is told \
              here, set this machine's clock, by NTP for example"

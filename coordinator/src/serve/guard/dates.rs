@@ -1,9 +1,11 @@
-//! Warns of a certificate that clients refuse, or soon will, by its dates.
+//! Warns of a certificate that clients refuse, or soon will, by its dates or by its name.
 
 use crate::clock::seconds_since;
 use chrono::{DateTime, SecondsFormat, Utc};
 use std::path::Path;
-use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::client::verify_server_name;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 
 /// A week before its end a certificate that is to be renewed should have been; one of days, in its last third.
@@ -27,6 +29,23 @@ pub(super) fn warn(folder: &Path, chain: &[CertificateDer<'_>]) {
             crate::clock::utc()
         );
     }
+}
+
+/// Logs that the folder's certificate does not name the host that others are told, if it does not.
+pub(super) fn warn_of_name(folder: &Path, chain: &[CertificateDer<'_>], host: &str) {
+    let Some(why) = misnamed(chain, host) else { return };
+    tracing::warn!(
+        folder = %folder.display(),
+        "the coordinator's certificate does not name the host of --advertise (ESPALIER_ADVERTISE), and who is told no fingerprint refuses \
+         it: {why}; put the name into tls.crt, as a DNS name or an IP address, or advertise one that it has"
+    );
+}
+
+fn misnamed(chain: &[CertificateDer<'_>], host: &str) -> Option<String> {
+    // What cannot be read is refused by who reads it.
+    let name = ServerName::try_from(host).ok()?;
+    let certificate = ParsedCertificate::try_from(chain.first()?).ok()?;
+    verify_server_name(&certificate, &name).err().map(|error| error.to_string())
 }
 
 fn time(of: &ASN1Time) -> Option<DateTime<Utc>> {

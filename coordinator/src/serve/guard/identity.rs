@@ -57,15 +57,16 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Takes the folder's identity; one that is not there, or empty, is made. `names` are hosts that its certificate is to name.
-    pub fn open(folder: &Path, names: &[String]) -> Result<Self, IdentityError> {
+    /// Takes the folder's identity; one that is not there, or empty, is made. `names` are hosts that a certificate made
+    /// here names; of one that is mounted it is told where it lacks the `advertised`.
+    pub fn open(folder: &Path, names: &[String], advertised: Option<&str>) -> Result<Self, IdentityError> {
         let mut entries = std::fs::read_dir(folder).ok();
         if entries.as_mut().is_none_or(|entries| entries.next().is_none()) {
             make(folder)?;
         }
         let own = folder.join("tls.crt");
         let tls = match own.exists() {
-            true => Tls::mounted(folder)?,
+            true => Tls::mounted(folder, advertised)?,
             false => Tls::made(folder, signed(folder, names)?)?,
         };
         let fingerprint = tls.anchor();
@@ -187,7 +188,7 @@ mod tests {
     fn of_a_file_of_tokens_the_first_is_given_out() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("identity");
-        let identity = Identity::open(&path, &[]).unwrap();
+        let identity = Identity::open(&path, &[], None).unwrap();
         std::fs::write(path.join("user-tokens"), "# both\n\na-new-token-for-users\nan-old-token-for-users\n")
             .unwrap();
         let address = identity.address("h:1", Role::User).unwrap();

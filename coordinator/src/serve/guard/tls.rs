@@ -32,6 +32,8 @@ struct Inner {
     folder: PathBuf,
     /// A certificate that was made at the start, where none is mounted.
     made: Option<Chain>,
+    /// The host that others are told, where one is said.
+    host: Option<String>,
     now: Mutex<Now>,
 }
 
@@ -44,22 +46,22 @@ struct Now {
 }
 
 impl Tls {
-    /// Shows the folder's own certificate.
-    pub(super) fn mounted(folder: &Path) -> Result<Self, IdentityError> {
-        Self::open(folder, None)
+    /// Shows the folder's own certificate, which should name the host that others are told.
+    pub(super) fn mounted(folder: &Path, host: Option<&str>) -> Result<Self, IdentityError> {
+        Self::open(folder, None, host)
     }
 
     /// Shows this one.
     pub(super) fn made(folder: &Path, chain: Chain) -> Result<Self, IdentityError> {
-        Self::open(folder, Some(chain))
+        Self::open(folder, Some(chain), None)
     }
 
-    fn open(folder: &Path, made: Option<Chain>) -> Result<Self, IdentityError> {
+    fn open(folder: &Path, made: Option<Chain>, host: Option<&str>) -> Result<Self, IdentityError> {
         // Before it is read: what changes meanwhile is seen the next time.
         let seen = contents(folder);
-        let (acceptor, anchor) = read(folder, made.as_ref())?;
+        let (acceptor, anchor) = read(folder, made.as_ref(), host)?;
         let now = Mutex::new(Now { acceptor, anchor, seen, looked: Stopwatch::start() });
-        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), made, now })))
+        Ok(Self(Arc::new(Inner { folder: folder.to_owned(), made, host: host.map(str::to_owned), now })))
     }
 
     /// The digest of the last certificate of the chain, which outlives the leaf: what addresses are pinned to.
@@ -69,13 +71,13 @@ impl Tls {
 
     /// What takes the next connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        let Inner { folder, made, now } = &*self.0;
+        let Inner { folder, made, host, now } = &*self.0;
         let mut now = now.lock().expect("nothing panics while it holds the certificate");
         if now.looked.elapsed() > STALE {
             now.looked = Stopwatch::start();
             let found = contents(folder);
             if found != now.seen {
-                match read(folder, made.as_ref()) {
+                match read(folder, made.as_ref(), host.as_deref()) {
                     Ok((acceptor, anchor)) => {
                         tracing::info!(folder = %folder.display(), "the certificate was read again");
                         if anchor != now.anchor {
@@ -103,7 +105,11 @@ fn contents(folder: &Path) -> Digest {
     Digest::of(held.concat().as_bytes())
 }
 
-fn read(folder: &Path, made: Option<&Chain>) -> Result<(TlsAcceptor, Digest), IdentityError> {
+fn read(
+    folder: &Path,
+    made: Option<&Chain>,
+    host: Option<&str>,
+) -> Result<(TlsAcceptor, Digest), IdentityError> {
     let file = |name: &str| {
         let path = folder.join(name);
         move |why| IdentityError::File { path, why }
@@ -144,6 +150,9 @@ fn read(folder: &Path, made: Option<&Chain>) -> Result<(TlsAcceptor, Digest), Id
         e => broken(e.to_string()),
     })?;
     dates::warn(folder, &chain);
+    if let Some(host) = host {
+        dates::warn_of_name(folder, &chain, host);
+    }
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok((TlsAcceptor::from(Arc::new(config)), anchor))
 }
