@@ -12,6 +12,7 @@ from pathlib import Path
 import agreement
 import binaries
 import compose
+import examples
 import exits
 import identity
 import metrics
@@ -50,6 +51,9 @@ def main(folder):
     programs = binaries.programs(folder)
     kubectl = tools.kubectl()
     rendered = {title: render.render(kubectl, path) for title, path in render.overlays().items()}
+    told = examples.rendered(kubectl)
+    report("README.md: its patches change what they name", examples.wrong(told))
+    rendered |= told
     running = started(programs, rendered["overlays/local"])
     try:
         everything(programs, rendered, running, exits.seen(programs["espalier-worker"]))

@@ -12,9 +12,10 @@ def wrong(objects):
     names = {(o["kind"], o["metadata"]["name"]) for o in objects}
     # cert-manager makes the Secret that a Certificate names.
     names |= {("Secret", o["spec"]["secretName"]) for o in objects if o["kind"] == "Certificate"}
+    home = next(o["metadata"]["name"] for o in objects if o["kind"] == "Namespace")
     for object in objects:
-        if object["kind"] not in CLUSTER_WIDE and object["metadata"].get("namespace") != "espalier":
-            yield f"{name(object)}: namespace: found {object['metadata'].get('namespace')}, expected espalier"
+        if object["kind"] not in CLUSTER_WIDE and object["metadata"].get("namespace") != home:
+            yield f"{name(object)}: namespace: found {object['metadata'].get('namespace')}, expected {home}"
     for object, _, pod in pods(objects):
         for kind, wanted in sorted(named(pod)):
             # Every namespace has the account `default`; its token is mounted nowhere here.
