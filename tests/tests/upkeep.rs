@@ -162,6 +162,28 @@ fn gc_removes_what_no_current_spec_and_no_record_names_once_it_is_a_week_old() {
 }
 
 #[test]
+fn what_a_canary_left_stays_with_its_sweep_and_goes_with_it() {
+    let place = Place::new("phi-nobos");
+    place.sweep("s", "0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7", WIKITEXT);
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1}\n");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let mut worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "die=wanda")]);
+    cluster.ends(&["watch", "s"], 4, &["its canary: compute_lost"]);
+    worker.signal(libc::SIGTERM);
+    worker.0.wait().unwrap();
+    drop(cluster);
+    let left = || ["failures", "logs"].map(|folder| all(&place.at("out").join(folder)).len());
+    let before = left();
+    assert!(before[0] > 0 && before[1] > 0, "{before:?}");
+    all(&place.at("out")).iter().for_each(|path| age(path, 8));
+    place.ends(&["gc"], 0, &[]);
+    assert_eq!(left(), before);
+    place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
+    assert_eq!(left(), [0, 0]);
+}
+
+#[test]
 fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again() {
     let place = ran();
     let results = place.results("s");

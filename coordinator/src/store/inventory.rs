@@ -2,6 +2,7 @@
 //!
 //! In: a bucket. Out: [`Inventory`]. Decides nothing.
 
+use crate::serve::canary::canaries;
 use crate::serve::fold::Fold;
 use crate::serve::log::{self, LogError};
 use espalier_proto::bucket::{Bucket, BucketError};
@@ -70,7 +71,15 @@ impl Needs {
         let variants = sweep.variants.iter().map(|v| Need::Variant(v.key));
         let calibrations = sweep.variants.iter().filter_map(|v| v.spec.calibration).map(Need::Inputs);
         let cells = sweep.cells.iter().flat_map(|c| [Need::Cell(c.key), Need::Inputs(c.inputs)]);
-        Self(models.chain(variants).chain(calibrations).chain(cells).collect())
+        // What a canary left of itself is why its model's variants are not run.
+        let canaries = canaries(sweep).into_keys().map(Need::Variant);
+        Self(models.chain(variants).chain(calibrations).chain(cells).chain(canaries).collect())
+    }
+
+    /// What was given up, and which canaries have passed, by a sweep's log: canaries of another version may have other keys.
+    fn told(fold: &Fold) -> Self {
+        let given_up = fold.given_up.keys().map(|key| VariantKey(*key));
+        Self(given_up.chain(fold.canaries.iter().copied()).map(Need::Variant).collect())
     }
 
     /// True if what this object belongs to is needed; of a sweep's or an instance's own objects nothing is said.
@@ -101,7 +110,7 @@ impl Needs {
 pub struct SweepNeeds {
     /// The state of its log.
     pub fold: Fold,
-    /// What the spec submitted last names; nothing if none was submitted whole.
+    /// What the spec submitted last names; of one that was not submitted whole what its log names.
     pub current: Needs,
     /// What its earlier specs name.
     pub earlier: Needs,
@@ -141,7 +150,8 @@ pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, Store
     for path in bucket.list(&layout::sweeps()).await? {
         let Owner::Sweep(name) = layout::owner(&path) else { continue };
         if !found.contains_key(&name) {
-            let needs = SweepNeeds { fold: log::read(bucket, &name).await?, ..SweepNeeds::default() };
+            let fold = log::read(bucket, &name).await?;
+            let needs = SweepNeeds { current: Needs::told(&fold), fold, ..SweepNeeds::default() };
             found.insert(name.clone(), needs);
         }
         let spec = path.filename().and_then(|file| file.strip_suffix(".json")?.parse::<Digest>().ok());
