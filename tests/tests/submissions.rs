@@ -1,7 +1,7 @@
 //! What a coordinator is asked for, one thing after another and two at once: its memory, the sweep's log and what a restart makes of it
 //! are the same.
 
-use espalier_tests::cluster::{Cluster, until};
+use espalier_tests::cluster::{Cluster, spawned, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use serde_json::{Value, json};
@@ -137,12 +137,26 @@ fn whoever_lost_a_sweep_to_another_instance_cannot_steer_it() {
     let first = Cluster::start(&place, &[]);
     first.ends(&["submit", "s.yaml"], 0, &[]);
     first.ends(&["pause", "s"], 0, &[]);
+    let follow = |name: &str, args: &[&str]| {
+        let mut command = place.command(args);
+        command.env("ESPALIER_COORDINATOR", &first.url);
+        spawned(&place, name, command)
+    };
+    let watches = [follow("watch", &["watch", "s"]), follow("logs", &["logs", "s", "--follow"])];
+    until("it is watched", || first.log("watch").contains("0 of 4"));
     let mut second = Cluster::start(&place, &["--instance", "second"]);
     second.ends(&["submit", "s.yaml", "--take-over"], 0, &[]);
     assert_eq!(listed(&second, "s")["state"], "paused", "as its log says");
     let said = first.espalier(&["cancel", "s"]);
     // It may have seen already that the sweep is another's.
     assert!([Some(5), Some(3)].contains(&said.status.code()), "{said:?}");
+    let told = "instance second has taken sweep s over from instance main: the coordinator of second tells";
+    for (mut watch, name) in watches.into_iter().zip(["watch", "logs"]) {
+        assert_eq!(watch.0.wait().unwrap().code(), Some(5), "{name}: {}", first.log(name));
+        let said = first.log(name);
+        assert!(said.contains(told) && !said.contains("does not answer"), "{name}: {said}");
+    }
+    first.ends(&["status", "s"], 5, &[told]);
     second.coordinator.kill();
     let second = Cluster::start(&place, &["--instance", "second"]);
     assert_eq!(listed(&second, "s")["state"], "paused");
@@ -184,7 +198,7 @@ fn a_sweep_that_cannot_be_taken_up_is_told_and_submitting_it_again_mends_it_and_
     assert_eq!(listed(&cluster, "s")["state"], "waiting");
     place.ends(&["rm", "s", "--yes", "--force"], 0, &[]);
     until("it is let go", || listed(&cluster, "s").is_null());
-    cluster.ends(&["pause", "s"], 3, &["no sweep s"]);
+    cluster.ends(&["pause", "s"], 3, &["sweep s was removed from the bucket"]);
     assert!(files(&place.at("out/sweeps/s"), "json").is_empty());
 }
 

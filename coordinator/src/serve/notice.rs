@@ -59,7 +59,7 @@ impl Notice {
                     fold
                 }
                 Ok(Whose::Others(owner)) => {
-                    self.let_go(sweeps, &name, &format!("the sweep was taken over by instance {owner}"));
+                    self.let_go(sweeps, &name, Some(owner));
                     continue;
                 }
                 Ok(Whose::Nobodys) if self.missing.insert(name.clone()) => {
@@ -67,7 +67,7 @@ impl Notice {
                     continue;
                 }
                 Ok(Whose::Nobodys) => {
-                    self.let_go(sweeps, &name, "the sweep was removed from the bucket");
+                    self.let_go(sweeps, &name, None);
                     continue;
                 }
                 Err(error) => {
@@ -116,9 +116,14 @@ impl Notice {
         }
     }
 
-    fn let_go(&mut self, sweeps: &Sweeps, name: &Name, why: &str) {
-        tracing::warn!(sweep = %name, "{why}");
+    /// It is another's now, or was removed.
+    fn let_go(&mut self, sweeps: &Sweeps, name: &Name, owner: Option<String>) {
+        match &owner {
+            Some(owner) => tracing::warn!(sweep = %name, "the sweep was taken over by instance {owner}"),
+            None => tracing::warn!(sweep = %name, "the sweep was removed from the bucket"),
+        }
         self.missing.remove(name);
+        sweeps.gone().insert(name.clone(), owner);
         sweeps.driver().tell(Event::Forget(name.clone()));
         sweeps.live().remove(name);
     }

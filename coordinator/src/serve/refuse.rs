@@ -53,10 +53,12 @@ impl Refusal {
     /// A sweep.
     pub fn sweeps(error: SweepsError) -> Self {
         match &error {
-            SweepsError::Log(LogError::Owned { .. }) => {
+            SweepsError::Log(LogError::Owned { .. }) | SweepsError::TakenOver { .. } => {
                 Self { code: Code::FailedPrecondition, exit: 5, message: chain(&error) }
             }
-            SweepsError::Unknown { .. } | SweepsError::Log(LogError::Gone { .. }) => {
+            SweepsError::Unknown { .. }
+            | SweepsError::Removed { .. }
+            | SweepsError::Log(LogError::Gone { .. }) => {
                 Self { code: Code::NotFound, exit: 3, message: chain(&error) }
             }
             SweepsError::Log(_)

@@ -59,6 +59,9 @@ async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> 
                 return Ok(());
             }
         }
+        if request.follow {
+            sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
+        }
         if over || !request.follow {
             return found_some(sweeps.bucket(), &sweep, &variants, attempt.as_ref(), &seen).await;
         }

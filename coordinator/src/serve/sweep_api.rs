@@ -166,7 +166,19 @@ impl SweepApi for Service {
             let mut ended = None;
             loop {
                 let now = status.borrow_and_update().clone();
-                let Some(state) = state(&sweeps, &sweep.name, &now).await else { return };
+                let Some(state) = state(&sweeps, &sweep.name, &now).await else {
+                    match sweeps.sweep(sweep.name.as_str()) {
+                        // It is being taken up again, or let go.
+                        Ok(_) if !sender.is_closed() => crate::clock::sleep(BREATH).await,
+                        Ok(_) => return,
+                        Err(gone) => {
+                            // Whoever watches may have gone.
+                            let _ = sender.send(Err(Refusal::sweeps(gone).into()));
+                            return;
+                        }
+                    }
+                    continue;
+                };
                 let (over, seen) = (state.over, ending::is_seen(&state, &mut ended));
                 if sender.send(Ok(state)).is_err() || seen {
                     return;

@@ -61,6 +61,25 @@ pub enum SweepsError {
         /// Why.
         why: String,
     },
+    /// Another instance has it now.
+    #[error(
+        "instance {owner} has taken sweep {sweep} over from instance {instance}: the coordinator of {owner} tells how it goes on, and \
+         `espalier submit --take-over` brings it back"
+    )]
+    TakenOver {
+        /// This instance.
+        instance: Name,
+        /// The sweep.
+        sweep: Name,
+        /// Whose it is.
+        owner: String,
+    },
+    /// It was removed from the bucket.
+    #[error("sweep {sweep} was removed from the bucket; submitting it again brings it back")]
+    Removed {
+        /// The sweep.
+        sweep: Name,
+    },
     /// This instance has no such sweep.
     #[error("instance {instance} has no sweep {sweep}; it has: {known}")]
     Unknown {
@@ -103,7 +122,9 @@ pub struct Sweeps {
     watch: Stopwatch,
     live: Mutex<BTreeMap<Name, Live>>,
     /// Those that could not be taken up, with why.
-    unreadable: Mutex<BTreeMap<Name, String>>,
+    pub(super) unreadable: Mutex<BTreeMap<Name, String>>,
+    /// Those that were let go, with whose they are now; of those that were removed nobody's.
+    pub(super) gone: Mutex<BTreeMap<Name, Option<String>>>,
     /// How far the ends are of those that are over.
     endings: Mutex<BTreeMap<Name, Ending>>,
     /// Held while a sweep's log is written and the schedule is told of it: both hear everything in one order.
@@ -154,6 +175,7 @@ impl Sweeps {
             watch: Stopwatch::start(),
             live: Mutex::default(),
             unreadable: Mutex::default(),
+            gone: Mutex::default(),
             endings: Mutex::default(),
             turns: Mutex::default(),
         }
@@ -264,31 +286,6 @@ impl Sweeps {
         self.live().iter().map(|(name, live)| (name.clone(), live.asked)).collect()
     }
 
-    /// A sweep of this instance.
-    pub fn sweep(&self, name: &str) -> Result<Arc<ResolvedSweep>, SweepsError> {
-        let live = self.live();
-        let parsed = name.parse::<Name>().ok();
-        let found = parsed.as_ref().and_then(|n| live.get(n).map(|l| l.sweep.clone()));
-        found.ok_or_else(|| {
-            if let Some(sweep) = parsed
-                && let Some(why) = self.unreadable().get(&sweep).cloned()
-            {
-                return SweepsError::Unreadable { sweep, why };
-            }
-            let known: Vec<&str> = live.keys().map(Name::as_str).collect();
-            SweepsError::Unknown {
-                instance: self.epoch.instance.clone(),
-                sweep: name.to_owned(),
-                known: if known.is_empty() { "none".to_owned() } else { known.join(", ") },
-            }
-        })
-    }
-
-    /// Sweeps of the bucket that could not be taken up, with why.
-    pub fn unreadable(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, String>> {
-        self.unreadable.lock().expect("nothing panics while it holds the sweeps that cannot be read")
-    }
-
     pub(super) fn endings(&self) -> std::sync::MutexGuard<'_, BTreeMap<Name, Ending>> {
         self.endings.lock().expect("nothing panics while it holds the ends of sweeps")
     }
@@ -309,11 +306,6 @@ impl Sweeps {
         let known = self.live().get(name).map(|live| (live.sweep.clone(), live.fold.clone()));
         let asked = known.map(|(sweep, fold)| asked_for(&sweep, &fold)).transpose()?.flatten();
         Ok(asked.is_none_or(|asked| !asked.is_disjoint(cells)))
-    }
-
-    /// The names of all sweeps.
-    pub fn names(&self) -> Vec<Name> {
-        self.live().keys().cloned().collect()
     }
 
     /// A sweep under this status; `None` if it is not here.

@@ -81,6 +81,7 @@ impl Sweeps {
         submission.variants_done.extend(&fold.canaries);
         let (estimator, catalog) = finished(told).await;
         let name = sweep.name.clone();
+        self.gone().remove(&name);
         {
             let mut known = self.live();
             let unlooked = match known.get(&name) {
