@@ -21,6 +21,19 @@ pub struct Refusal {
     pub times: u32,
 }
 
+/// Requests that are carried out later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// Their method.
+    pub method: &'static str,
+    /// A part of their path.
+    pub part: &'static str,
+    /// So many of them.
+    pub times: u32,
+    /// So much later.
+    pub by: Duration,
+}
+
 /// Faults still to come. Counted ones run out; the others stay until they are changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FaultPlan {
@@ -42,6 +55,8 @@ pub struct FaultPlan {
     pub drop_answer_after_upload: u32,
     /// Requests that are refused in other ways than by 503, after those whose answers are lost.
     pub refuse: Vec<Refusal>,
+    /// Requests that are carried out later than others.
+    pub late: Vec<Late>,
     /// Answers have no ETag.
     pub no_tags: bool,
     /// Every answer comes so much later.
@@ -80,6 +95,8 @@ pub struct Happened {
     pub unanswered: u32,
     /// Answered by half.
     pub cut: u32,
+    /// Carried out later.
+    pub late: u32,
     /// Writers of records that were killed before it was carried out.
     pub killed_before: u32,
     /// Writers of records that were killed after it was carried out.
@@ -169,6 +186,12 @@ impl Faults {
         if *method == Method::GET && spend(&mut plan.cut_body) {
             happened.cut += 1;
             return (Fate::Cut, plan.delay);
+        }
+        for late in plan.late.iter_mut().filter(|l| l.method == method.as_str() && path.contains(l.part)) {
+            if spend(&mut late.times) {
+                happened.late += 1;
+                return (Fate::Served, late.by);
+            }
         }
         (Fate::Served, plan.delay)
     }

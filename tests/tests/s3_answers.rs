@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use espalier_proto::bucket::Bucket;
 use espalier_tests::binaries::text;
-use espalier_tests::cluster::{Cluster, until};
-use espalier_tests::faults::{FaultPlan, Refusal};
+use espalier_tests::cluster::{Cluster, spawned, until};
+use espalier_tests::faults::{FaultPlan, Late, Refusal};
 use espalier_tests::files;
 use espalier_tests::s3_server::{Creates, S3Server};
 use espalier_tests::sweeps::Place;
 use object_store::path::Path;
+use std::time::Duration;
 
 /// A place, all of whose programs use the server's bucket.
 fn place() -> (Place, S3Server) {
@@ -182,4 +183,52 @@ fn a_prefix_is_the_key_as_it_is_written_for_who_writes_and_who_reads() {
     let mut plan = place.command(&["plan", "s.yaml", "--gflops", "1"]);
     let output = plan.output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+}
+
+#[test]
+fn what_a_user_asks_for_is_written_after_what_was_decided_before_it_and_holds_over_a_restart() {
+    let late = |server: &S3Server, part| {
+        let late = vec![Late { method: "PUT", part, times: 1, by: Duration::from_secs(4) }];
+        server.faults().plan(FaultPlan { late, ..FaultPlan::default() });
+    };
+    let failed = |cluster: &Cluster<'_>| cluster.json(&["list"])[0]["failed"].as_u64().unwrap();
+    let dies = [("ESPALIER_TEST_FAULTS", "die=wanda")];
+    for ask in [&["retry", "s"][..], &["submit", "s.yaml"]] {
+        let (place, server) = place();
+        place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1}\n");
+        let mut cluster = Cluster::start(&place, &[]);
+        late(&server, "sweeps/s/log/00000002");
+        cluster.ends(&["submit", "s.yaml"], 0, &[]);
+        let mut worker = cluster.worker_with("w", &dies);
+        until("it is given up", || failed(&cluster) == 2);
+        worker.kill();
+        cluster.ends(ask, 0, &[]);
+        cluster.restart();
+        assert_eq!(failed(&cluster), 0, "{ask:?}");
+    }
+    // What is decided while that is being written comes before it too.
+    let (place, server) = place();
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 100}\n");
+    place.replace("s.yaml", "[0.5]", "[0.1, 0.2, 0.3, 0.4, 0.5, 0.6]");
+    let mut cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let mut worker = cluster.worker_with("w", &dies);
+    until("one is given up", || failed(&cluster) > 0);
+    worker.signal(libc::SIGSTOP);
+    let entries = || files(&server.files("team/a/sweeps/s/log"), "json").len() as u64;
+    until("the log says so", || entries() == 1 + failed(&cluster) / 2);
+    late(&server, "sweeps/s/log/");
+    let mut command = place.command(&["retry", "s"]);
+    command.env("ESPALIER_COORDINATOR", &cluster.url);
+    let mut retry = spawned(&place, "retry", command);
+    until("it is being written", || server.faults().happened().late == 1);
+    let before = failed(&cluster);
+    worker.signal(libc::SIGCONT);
+    until("another is given up", || failed(&cluster) > before);
+    worker.kill();
+    assert!(retry.0.wait().unwrap().success(), "{}", cluster.log("retry"));
+    assert_eq!(failed(&cluster), 0);
+    until("all is written", || entries() >= 2 + before / 2 + 2);
+    cluster.restart();
+    assert_eq!(failed(&cluster), 0);
 }

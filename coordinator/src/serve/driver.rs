@@ -3,12 +3,14 @@
 //! In: calls of workers and other events, through [`Handle`]. Out: answers, writes to the bucket, a [`Status`] that can be
 //! watched. Writes and look-ups run beside the loop, so that a slow bucket delays no answer.
 
+mod entries;
+
 use super::epoch::Epoch;
 use super::errands::{Errands, Kind};
 use super::grid::Catalog;
 use super::handle::Input;
-use super::log;
 use super::metrics::Metrics;
+use super::order::Orders;
 use super::pace::Pace;
 use super::status::{Met, Status};
 use crate::clock::{self, Stopwatch};
@@ -16,7 +18,7 @@ use crate::records::list::look_for;
 use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::causes::chain;
-use espalier_proto::ids::{AttemptId, Digest, Name, VariantKey};
+use espalier_proto::ids::{AttemptId, Digest, VariantKey};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
 use espalier_proto::records::{FailureCode, FailureRecord, RECORD_FORMAT};
@@ -55,12 +57,14 @@ struct Driver {
     metrics: Arc<Metrics>,
     pace: Pace,
     errands: Errands,
+    orders: Orders,
 }
 
 /// Starts a driver of this epoch. `catalog` is what workers are told about keys.
 pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> Handle {
     let (inputs, receiver) = mpsc::unbounded_channel();
     let (status_sender, status) = watch::channel(Arc::new(Status::default()));
+    let orders = Orders::default();
     let metrics = Arc::new(Metrics::new(bucket.meter().clone(), &epoch.instance, epoch.n));
     let driver = Driver {
         schedule: Schedule::new(epoch.instance.clone(), epoch.n, timing),
@@ -78,9 +82,10 @@ pub fn start(bucket: Bucket, epoch: Epoch, timing: Timing, catalog: Catalog) -> 
         metrics: metrics.clone(),
         pace: Pace::default(),
         errands: Errands::default(),
+        orders: orders.clone(),
     };
     tokio::spawn(driver.run(receiver));
-    Handle { inputs, status, calls: Arc::default(), metrics }
+    Handle { inputs, status, calls: Arc::default(), metrics, orders }
 }
 
 impl Driver {
@@ -93,6 +98,9 @@ impl Driver {
                 input = receiver.recv() => match input {
                     None => return,
                     Some(Input::Stop(patience, done)) => {
+                        // Whoever waits for an answer may be waited for at a log.
+                        receiver.close();
+                        while receiver.try_recv().is_ok() {}
                         let left = self.errands.finish(patience).await;
                         self.show();
                         // Whoever asked may have gone.
@@ -171,6 +179,9 @@ impl Driver {
     }
 
     fn decide(&mut self, event: Event) -> Vec<Command> {
+        if let Event::Retry { sweep, keys } = &event {
+            self.log_retry_again(sweep, keys);
+        }
         let (now, watch) = (Millis(self.clock.millis()), Stopwatch::start());
         let commands = self.schedule.step(now, event);
         self.metrics.stepped(watch.elapsed());
@@ -215,24 +226,9 @@ impl Driver {
                 let _ = reply.send(response);
             }
             Command::KeepFailure { worker, attempt, fault } => self.keep_failure(&worker, attempt, fault),
-            Command::Quarantine { sweeps, key, code } => {
-                let event = match self.catalog.canaries.get(&VariantKey(key)) {
-                    None => LogEvent::Quarantine { key, code },
-                    Some(canary) => LogEvent::Canary { key, model: canary.spec.model, code: Some(code) },
-                };
-                for sweep in sweeps {
-                    self.write_log(sweep, event.clone());
-                }
-            }
+            Command::Quarantine { sweeps, key, code } => self.log_given_up(sweeps, key, code),
             Command::Forgive { sweep, keys } => self.write_log(sweep, LogEvent::Retry { keys }),
-            Command::CanaryPassed { sweeps, canary: key } => {
-                if let Some(canary) = self.catalog.canaries.get(&key) {
-                    let event = LogEvent::Canary { key: key.0, model: canary.spec.model, code: None };
-                    for sweep in sweeps {
-                        self.write_log(sweep, event.clone());
-                    }
-                }
-            }
+            Command::CanaryPassed { sweeps, canary } => self.log_passed(sweeps, canary),
             Command::LookFor { variant, cells } => {
                 let (bucket, inputs) = (self.bucket.clone(), self.inputs.clone());
                 self.errands.read(Kind::Records, async move {
@@ -324,14 +320,6 @@ impl Driver {
         for key in keys.filter(|key| anew || !faults.contains_key(key)).collect::<Vec<_>>() {
             faults.insert(key, met.clone());
         }
-    }
-
-    fn write_log(&mut self, sweep: Name, event: LogEvent) {
-        let (bucket, epoch) = (self.bucket.clone(), self.epoch.clone());
-        self.errands.write(Kind::Log, async move {
-            let written = log::write(&bucket, &epoch, &sweep, event).await;
-            written.err().map(|e| format!("the log of {sweep} could not be written: {}", chain(&e)))
-        });
     }
 
     /// A worker has heard of a later epoch: of this bucket, or of another one in which it worked before. The bucket says which; the call waits.

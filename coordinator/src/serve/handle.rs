@@ -2,6 +2,7 @@
 
 use super::grid::Catalog;
 use super::metrics::Metrics;
+use super::order::{Orders, Turn};
 use super::status::{Met, Status};
 use crate::schedule::{Believed, Census, Event, Explanation, Submission, Sync, Wait, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
@@ -34,9 +35,16 @@ pub struct Handle {
     pub(super) status: watch::Receiver<Arc<Status>>,
     pub(super) calls: Arc<AtomicU64>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) orders: Orders,
 }
 
 impl Handle {
+    /// Waits until everything that was decided of a sweep before is in its log. Until the turn is dropped nothing else is written there:
+    /// what was asked for is to be told meanwhile.
+    pub(super) async fn turn_at_log(&self, sweep: &Name) -> Turn {
+        self.orders.asked(sweep).turn().await
+    }
+
     /// Number for the next call.
     pub fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1

@@ -170,11 +170,27 @@ async fn write_spec(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Digest, Bu
 
 /// Writes one event to the log of a sweep of this instance, after whatever others wrote meanwhile; what the log says then.
 pub async fn write(bucket: &Bucket, me: &Epoch, sweep: &Name, event: LogEvent) -> Result<Fold, LogError> {
-    let mut fold = read(bucket, sweep).await?;
+    let mut fold = Fold::default();
+    write_after(bucket, me, sweep, event, &mut fold).await?;
+    Ok(fold)
+}
+
+/// The same, going on from what the log said before.
+pub(super) async fn write_after(
+    bucket: &Bucket,
+    me: &Epoch,
+    sweep: &Name,
+    event: LogEvent,
+    fold: &mut Fold,
+) -> Result<(), LogError> {
+    // The sweep may have been removed since. What else was written is found in the way.
+    if fold.last == 0 || !bucket.exists(&layout::log_entry(sweep, fold.last)).await? {
+        *fold = read(bucket, sweep).await?;
+    }
     loop {
-        owned(&fold, bucket, me, sweep)?;
-        if append(bucket, me, sweep, &mut fold, event.clone()).await? {
-            return Ok(fold);
+        owned(fold, bucket, me, sweep)?;
+        if append(bucket, me, sweep, fold, event.clone()).await? {
+            return Ok(());
         }
     }
 }

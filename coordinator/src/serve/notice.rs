@@ -53,6 +53,8 @@ impl Notice {
         for name in sweeps.names() {
             let turn = sweeps.turn(&name);
             let Ok(turn) = turn.try_lock_owned() else { continue };
+            // What was decided of it and is not written yet the log does not say.
+            let Some(_log) = sweeps.driver().orders.unused(&name) else { continue };
             let fold = match whose(sweeps, &name).await {
                 Ok(Whose::Ours(fold)) => {
                     self.missing.remove(&name);
@@ -86,7 +88,7 @@ impl Notice {
                     }
                     drop(turn);
                 });
-            } else {
+            } else if !sweeps.driver().orders.is_behind(&name) {
                 forgive(sweeps, &name, &fold);
                 if let Some(live) = sweeps.live().get_mut(&name) {
                     live.fold = *fold;

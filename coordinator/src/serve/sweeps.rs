@@ -203,6 +203,7 @@ impl Sweeps {
         let _turn = turn.lock().await;
         let sweep = Arc::new(sweep);
         let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
+        let _log = self.driver.turn_at_log(&name).await;
         let fold = match self.log_submission(&sweep, asked).await {
             Ok(fold) => fold,
             Err(error) => {
@@ -255,6 +256,7 @@ impl Sweeps {
         let sweep = self.sweep(name.as_str())?;
         let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let event = LogEvent::Cancel { only: Some(only.to_string()) };
+        let _log = self.driver.turn_at_log(name).await;
         let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
         self.take_up(sweep, read, fold, false).await
     }
@@ -264,6 +266,7 @@ impl Sweeps {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         self.sweep(name.as_str())?;
+        let _log = self.driver.turn_at_log(name).await;
         let fold = log::write(&self.bucket, &self.epoch, name, entry).await?;
         if let Some(live) = self.live().get_mut(name) {
             live.fold = fold;
