@@ -150,6 +150,11 @@ pub fn generation() -> Path {
     Path::from("coordinators/records/generation.json")
 }
 
+/// Changes whenever checkpoints are about to be dropped.
+pub fn drops() -> Path {
+    Path::from("coordinators/records/drops.json")
+}
+
 /// Records of cells, or of variants, whose keys begin with this byte.
 pub fn records_under(variants: bool, first: u8) -> Path {
     Path::from(format!("{}/{first:02x}", if variants { "variants" } else { "cells" }))

@@ -1,10 +1,14 @@
 //! What stays of pruned models: Hugging Face folders, or nothing, and what it costs to want it back.
 
 use espalier_tests::binaries::ended;
-use espalier_tests::cluster::Cluster;
+use espalier_tests::cluster::{Cluster, until};
+use espalier_tests::faults::{FaultPlan, Late};
 use espalier_tests::files;
+use espalier_tests::s3_server::{Creates, S3Server};
 use espalier_tests::sweeps::Place;
+use serde_json::json;
 use std::path::PathBuf;
+use std::time::Duration;
 
 fn place(checkpoints: &str) -> Place {
     let place = Place::new("phi-nobos");
@@ -122,4 +126,79 @@ fn folders_that_are_asked_for_after_the_checkpoints_were_dropped_are_made_again(
     assert_eq!(cluster.json(&["list"])[1]["settled"], true);
     let folder = format!("out/exports/{}", place.names("out/exports")[0]);
     assert!(place.names(&folder).contains(&"espalier.json".to_owned()));
+}
+
+/// A sweep `s` of three variants with a recipe that keeps none, and the same as `folders` with one that keeps folders; in a store.
+fn stored() -> (Place, S3Server) {
+    let (mut place, server) = (place("none"), S3Server::start(Creates::Atomic));
+    server.holds(&mut place);
+    place.replace("s.yaml", "[0.5]", "[0.4, 0.5, 0.6]");
+    let text = std::fs::read_to_string(place.at("s.yaml")).unwrap();
+    place.write("folders.yaml", &text.replace("name: s\n", "name: folders\n").replace(": none", ": dense"));
+    (place, server)
+}
+
+fn late(part: &'static str, seconds: u64) -> Late {
+    Late { method: "PUT", part, times: 1, by: Duration::from_secs(seconds) }
+}
+
+/// Folders that are whole, compact checkpoints, and notes of dropped ones.
+fn left(server: &S3Server) -> [usize; 3] {
+    let named = |folder: &str, kind: &str, name: &str| {
+        files(&server.files(folder), kind)
+            .iter()
+            .filter(|path| path.to_string_lossy().ends_with(name))
+            .count()
+    };
+    let notes = named("team/a/variants", "json", "dropped.json");
+    [named("team/a/exports", "json", "/espalier.json"), named("team/a/variants", "safetensors", ""), notes]
+}
+
+#[test]
+fn what_is_dropped_while_a_sweep_that_needs_it_is_submitted_is_kept_or_pruned_again() {
+    // Who drops sees the submission; who submits sees the drop.
+    for (own, kept) in [
+        (vec![late("dropped.json", 6)], true),
+        (vec![late("dropped.json", 3), late("sweeps/folders/log/", 7)], false),
+    ] {
+        let (place, server) = stored();
+        let cluster = Cluster::start(&place, &[]);
+        let _worker = cluster.worker("w");
+        server.faults().plan(FaultPlan { late: own, ..FaultPlan::default() });
+        cluster.ends(&["submit", "s.yaml"], 0, &[]);
+        until("a note is being written", || server.faults().happened().late == 1);
+        cluster.ends(&["submit", "folders.yaml"], 0, &[]);
+        cluster.ends(&["watch", "folders"], 0, &["8 of 8 cells done"]);
+        until("both have ended", || {
+            cluster.json(&["list"]).as_array().unwrap().iter().all(|s| s["settled"] == true)
+        });
+        assert_eq!(left(&server), [3, 3, 0], "kept: {kept}");
+        assert_eq!(cluster.log("w").contains("the checkpoint was dropped, and is pruned again"), !kept);
+    }
+}
+
+#[test]
+fn an_export_that_finds_a_checkpoint_dropped_is_told_as_not_done_and_the_variant_pruned_again() {
+    let (place, server) = stored();
+    let cluster = Cluster::start(&place, &[]);
+    let _worker = cluster.worker("w");
+    server.faults().plan(FaultPlan { late: vec![late("/exports/", 4)], ..FaultPlan::default() });
+    cluster.ends(&["submit", "folders.yaml"], 0, &[]);
+    until("the first is being written", || server.faults().happened().late == 1);
+    for record in files(&server.files("team/a/variants"), "json") {
+        let folder = record.parent().unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&std::fs::read(&record).unwrap()).unwrap();
+        for blob in files(folder, "safetensors") {
+            std::fs::remove_file(blob).unwrap();
+            let note = json!({"format": 1, "key": said["key"], "weights": said["weights"], "at": "2026-01-01T00:00:00Z"});
+            std::fs::write(folder.join("dropped.json"), note.to_string()).unwrap();
+        }
+    }
+    cluster.ends(
+        &["watch", "folders"],
+        0,
+        &["that it asks for its checkpoints is done yet", "was dropped", "it is tried again"],
+    );
+    until("all is done", || cluster.json(&["list"])[0]["settled"] == true);
+    assert_eq!(left(&server)[0], 3);
 }

@@ -10,7 +10,7 @@ use crate::exit::{Exit, Failure};
 use crate::inputs::sources::HubCache;
 use crate::merge::collect::CollectError;
 use crate::serve::daemon::{self, DaemonError, Door};
-use crate::serve::ending::{Reporter, Settler};
+use crate::serve::ending::{Reporter, Settler, Unsettled};
 use crate::serve::guard::{Guard, Identity, Role, quoted};
 use crate::serve::log;
 use crate::serve::refuse::Refusal;
@@ -25,6 +25,7 @@ use espalier_proto::messages as m;
 use espalier_proto::protocol;
 use espalier_proto::recipe::Backend;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -244,9 +245,13 @@ impl Join<'_> {
 
 /// Does what a sweep that is over asks for its checkpoints.
 async fn settle(bucket: &Bucket, name: &Name) -> Result<(), CheckpointsError> {
-    let Some(spec) = log::read(bucket, name).await.map_err(StoreError::from)?.spec else { return Ok(()) };
+    let fold = log::read(bucket, name).await.map_err(StoreError::from)?;
+    let Some(spec) = fold.spec else { return Ok(()) };
     let Some(sweep) = bucket.read_object(&layout::spec(name, spec)).await? else { return Ok(()) };
-    let Settled { exported, dropped } = checkpoints::settle(bucket, &sweep).await?;
+    // What cannot be understood of the log stops the sweep from being taken up.
+    let cells = if fold.cancelled { Some(BTreeSet::new()) } else { fold.wanted(&sweep).unwrap_or_default() };
+    let asked = checkpoints::asked(&sweep, cells.as_ref(), &fold.given_up);
+    let Settled { exported, dropped } = checkpoints::settle(bucket, &sweep, &asked).await?;
     if exported + dropped > 0 {
         tracing::info!(sweep = %name, exported, dropped, "checkpoints are as the sweep asks");
     }
@@ -256,7 +261,10 @@ async fn settle(bucket: &Bucket, name: &Name) -> Result<(), CheckpointsError> {
 fn settler(bucket: Bucket) -> Settler {
     Arc::new(move |name| {
         let bucket = bucket.clone();
-        Box::pin(async move { settle(&bucket, &name).await.map_err(|error| chain(&error)) })
+        Box::pin(async move {
+            let settled = settle(&bucket, &name).await;
+            settled.map_err(|error| Unsettled { why: chain(&error), lacks: error.lacks_checkpoint() })
+        })
     })
 }
 

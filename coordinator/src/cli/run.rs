@@ -18,6 +18,7 @@ use espalier_proto::bucket::Bucket;
 use espalier_proto::recipe::Backend;
 use espalier_proto::sweep::ResolvedSweep;
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// Run a sweep on this machine: prune, evaluate, report. What is in the bucket already is not run again
 #[derive(Debug, clap::Args)]
@@ -64,6 +65,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     bars.clear();
     before.moved(&sweep).iter().for_each(|note| say(&format!("note: {note}")));
     let only = chosen(&sweep, &command.sweep.only());
+    let cells = only.clone();
     not_empty(only.as_ref().map(|cells| cells.len()))?;
     let run = LocalRun {
         sweep: &sweep,
@@ -79,7 +81,10 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     tell(&outcome);
     let report = write_report(&bucket, &sweep, command.price).await?;
     if !outcome.interrupted {
-        let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep).await?;
+        let given_up = log::read(&bucket, &sweep.name).await?.given_up;
+        let cells = if outcome.halted { Some(BTreeSet::new()) } else { cells };
+        let asked = checkpoints::asked(&sweep, cells.as_ref(), &given_up);
+        let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep, &asked).await?;
         if exported > 0 {
             say(&format!("checkpoints: {exported} exported as Hugging Face folders"));
         }

@@ -9,6 +9,7 @@ use espalier_proto::bucket::{Bucket, BucketError, json_bytes};
 use espalier_proto::formatted;
 use espalier_proto::ids::Digest;
 use espalier_proto::layout;
+use object_store::path::Path;
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,11 +22,26 @@ struct Said {
 }
 
 const FORMAT: u32 = 1;
-formatted!(Said, "note of which segments hold", FORMAT);
+formatted!(Said, "note of which segments hold, or of what was dropped", FORMAT);
 
 /// The records' generation; `None` while records are being deleted.
 pub async fn current(bucket: &Bucket) -> Result<Option<Digest>, BucketError> {
-    let said: Option<Said> = match bucket.read_object(&layout::generation()).await {
+    said(bucket, &layout::generation()).await
+}
+
+/// Changes whenever checkpoints are about to be dropped: their records stay, and segments hold.
+pub async fn drops(bucket: &Bucket) -> Result<Option<Digest>, BucketError> {
+    said(bucket, &layout::drops()).await
+}
+
+/// Says that checkpoints are about to be dropped, whose notes are written.
+pub async fn dropping(bucket: &Bucket) -> Result<(), BucketError> {
+    let said = Said { format: FORMAT, generation: Some(another()) };
+    bucket.put(&layout::drops(), json_bytes(&said)).await
+}
+
+async fn said(bucket: &Bucket, path: &Path) -> Result<Option<Digest>, BucketError> {
+    let said: Option<Said> = match bucket.read_object(path).await {
         Ok(said) => said,
         // Another version's: its segments are not ours to believe.
         Err(BucketError::Corrupt { .. } | BucketError::Format { .. }) => return Ok(None),
@@ -39,16 +55,21 @@ pub async fn deleting<T, E: From<BucketError>>(
     bucket: &Bucket,
     work: impl Future<Output = Result<T, E>>,
 ) -> Result<T, E> {
-    static COUNT: AtomicU64 = AtomicU64::new(0);
     let say = |generation| {
         let said = Said { format: FORMAT, generation };
         async move { bucket.put(&layout::generation(), json_bytes(&said)).await }
     };
     say(None).await?;
     let done = work.await?;
-    let nonce = (clock::utc(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    say(Some(Digest::of(format!("{nonce:?}").as_bytes()))).await?;
+    say(Some(another())).await?;
     Ok(done)
+}
+
+/// A generation that was not before.
+fn another() -> Digest {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let nonce = (clock::utc(), std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    Digest::of(format!("{nonce:?}").as_bytes())
 }
 
 #[cfg(test)]

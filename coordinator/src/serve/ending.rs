@@ -27,7 +27,22 @@ pub type Reporter = Arc<
 >;
 
 /// Does what a sweep asks for its checkpoints; else says why not.
-pub type Settler = Arc<dyn Fn(Name) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+pub type Settler = Arc<dyn Fn(Name) -> BoxFuture<'static, Result<(), Unsettled>> + Send + Sync>;
+
+/// What a sweep asks for its checkpoints is not done.
+#[derive(Debug)]
+pub struct Unsettled {
+    /// Why.
+    pub why: String,
+    /// A checkpoint that it asks for was dropped, though it was believed to be there.
+    pub lacks: bool,
+}
+
+impl From<String> for Unsettled {
+    fn from(why: String) -> Self {
+        Self { why, lacks: false }
+    }
+}
 
 /// The pause after the first failure; each is twice the one before, up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_secs(5);
@@ -54,8 +69,8 @@ pub struct Ending {
 }
 
 enum Stage {
-    Reporting(JoinHandle<Result<(), String>>, Stopwatch),
-    Settling(JoinHandle<Result<(), String>>),
+    Reporting(JoinHandle<Result<(), Unsettled>>, Stopwatch),
+    Settling(JoinHandle<Result<(), Unsettled>>),
     /// The first one that failed is next; of the report (`true`) or of the checkpoints.
     Failed(bool, Stopwatch),
     Done,
@@ -105,7 +120,7 @@ impl Endings {
             }
             let reached = (view.done, view.failed.len());
             self.report_again(name, reached);
-            self.take_in(sweeps, name);
+            self.take_in(sweeps, name, view.halted);
             if view.over {
                 self.begin(sweeps, name, asked, reached);
             }
@@ -124,7 +139,7 @@ impl Endings {
         }
     }
 
-    fn take_in(&mut self, sweeps: &Sweeps, name: &Name) {
+    fn take_in(&mut self, sweeps: &Sweeps, name: &Name, halted: bool) {
         let Some(begun) = self.begun.get_mut(name) else { return };
         let ended = match &mut begun.stage {
             Stage::Reporting(task, since) => {
@@ -152,7 +167,7 @@ impl Endings {
             begun.took = begun.since.elapsed();
         }
         // What panicked has told it on stderr.
-        match ended.unwrap_or_else(|ended| Err(format!("a bug: {ended}"))) {
+        match ended.unwrap_or_else(|ended| Err(format!("a bug: {ended}").into())) {
             Ok(()) if report => {
                 tracing::info!(sweep = %name, "sweep is over, its report is written");
                 let settled =
@@ -172,7 +187,10 @@ impl Endings {
                 sweeps.endings().insert(name.clone(), ending);
                 begun.stage = Stage::Done;
             }
-            Err(why) => {
+            Err(Unsettled { why, lacks }) => {
+                if lacks && !halted {
+                    sweeps.read_again_soon(name);
+                }
                 let what = if report {
                     "its report is not written yet"
                 } else {
@@ -206,7 +224,7 @@ impl Endings {
         }
         let stage = if report {
             let made = (self.report)(name.clone(), Only::default(), None, true);
-            let made = tokio::spawn(async { made.await.map(drop).map_err(|refusal| refusal.message) });
+            let made = tokio::spawn(async { made.await.map(drop).map_err(|refusal| refusal.message.into()) });
             Stage::Reporting(made, Stopwatch::start())
         } else {
             Stage::Settling(tokio::spawn((self.settle)(name.clone())))

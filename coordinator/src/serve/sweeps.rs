@@ -12,7 +12,7 @@ use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::RecordsError;
+use crate::records::{RecordsError, generation};
 use crate::schedule::{AttemptView, Event};
 use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
@@ -202,7 +202,8 @@ impl Sweeps {
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
         let sweep = Arc::new(sweep);
-        let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
+        let drops = generation::drops(&self.bucket).await?;
+        let mut read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let _log = self.driver.turn_at_log(&name).await;
         let fold = match self.log_submission(&sweep, asked).await {
             Ok(fold) => fold,
@@ -214,6 +215,10 @@ impl Sweeps {
                 return Err(error.into());
             }
         };
+        // What is dropped from now on nobody needs. What was dropped since it was read did not know that this sweep may.
+        if generation::drops(&self.bucket).await? != drops {
+            read = self.read(&sweep).await?;
+        }
         // Submitted again means tried again, as the log says too.
         self.take_up(sweep, read, fold, true).await?;
         self.unreadable().remove(&name);

@@ -6,7 +6,7 @@ use super::progress::Estimator;
 use super::sweeps::{Live, Sweeps, SweepsError, asked_for};
 use crate::records::{Kept, Present, kept, present_without_stale};
 use crate::schedule::{Believed, Records};
-use espalier_proto::ids::{CellKey, Digest};
+use espalier_proto::ids::{CellKey, Digest, Name};
 use espalier_proto::sweep::ResolvedSweep;
 use std::sync::Arc;
 
@@ -28,6 +28,13 @@ impl Sweeps {
     ) -> Result<(), SweepsError> {
         let read = self.read(&sweep).await?;
         self.take_up(sweep, read, fold, again).await
+    }
+
+    /// What is believed of the sweep is not so: the next look at the bucket reads it again.
+    pub(super) fn read_again_soon(&self, name: &Name) {
+        if let Some(live) = self.live().get_mut(name) {
+            live.generation = None;
+        }
     }
 
     /// What the bucket says of it now.

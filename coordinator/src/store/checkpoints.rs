@@ -1,24 +1,24 @@
 //! What a sweep's `checkpoints:` asks for, once nothing is left to do: `dense` adds a Hugging Face folder of every pruned variant,
 //! `none` drops compact checkpoints that no sweep of the bucket needs any more.
 //!
-//! In: a bucket and a sweep. Out: [`Settled`]. Said again it does nothing again. A dropped checkpoint costs whoever wants another cell of
-//! it its pruning, and no more: the record stays, and what is pruned again must be what it names.
+//! In: a bucket, a sweep, and what of it is asked for. Out: [`Settled`]. Said again it does nothing again. A dropped checkpoint costs whoever
+//! wants another cell of it its pruning, and no more: the record stays, and what is pruned again must be what it names.
 
+use super::StoreError;
+use super::dropping::drop_all;
 use super::folder::{self, Base, FolderError};
-use super::{StoreError, delete_all};
-use crate::clock;
 use crate::records::RecordsError;
 use crate::records::list::look_for;
-use crate::serve::log;
+use crate::serve::canary::canaries;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
 use espalier_proto::formatted;
-use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
+use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::layout;
-use espalier_proto::records::{DroppedRecord, RECORD_FORMAT, VariantRecord};
+use espalier_proto::records::{FailureCode, RECORD_FORMAT, VariantRecord};
 use espalier_proto::sweep::{Checkpoints, ModelEntry, ResolvedSweep, VariantEntry};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// What was done.
@@ -55,6 +55,31 @@ pub enum CheckpointsError {
     },
 }
 
+impl CheckpointsError {
+    /// A checkpoint that a folder is asked for of was dropped: the variant is to be pruned again.
+    pub fn lacks_checkpoint(&self) -> bool {
+        matches!(self, Self::Folder { source: FolderError::Dropped { .. }, .. })
+    }
+}
+
+/// The variants of which a checkpoint is asked for: those of these cells (`None`: all), but for what was given up.
+pub fn asked(
+    sweep: &ResolvedSweep,
+    cells: Option<&BTreeSet<CellKey>>,
+    given_up: &BTreeMap<Digest, FailureCode>,
+) -> BTreeSet<VariantKey> {
+    let mut asked: BTreeSet<VariantKey> = match cells {
+        None => sweep.variants.iter().map(|v| v.key).collect(),
+        Some(cells) => sweep.cells.iter().filter(|c| cells.contains(&c.key)).map(|c| c.variant).collect(),
+    };
+    if !given_up.is_empty() {
+        let fallen = canaries(sweep).into_iter().filter(|(key, _)| given_up.contains_key(&key.0));
+        let fallen: BTreeSet<VariantKey> = fallen.flat_map(|(_, canary)| canary.variants).collect();
+        asked.retain(|key| !given_up.contains_key(&key.0) && !fallen.contains(key));
+    }
+    asked
+}
+
 /// What is said in an exported folder.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,19 +91,27 @@ struct Note {
 
 formatted!(Note, "note of an exported folder", RECORD_FORMAT);
 
-/// Does what the sweep asks for with the variants that are there.
-pub async fn settle(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Settled, CheckpointsError> {
+/// Does what the sweep asks for with the variants that are there. Of those that are `asked` for it fails where a checkpoint was dropped.
+pub async fn settle(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    asked: &BTreeSet<VariantKey>,
+) -> Result<Settled, CheckpointsError> {
     match sweep.checkpoints {
         Checkpoints::Compact => Ok(Settled::default()),
         Checkpoints::Dense => {
-            Ok(Settled { exported: export_all(bucket, sweep).await?, ..Settled::default() })
+            Ok(Settled { exported: export_all(bucket, sweep, asked).await?, ..Settled::default() })
         }
         Checkpoints::None => Ok(Settled { dropped: drop_all(bucket, sweep).await?, ..Settled::default() }),
     }
 }
 
 /// One that fails keeps no other from being written.
-async fn export_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, CheckpointsError> {
+async fn export_all(
+    bucket: &Bucket,
+    sweep: &ResolvedSweep,
+    asked: &BTreeSet<VariantKey>,
+) -> Result<usize, CheckpointsError> {
     let keys = sweep.variants.iter().map(|v| v.key).collect();
     let there = look_for(bucket, keys, BTreeSet::new()).await?.variants;
     let (mut exported, mut first) = (0, None);
@@ -89,6 +122,7 @@ async fn export_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, Che
             let Some(record) = pruned else { continue };
             match export_one(bucket, (model, &mut base), variant, record).await {
                 Ok(written) => exported += usize::from(written),
+                Err(error) if error.lacks_checkpoint() && !asked.contains(&variant.key) => {}
                 Err(error) => {
                     let why = chain(&error);
                     tracing::warn!(
@@ -131,70 +165,7 @@ async fn export_one(
             slot.insert(found.map_err(failed)?)
         }
     };
-    match folder::put(bucket, record, &base.folder, (bucket, &place)).await {
-        // It is not asked for, else it had been pruned again; where that failed, the sweep says so.
-        Err(FolderError::Dropped { .. }) => return Ok(false),
-        put => put.map_err(failed)?,
-    }
+    folder::put(bucket, record, &base.folder, (bucket, &place)).await.map_err(failed)?;
     bucket.put(&note, espalier_proto::bucket::json_bytes(&whole)).await?;
     Ok(true)
-}
-
-async fn drop_all(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<usize, CheckpointsError> {
-    let grids = grids(bucket).await?;
-    let mut keys: BTreeSet<VariantKey> = sweep.variants.iter().map(|v| v.key).collect();
-    // A sweep without tasks is about its checkpoints; one that says nothing, or dense, keeps them.
-    for grid in grids.iter().filter(|g| g.checkpoints != Checkpoints::None || g.cells.is_empty()) {
-        for variant in &grid.variants {
-            keys.remove(&variant.key);
-        }
-    }
-    let cells = grids.iter().flat_map(|g| &g.cells).filter(|c| keys.contains(&c.variant));
-    let cells: BTreeSet<(VariantKey, CellKey)> = cells.map(|c| (c.variant, c.key)).collect();
-    let there = look_for(bucket, keys.clone(), cells.iter().map(|(_, cell)| *cell).collect()).await?;
-    for (variant, cell) in &cells {
-        if !there.cells.contains_key(cell) {
-            keys.remove(variant);
-        }
-    }
-    let mut dropped = 0;
-    for key in keys {
-        if let Some(record) = there.variants.get(&key) {
-            dropped += usize::from(drop_one(bucket, record).await?);
-        }
-    }
-    Ok(dropped)
-}
-
-/// Drops a checkpoint; `false` if there is none.
-async fn drop_one(bucket: &Bucket, record: &VariantRecord) -> Result<bool, CheckpointsError> {
-    let blobs = record.blobs.iter().map(|b| layout::variant_blob(record.key, &record.attempt, &b.name));
-    let mut there = Vec::new();
-    for path in blobs {
-        if bucket.exists(&path).await? {
-            there.push(path);
-        }
-    }
-    if there.is_empty() {
-        return Ok(false);
-    }
-    let note =
-        DroppedRecord { format: RECORD_FORMAT, key: record.key, weights: record.weights, at: clock::utc() };
-    // Said before it is done: nobody takes what is on its way out for damaged.
-    bucket.commit_json(&layout::variant_dropped(record.key), &note).await?;
-    delete_all(bucket, there).await?;
-    Ok(true)
-}
-
-/// The current grid of every sweep of the bucket. One that cannot be read stops everything: what it needs is not known.
-async fn grids(bucket: &Bucket) -> Result<Vec<ResolvedSweep>, CheckpointsError> {
-    let mut grids = Vec::new();
-    for name in bucket.folders(&layout::sweeps()).await? {
-        let Ok(name) = name.parse::<Name>() else { continue };
-        let Some(spec) = log::read(bucket, &name).await.map_err(StoreError::from)?.spec else { continue };
-        let path = layout::spec(&name, spec);
-        let gone = || BucketError::Corrupt { path: path.to_string(), why: "it is absent".to_owned() };
-        grids.push(bucket.read_object(&path).await?.ok_or_else(gone)?);
-    }
-    Ok(grids)
 }

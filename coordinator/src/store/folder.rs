@@ -36,8 +36,8 @@ pub enum FolderError {
     },
     /// The checkpoint was dropped.
     #[error(
-        "the checkpoint of variant {key} was dropped, as its sweep says (checkpoints: none); it is pruned again when a sweep wants a cell \
-         of it that is not measured, or its folder (checkpoints: dense), or by espalier prune"
+        "the checkpoint of variant {key} was dropped when a sweep that keeps none (checkpoints: none) was over and no other sweep kept it; it \
+         is pruned again when a sweep wants a cell of it that is not measured, or its folder (checkpoints: dense), or by espalier prune"
     )]
     Dropped {
         /// The variant.

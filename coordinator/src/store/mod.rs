@@ -1,7 +1,7 @@
 //! The bucket as a store of bytes: what is in it, who needs it, what may go, what is damaged.
 //!
 //! * [`inventory`]: every object and every sweep's specs, read once. * [`usage`]: bytes by sweep and by kind.
-//! * [`checkpoints`]: what a sweep that is over asked for: Hugging Face folders, or nothing to stay. * [`folder`]: a model's folder in a bucket.
+//! * [`checkpoints`]: what a sweep that is over asked for: Hugging Face folders, or nothing to stay, by `dropping`. * [`folder`]: a model's folder in a bucket.
 //! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: what is damaged becomes
 //!   missing; `verify`: whether it is.
 //!
@@ -9,6 +9,7 @@
 
 pub mod checkpoints;
 pub mod collect;
+mod dropping;
 pub mod folder;
 pub mod inventory;
 pub mod remove;
