@@ -176,7 +176,7 @@ fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_wa
     until("it is told as before", || cluster.json(&["status", "s"])["sweeps"] == status["sweeps"]);
     // Also where too few are left for a canary of their own.
     cluster.ends(&["cancel", "s", "--only", "model=a,sparsity=0.1,sparsity=0.2"], 0, &[]);
-    cluster.ends(&["explain", "s", "--only", "model=a,sparsity=0.1"], 0, &["no sweep asks for it now"]);
+    cluster.ends(&["explain", "s", "--only", "model=a,sparsity=0.1"], 0, &["does not ask for it now"]);
     let only = ["explain", "s", "--only", "model=a,sparsity=0.3"];
     let left = cluster.ends(&only, 0, &[why]);
     cluster.restart();

@@ -203,6 +203,8 @@ fn what_a_user_asks_for_is_written_after_what_was_decided_before_it_and_holds_ov
         until("it is given up", || failed(&cluster) == 2);
         worker.kill();
         cluster.ends(ask, 0, &[]);
+        let entries = || files(&server.files("team/a/sweeps/s/log"), "json").len();
+        until("all is written", || entries() == 3);
         cluster.restart();
         assert_eq!(failed(&cluster), 0, "{ask:?}");
     }

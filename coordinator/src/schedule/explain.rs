@@ -61,17 +61,17 @@ pub enum Wait {
     Busy,
     /// It, or its variant, failed at those that have nothing to do, and goes to another one.
     Elsewhere(Vec<WorkerId>),
-    /// Every sweep that wants it and goes on is paused.
+    /// The sweep that is asked about is paused, or every one that wants it and goes on.
     Paused,
-    /// Every sweep that wants it was stopped.
+    /// The sweep that is asked about, or every one that wants it, was stopped.
     Halted,
-    /// They were, and at least one by its failed cells.
+    /// It was, or they were, and at least one by its failed cells.
     Doomed,
     /// The coordinator has just started and waits for what running workers hold.
     Reconciling,
     /// Workers are told to finish and end.
     Draining,
-    /// No sweep wants it.
+    /// The sweep that is asked about does not want it, or none does.
     NotWanted,
 }
 
@@ -100,6 +100,24 @@ impl Schedule {
             return Explanation::Waiting { on: Wait::Preparing { attempt: id.clone() } };
         }
         Explanation::Waiting { on: self.wait(home, cell) }
+    }
+
+    /// The same for one of the sweeps that may want it: what keeps it from running for that one comes first.
+    pub fn explain_for(&self, sweep: &Name, cell: CellKey) -> Explanation {
+        let how = self.explain(cell);
+        let Some(sweep) = self.sweeps.get(sweep) else { return how };
+        let own = match &how {
+            Explanation::Done | Explanation::Running { .. } => None,
+            _ if !sweep.cells.contains(&cell) => Some(Wait::NotWanted),
+            Explanation::Quarantined(_) | Explanation::Fallen { .. } => None,
+            Explanation::Waiting { .. } => match () {
+                () if sweep.doomed => Some(Wait::Doomed),
+                () if sweep.halted => Some(Wait::Halted),
+                () if sweep.paused => Some(Wait::Paused),
+                () => None,
+            },
+        };
+        own.map_or(how, |on| Explanation::Waiting { on })
     }
 
     fn lost(&self, home: VariantKey, cell: CellKey, code: FailureCode) -> Explanation {
@@ -207,7 +225,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
-    use super::super::event::Event;
+    use super::super::event::{Event, Submission};
     use super::super::story::*;
     use super::*;
 
@@ -271,5 +289,28 @@ mod tests {
         assert_eq!(waits(&story), Some(Wait::Paused));
         story.event(Event::Cancel(sweep()));
         assert_eq!(waits(&story), None, "nothing of it runs: it is over");
+    }
+    #[test]
+    fn what_one_sweep_is_told_of_a_cell_that_another_wants_is_its_own_state_unless_it_runs_or_is_done() {
+        let mut story = Story::of(grid(&[2]));
+        let other: Name = "other".parse().unwrap();
+        let mut part = Submission { sweep: other.clone(), ..grid(&[2]) };
+        part.variants[0].cells.truncate(1);
+        story.event(Event::Submit(Box::new(part)));
+        let (first, second) = (cell(0, 0), cell(0, 1));
+        let waits = |on: Wait| Explanation::Waiting { on };
+        story.event(Event::Pause(other.clone()));
+        story.event(Event::Cancel(sweep()));
+        assert_eq!(story.schedule.explain_for(&sweep(), first), waits(Wait::Halted));
+        assert_eq!(story.schedule.explain_for(&other, first), waits(Wait::Paused));
+        assert_eq!(story.schedule.explain_for(&other, second), waits(Wait::NotWanted));
+        story.event(Event::Resume(other.clone()));
+        assert_eq!(story.schedule.explain_for(&sweep(), first), waits(Wait::Halted));
+        assert_eq!(story.schedule.explain_for(&other, first), waits(Wait::NoWorkerFits(Vec::new())));
+        let order = story.given(1);
+        story.sync(1, vec![evaluating(&order, &[], &[first])]);
+        assert!(matches!(story.schedule.explain_for(&sweep(), first), Explanation::Running { .. }));
+        story.sync(1, vec![evaluating(&order, &[first], &[])]);
+        assert_eq!(story.schedule.explain_for(&sweep(), first), Explanation::Done);
     }
 }

@@ -154,10 +154,14 @@ impl Driver {
                 self.show();
                 answer(done, ());
             }
-            Input::Explain(cells, reply) => {
+            Input::Explain(sweep, cells, reply) => {
                 // Whoever asks also looks at the status, which is to show the events before.
                 self.show();
-                answer(reply, cells.iter().map(|c| self.schedule.explain(*c)).collect());
+                answer(reply, cells.iter().map(|c| self.schedule.explain_for(&sweep, *c)).collect());
+            }
+            Input::Settled(done) => {
+                self.show();
+                answer(done, ());
             }
             Input::WaitsFor(sweep, reply) => answer(reply, self.schedule.waits_for(&sweep)),
             Input::Believed(variants, reply) => answer(reply, self.schedule.believed(&variants)),

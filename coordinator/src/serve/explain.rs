@@ -138,7 +138,7 @@ fn wait(on: &Wait, last: Option<String>) -> String {
         Wait::Draining => {
             "workers were told to finish and end (`espalier drain`); starting the coordinator again goes on".to_owned()
         }
-        Wait::NotWanted => "no sweep asks for it now; `espalier submit --only` does".to_owned(),
+        Wait::NotWanted => "the sweep does not ask for it now; `espalier submit --only` does".to_owned(),
     }
 }
 

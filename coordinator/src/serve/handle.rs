@@ -18,7 +18,8 @@ pub(super) enum Input {
     Sync(Box<Sync>, oneshot::Sender<m::SyncResponse>),
     Event(Event),
     Submit(Box<Submission>, Catalog, bool, oneshot::Sender<()>),
-    Explain(Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    Explain(Name, Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
+    Settled(oneshot::Sender<()>),
     WaitsFor(Name, oneshot::Sender<Option<Wait>>),
     Believed(Vec<VariantKey>, oneshot::Sender<Believed>),
     Hearsay(oneshot::Sender<BTreeSet<VariantKey>>),
@@ -82,10 +83,10 @@ impl Handle {
         }
     }
 
-    /// How these cells stand; empty if the driver has ended.
-    pub async fn explain(&self, cells: Vec<CellKey>) -> Vec<Explanation> {
+    /// How these cells stand for this sweep; empty if the driver has ended.
+    pub async fn explain(&self, sweep: &Name, cells: Vec<CellKey>) -> Vec<Explanation> {
         let (reply, answer) = oneshot::channel();
-        if self.inputs.send(Input::Explain(cells, reply)).is_err() {
+        if self.inputs.send(Input::Explain(sweep.clone(), cells, reply)).is_err() {
             return Vec::new();
         }
         answer.await.unwrap_or_default()
@@ -130,7 +131,11 @@ impl Handle {
 
     /// Waits until the status shows every event that was told before.
     pub async fn settled(&self) {
-        self.explain(Vec::new()).await;
+        let (done, taken) = oneshot::channel();
+        if self.inputs.send(Input::Settled(done)).is_ok() {
+            // Only a driver that has ended drops it.
+            let _ = taken.await;
+        }
     }
 
     /// The process of a local worker has ended.

@@ -201,7 +201,7 @@ impl SweepApi for Service {
         let chosen = some(chosen(&sweep, &only(&request.only)?))?;
         let cells = sweep.cells.iter().filter(|c| chosen.as_ref().is_none_or(|some| some.contains(&c.key)));
         let cells: Vec<_> = cells.collect();
-        let how = self.sweeps.driver().explain(cells.iter().map(|c| c.key).collect()).await;
+        let how = self.sweeps.driver().explain(&sweep.name, cells.iter().map(|c| c.key).collect()).await;
         let pairs = || cells.iter().copied().zip(&how);
         let met = self.met(blamed(pairs())).await;
         let cells = pairs().map(|(cell, how)| explained(&sweep, cell, how, &met)).collect();
