@@ -2,7 +2,7 @@
 //! restart; a submission says what of it still holds.
 
 use super::command::Command;
-use super::state::{Schedule, Trouble};
+use super::state::{Schedule, Trouble, Variant};
 use espalier_proto::ids::{Digest, Name, VariantKey};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -74,11 +74,7 @@ impl Schedule {
             let variant = self.variants.get_mut(&home).expect("a sweep wants known variants");
             if meant(home.0, &variant.trouble) {
                 forgiven.extend(variant.trouble.quarantined.map(|_| (home, home.0)));
-                variant.trouble.forgive();
-                variant.lost_at = None;
-                for loss in std::mem::take(&mut variant.losses) {
-                    variant.trouble.seen.remove(&loss.attempt);
-                }
+                variant.forgive();
             }
             for (cell, state) in variant.cells.iter_mut().filter(|(_, c)| c.wants.contains(&no)) {
                 if meant(cell.0, &state.trouble) {
@@ -114,6 +110,17 @@ impl Schedule {
     pub(super) fn forget(&mut self, sweep: &Name) {
         self.unwant(sweep);
         self.trim_running();
+    }
+}
+
+impl Variant {
+    /// Forgets its own failures, and what was lost: of an attempt that was thought lost and lives nothing is left to be taken back.
+    pub(super) fn forgive(&mut self) {
+        self.trouble.forgive();
+        self.lost_at = None;
+        for loss in std::mem::take(&mut self.losses) {
+            self.trouble.seen.remove(&loss.attempt);
+        }
     }
 }
 

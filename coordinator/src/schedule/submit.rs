@@ -178,7 +178,11 @@ impl Schedule {
             return;
         }
         for (home, key) in &quarantined {
-            self.trouble(*home, *key).expect("it was just looked at").forgive();
+            let variant = self.variants.get_mut(home).expect("it was just looked at");
+            match variant.cells.get_mut(&CellKey(*key)) {
+                Some(cell) => cell.trouble.forgive(),
+                None => variant.forgive(),
+            }
             self.index.mark(*home);
         }
         self.tell_others(name, &quarantined, commands);
