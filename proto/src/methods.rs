@@ -82,6 +82,11 @@ pub const SCORE_VERSION: u32 = 1;
 /// Version of the canary's order: of the first one, its key did not tell the inputs.
 pub const CANARY_VERSION: u32 = 2;
 
+/// Stage of a worker that does several shards one after another, says which it has not begun, and tells what can wait when it is due to call.
+pub const AHEAD: &str = "ahead";
+/// Its version.
+pub const AHEAD_VERSION: u32 = 1;
+
 /// Every stage with its version, as workers announce them.
 pub fn stage_versions() -> std::collections::BTreeMap<String, u32> {
     let mut versions: std::collections::BTreeMap<String, u32> =
@@ -89,5 +94,6 @@ pub fn stage_versions() -> std::collections::BTreeMap<String, u32> {
     versions.insert("forward".to_owned(), FORWARD_VERSION);
     versions.insert("score".to_owned(), SCORE_VERSION);
     versions.insert("canary".to_owned(), CANARY_VERSION);
+    versions.insert(AHEAD.to_owned(), AHEAD_VERSION);
     versions
 }

@@ -233,7 +233,7 @@ async fn execute(
         session.watch.ended();
         let models = executor.models.iter().map(ToString::to_string).collect();
         *session.models.lock().expect("nothing panics while it holds the list") = models;
-        session.shared.update(|board| board.end());
+        session.shared.update_soon(|board| board.end());
     }
 }
 

@@ -13,7 +13,7 @@ impl Report {
         Reach {
             variant_done: self.variant_done,
             cells_done: self.cells_done.len(),
-            phase: 1 + self.phase as u8,
+            phase: self.phase as u8,
             // A worker may say any numbers.
             thousandths: (u128::from(done.min(total)) * 1000).checked_div(total.into()).unwrap_or(0) as u64,
         }

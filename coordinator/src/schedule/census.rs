@@ -107,6 +107,7 @@ impl Schedule {
         }
         let phase = variant.attempts.iter().map(|id| self.attempts[id].phase).max();
         Some(match phase {
+            Some(Phase::Waiting) => "waiting",
             Some(Phase::Loading) => "loading",
             Some(Phase::Pruning) => "pruning",
             Some(Phase::Evaluating) => "evaluating",

@@ -11,11 +11,14 @@ use espalier_proto::ids::{AttemptId, CellKey};
 const LATE: u64 = 3;
 
 impl Schedule {
-    /// A cell was reported done. When the attempt was not known to be at it, it took no longer than from what was last heard.
+    /// A cell was reported done. When the attempt was not known to be at it, it took no longer than from what was last heard; of several that
+    /// are reported at once, all together took that long.
     pub(super) fn note_pace(&mut self, now: Millis, attempt: &AttemptId, cell: &CellKey) {
         let Some(attempt) = self.attempts.get(attempt).filter(|a| a.has(cell)) else { return };
         let cost = self.variants[&attempt.variant].cells.get(cell).map_or(1, |state| state.cost);
-        self.pace.add(cost, now.0.saturating_sub(attempt.begun_since.0));
+        let Some(worker) = self.workers.get_mut(&attempt.worker) else { return };
+        let since = attempt.begun_since.max(std::mem::replace(&mut worker.done_at, now));
+        self.pace.add(cost, now.0.saturating_sub(since.0));
     }
 
     /// Gives idle workers for whom there is nothing else the cells that are late. Placement comes before.

@@ -227,6 +227,8 @@ pub struct Report {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum Phase {
+    /// Behind others that its worker holds.
+    Waiting,
     Loading,
     Pruning,
     Evaluating,

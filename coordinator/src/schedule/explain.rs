@@ -1,7 +1,7 @@
 //! Why a cell is not running. Read-only.
 
 use super::canary::Gate;
-use super::event::{Millis, WorkerId};
+use super::event::{Millis, Phase, WorkerId};
 use super::fit::{Misfit, NODE_FAULTS};
 use super::state::{Schedule, Sweep, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
@@ -50,6 +50,11 @@ pub enum Wait {
         /// By this attempt.
         attempt: AttemptId,
     },
+    /// Its worker holds others that come first.
+    Turn {
+        /// Which worker.
+        worker: WorkerId,
+    },
     /// Its model's canary has not passed yet.
     Canary {
         /// Which.
@@ -94,6 +99,9 @@ impl Schedule {
         let holder = variant.attempts.iter().find(|a| self.attempts[*a].cells.contains(&cell));
         if let Some(id) = holder {
             let attempt = &self.attempts[id];
+            if attempt.phase == Phase::Waiting {
+                return Explanation::Waiting { on: Wait::Turn { worker: attempt.worker.clone() } };
+            }
             if attempt.begun.contains(&cell) || variant.done {
                 return Explanation::Running { attempt: id.clone(), worker: attempt.worker.clone() };
             }

@@ -9,7 +9,7 @@
 //! * [`canary`]: what has to be shown before a model is fanned out. * [`control`]: cancel, pause, resume, retry, forget.
 //! * [`explain`]: why a cell is not running.
 //! * [`index`]: what is looked up instead of searched; [`refresh`] keeps it true. * [`census`]: how many of what.
-//! * [`fit`]: who can run what. * [`place`]: who gets what; [`rest`]: what of it is not begun. * [`lease`]: how attempts begin and end. * [`pace`]: how fast cells are done; [`double`]: what is late is
+//! * [`fit`]: who can run what. * [`place`]: who gets what; [`ahead`]: what is held before it can be begun; [`rest`]: what of it is not begun. * [`lease`]: how attempts begin and end. * [`pace`]: how fast cells are done; [`double`]: what is late is
 //!   begun twice. * [`table`]: how it is kept. * [`invariants`]: what is always true.
 //!
 //! Imports go one way: words ([`event`], [`command`]) → [`fit`], [`pace`], [`table`] → [`index`] → [`state`] → all others.
@@ -26,6 +26,7 @@ macro_rules! planted {
 }
 
 mod adopt;
+mod ahead;
 mod blame;
 mod canary;
 mod census;

@@ -13,8 +13,8 @@ use std::ops::Bound;
 
 /// What waits and a worker could be given.
 pub(super) struct Waiting {
-    variant: VariantKey,
-    cells: BTreeSet<CellKey>,
+    pub(super) variant: VariantKey,
+    pub(super) cells: BTreeSet<CellKey>,
     /// Its length, by which what waits is in order.
     work: u64,
     /// Of the sweep that it is given for.
@@ -102,6 +102,7 @@ impl Schedule {
         while let Some(worker) = self.index.fresh.pop_first() {
             self.give(now, &worker);
         }
+        self.give_ahead(now);
     }
 
     /// Something that waits, or could be split off, failed at this worker.
@@ -150,7 +151,7 @@ impl Schedule {
 
     /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are
     /// about the longest one whose model the worker has.
-    fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
+    pub(super) fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
         let worker = &self.workers[id];
         let mut best = None;
         for (name, sweep) in &self.sweeps {

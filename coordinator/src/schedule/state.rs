@@ -221,7 +221,7 @@ impl Trouble {
 pub(super) struct Reach {
     pub(super) variant_done: bool,
     pub(super) cells_done: usize,
-    /// 0 before anything was heard.
+    /// 0 before it was heard that it has begun.
     pub(super) phase: u8,
     /// Thousandths of the phase.
     pub(super) thousandths: u64,
@@ -276,6 +276,8 @@ pub(super) struct Worker {
     pub(super) reported: BTreeSet<AttemptId>,
     /// Live attempts that it holds or is to hold.
     pub(super) attempts: BTreeSet<AttemptId>,
+    /// When it last said that a cell is done.
+    pub(super) done_at: Millis,
     /// Model of the last shard that it was given.
     pub(super) last_model: Option<espalier_proto::ids::ModelDigest>,
     /// Node faults in a row.

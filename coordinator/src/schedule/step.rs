@@ -49,6 +49,7 @@ impl Schedule {
             }
             self.place(now);
             if tick {
+                self.take_back(now);
                 self.double_stragglers(now);
             }
             self.answer(now, &mut commands);
@@ -95,6 +96,7 @@ impl Schedule {
             newest: 0,
             reported: BTreeSet::new(),
             attempts: BTreeSet::new(),
+            done_at: Millis(0),
             last_model: None,
             faults: 0,
             kind,

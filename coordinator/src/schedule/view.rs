@@ -161,7 +161,7 @@ impl Schedule {
         let work_done = match attempt.phase {
             Phase::Pruning => part(pruning),
             Phase::Evaluating if begun.len() == 1 => part(variant.cells[&begun[0]].cost),
-            Phase::Loading | Phase::Evaluating | Phase::Committing | Phase::Finished => 0,
+            Phase::Waiting | Phase::Loading | Phase::Evaluating | Phase::Committing | Phase::Finished => 0,
         };
         AttemptView {
             attempt: id.clone(),

@@ -76,6 +76,7 @@ fn facts(info: m::WorkerInfo) -> Result<WorkerFacts, ConvertError> {
 
 fn report(shard: m::ShardReport) -> Result<Report, ConvertError> {
     let phase = match shard.phase() {
+        m::Phase::Waiting => Phase::Waiting,
         m::Phase::Loading => Phase::Loading,
         m::Phase::Pruning => Phase::Pruning,
         m::Phase::Evaluating => Phase::Evaluating,

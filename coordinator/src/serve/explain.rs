@@ -107,6 +107,7 @@ fn wait(on: &Wait, last: Option<String>) -> String {
             let left = left.0.div_ceil(1000);
             format!("its last try failed by no fault of its own{last}; it is tried again in {left} s")
         }
+        Wait::Turn { worker } => format!("worker {worker} holds it, and does others first"),
         Wait::Canary { .. } => {
             "one worker tries first whether the model can be loaded, pruned and measured at all".to_owned()
         }

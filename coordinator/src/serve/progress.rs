@@ -135,6 +135,7 @@ impl Estimator {
         };
         let tasks: Vec<&str> = attempt.begun.iter().filter_map(|c| self.task(*c)).collect();
         match attempt.phase {
+            Phase::Waiting => format!("{name}: next"),
             Phase::Loading => format!("{name}: loading"),
             Phase::Pruning => format!("{name}: pruning{}", share(", block")),
             Phase::Evaluating => format!("{name}: {}{}", tasks.join(", "), share("")),

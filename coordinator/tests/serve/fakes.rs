@@ -48,9 +48,11 @@ pub(crate) struct Fake<'a> {
     id: String,
     info: m::WorkerInfo,
     held: Option<Held>,
+    /// Others, in order; finished ones until they are dropped.
+    more: Vec<Held>,
     dice: u64,
     drain: bool,
-    again: Duration,
+    due: Instant,
 }
 
 impl<'a> Fake<'a> {
@@ -68,8 +70,17 @@ impl<'a> Fake<'a> {
         };
         let client = WorkerApiClient::new(channel);
         let id = format!("node-{:04}-{n}-1790000000", n / 8);
-        let again = Duration::ZERO;
-        Self { ground, client, id, info, held: None, dice: n as u64 + 1, drain: false, again }
+        Self {
+            ground,
+            client,
+            id,
+            info,
+            held: None,
+            more: Vec::new(),
+            dice: n as u64 + 1,
+            drain: false,
+            due: Instant::now(),
+        }
     }
 
     /// Works until it is told to drain.
@@ -80,8 +91,11 @@ impl<'a> Fake<'a> {
                 tokio::time::sleep(Duration::from_millis(200)).await;
                 continue;
             }
-            if self.held.is_some() {
+            while self.held.as_ref().is_some_and(|h| h.report.phase() != m::Phase::Finished) {
                 self.shard().await;
+                if !self.next() {
+                    break;
+                }
             }
         }
     }
@@ -96,13 +110,17 @@ impl<'a> Fake<'a> {
     /// Calls, and takes the answer; false if there was none.
     async fn call(&mut self) -> bool {
         let done = &self.ground.done;
-        let report = self.held.as_ref().map(|held| held.report.clone());
-        let finished = report.as_ref().is_some_and(|r| r.phase() == m::Phase::Finished);
+        let mut reports: Vec<_> =
+            self.held.iter().chain(&self.more).map(|held| held.report.clone()).collect();
+        for waits in reports.iter_mut().skip(1).filter(|report| report.phase() == m::Phase::Loading) {
+            waits.phase = m::Phase::Waiting.into();
+        }
+        let finished = !reports.is_empty() && reports.iter().all(|r| r.phase() == m::Phase::Finished);
         let request = m::SyncRequest {
             worker_id: self.id.clone(),
             info: Some(self.info.clone()),
             epoch_seen: 0,
-            shards: report.into_iter().collect(),
+            shards: reports,
             draining: false,
         };
         let since = Instant::now();
@@ -112,42 +130,65 @@ impl<'a> Fake<'a> {
             return false;
         };
         let answer = answer.into_inner();
-        (self.drain, self.again) = (answer.drain, Duration::from_millis(answer.call_again_ms.into()));
-        let held = self.held.take();
-        let known = |held: &Held| answer.shards.iter().position(|o| o.attempt == held.order.attempt);
-        let Some(at) = held.as_ref().and_then(known) else {
-            // A begun cell is finished though nobody names its shard any more.
-            self.held = held.filter(|held| !held.report.cells_begun.is_empty()).map(|mut held| {
-                held.order.cells.clear();
-                held
-            });
-            if let (None, Some(order)) = (&self.held, answer.shards.into_iter().next()) {
-                if finished {
-                    done.starts.lock().unwrap().push(since.elapsed());
+        self.drain = answer.drain;
+        self.due = Instant::now() + Duration::from_millis(u64::from(answer.call_again_ms).max(10));
+        let running = self.held.as_ref().map(|h| h.order.attempt.clone());
+        let mut before: Vec<Held> = self.held.take().into_iter().chain(self.more.drain(..)).collect();
+        let mut held: Vec<Held> = Vec::new();
+        for mut order in answer.shards {
+            match before.iter().position(|h| h.order.attempt == order.attempt) {
+                Some(at) => {
+                    let was = before.remove(at);
+                    order.variant_json = was.order.variant_json;
+                    order.canary = was.order.canary;
+                    held.push(Held { order, report: was.report });
                 }
-                self.held = Some(Held { report: first_report(&order), order });
+                None => {
+                    if finished && held.is_empty() {
+                        done.starts.lock().unwrap().push(since.elapsed());
+                    }
+                    held.push(Held { report: first_report(&order), order });
+                }
             }
-            return true;
-        };
-        let mut order = answer.shards.into_iter().nth(at).expect("it was just found");
-        self.held = held.map(|held| {
-            // What is held is not described again.
-            order.variant_json = held.order.variant_json;
-            order.canary = held.order.canary;
-            Held { order, report: held.report }
-        });
+        }
+        for mut was in before {
+            if !was.report.cells_begun.is_empty() {
+                was.order.cells.clear();
+                held.push(was);
+            }
+        }
+        let at = held.iter().position(|h| Some(&h.order.attempt) == running.as_ref());
+        self.held = at.map(|at| held.remove(at));
+        self.more = held;
+        if self.held.as_ref().is_none_or(|h| h.report.phase() == m::Phase::Finished) {
+            self.next();
+        }
         true
+    }
+
+    fn has_more(&self) -> bool {
+        self.more.iter().any(|held| held.report.phase() != m::Phase::Finished)
+    }
+
+    /// Takes up the next that is not finished.
+    fn next(&mut self) -> bool {
+        let open = self.more.iter().position(|h| h.report.phase() != m::Phase::Finished);
+        let next = open.map(|at| self.more.remove(at));
+        let some = next.is_some();
+        if some {
+            self.more.extend(std::mem::replace(&mut self.held, next));
+        }
+        some
     }
 
     /// Waits as long as work takes, calling as often as a busy worker does.
     async fn work(&mut self, time: Duration) {
         let until = Instant::now() + time;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left <= self.again {
-                return tokio::time::sleep(left).await;
+            if until <= self.due {
+                return tokio::time::sleep_until(until.into()).await;
             }
-            tokio::time::sleep(self.again.max(Duration::from_millis(10))).await;
+            tokio::time::sleep_until(self.due.into()).await;
             self.call().await;
         }
     }
@@ -175,8 +216,9 @@ impl<'a> Fake<'a> {
                 return;
             };
             held.report.cells_begun = vec![cell.cell_key.clone()];
-            // As a worker does: of a shard of one cell nothing can be given to others, and what it has begun can wait for the next call.
-            if held.order.cells.len() != 1 {
+            // As a worker does: of a shard of one cell nothing can be given to others, and what it has begun can wait for the next call, as can
+            // all while others are in hand.
+            if held.order.cells.len() != 1 && !self.has_more() {
                 self.call().await;
             }
             let time = self.roll();

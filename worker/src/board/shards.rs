@@ -68,7 +68,7 @@ impl Board {
                     let held = Held {
                         order,
                         wanted,
-                        phase: pb::Phase::Loading,
+                        phase: pb::Phase::Waiting,
                         done: BTreeSet::new(),
                         begun: None,
                         progress: (0, 0),
@@ -91,6 +91,8 @@ impl Board {
 
     /// Every held shard, for the next call.
     pub fn report(&self) -> Vec<pb::ShardReport> {
+        // A coordinator of before knows no shard that waits, and gives no second one.
+        let next = self.shards.values().find(|held| held.has_work()).map(|held| &held.order.attempt);
         let report = |held: &Held| {
             let failure = |f: &Failed| pb::Failure {
                 key: f.key.to_string(),
@@ -102,7 +104,12 @@ impl Board {
             pb::ShardReport {
                 variant_key: held.order.key.to_string(),
                 attempt: held.order.attempt.to_string(),
-                phase: if finished { pb::Phase::Finished } else { held.phase }.into(),
+                phase: match held.phase {
+                    _ if finished => pb::Phase::Finished,
+                    pb::Phase::Waiting if next == Some(&held.order.attempt) => pb::Phase::Loading,
+                    phase => phase,
+                }
+                .into(),
                 cells_done: held.done.iter().map(ToString::to_string).collect(),
                 cells_begun: held.begun.iter().map(ToString::to_string).collect(),
                 progress_done: held.progress.0,
@@ -119,9 +126,12 @@ impl Board {
         if self.draining {
             return None;
         }
-        let order = self.shards.values().find(|held| held.has_work())?.order.clone();
-        self.running = Some(order.attempt.clone());
-        Some(order)
+        let held = self.shards.values_mut().find(|held| held.has_work())?;
+        if held.phase == pb::Phase::Waiting {
+            held.phase = pb::Phase::Loading;
+        }
+        self.running = Some(held.order.attempt.clone());
+        Some(held.order.clone())
     }
 
     /// Lays the running shard down.
@@ -223,6 +233,12 @@ impl Board {
         self.draining && self.running.is_none()
     }
 
+    /// Others are in hand besides the one that runs: what it does next is known, and how far it is can wait until the next call is due.
+    pub fn has_more(&self) -> bool {
+        !self.draining
+            && self.shards.iter().any(|(id, held)| self.running.as_ref() != Some(id) && held.has_work())
+    }
+
     /// Nothing is held.
     pub fn empty(&self) -> bool {
         self.shards.is_empty()
@@ -295,6 +311,28 @@ mod tests {
             assert_eq!(board.variant_done(&attempt), news);
             assert!(board.report()[0].variant_done, "told with the next call all the same");
         }
+    }
+
+    #[test]
+    fn of_several_shards_one_is_done_after_another_and_what_can_wait_is_no_news() {
+        let mut board = Board::default();
+        board.apply(vec![order("run.a-1-9", &["x"]), order("run.a-1-10", &["y"])]);
+        let phases = |board: &Board| board.report().iter().map(pb::ShardReport::phase).collect::<Vec<_>>();
+        assert_eq!(phases(&board), [pb::Phase::Loading, pb::Phase::Waiting]);
+        let first = board.begin().unwrap().attempt;
+        assert_eq!(first.n, 9);
+        assert!(board.has_more());
+        let ((cell, _), _) = board.begin_cell(&first).unwrap();
+        board.cell_done(&first, cell);
+        board.end();
+        assert_eq!(phases(&board), [pb::Phase::Finished, pb::Phase::Loading]);
+        let second = board.begin().unwrap().attempt;
+        assert_eq!((second.n, board.has_more()), (10, false));
+        // What is taken back before it has begun is dropped.
+        board.apply(vec![order("run.a-1-11", &["x"]), order("run.a-1-12", &["x"])]);
+        board.apply(vec![order("run.a-1-11", &["x"])]);
+        let held: Vec<String> = board.report().into_iter().map(|shard| shard.attempt).collect();
+        assert_eq!(held, ["run.a-1-10", "run.a-1-11"], "what runs is finished as far as it has begun");
     }
 
     #[test]

@@ -32,9 +32,17 @@ impl Shared {
         result
     }
 
-    /// Changes something, and says whether the coordinator wants to know at once.
+    /// Changes how far a shard is: the coordinator wants to know at once, unless more is in hand than that.
+    pub fn update_soon(&self, change: impl FnOnce(&mut Board)) {
+        self.update_if(|board| {
+            change(board);
+            true
+        });
+    }
+
+    /// The same, where it depends on what the change says.
     pub fn update_if(&self, change: impl FnOnce(&mut Board) -> bool) {
-        if self.with(change) {
+        if self.with(|board| change(board) && !board.has_more()) {
             self.tell();
         }
     }

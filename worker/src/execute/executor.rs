@@ -103,11 +103,9 @@ impl Executor {
             Err(error) => return self.failed(&shard, order.key.0, &error).await,
         };
         while let Some(((cell, inputs), news)) = shared.with(|board| board.begin_cell(&order.attempt)) {
-            if news {
-                shared.tell();
-            }
+            shared.update_if(|_| news);
             match self.cell(&shard, weights, cell, inputs).await {
-                Ok(()) => shared.update(|board| board.cell_done(&order.attempt, cell)),
+                Ok(()) => shared.update_soon(|board| board.cell_done(&order.attempt, cell)),
                 Err(error) => {
                     self.failed(&shard, cell.0, &error).await;
                     // A new child knows nothing of the variant.

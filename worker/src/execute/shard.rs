@@ -65,7 +65,7 @@ impl Shard<'_> {
     }
 
     pub(super) fn phase(&self, phase: Phase) {
-        self.shared.update(|board| board.phase(&self.order.attempt, phase));
+        self.shared.update_soon(|board| board.phase(&self.order.attempt, phase));
     }
 
     pub(super) fn measured(&self, spent: Spent) -> Measured {

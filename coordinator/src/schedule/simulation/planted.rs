@@ -47,6 +47,10 @@ bugs! {
     FailureTwice,
     /// Every lost worker is blamed on its shard.
     InnocentBlamed,
+    /// What was lost with its worker is given ahead, and others behind it.
+    SuspectAhead,
+    /// What waits behind others is left there while somebody has nothing to do.
+    KeptAhead,
     /// A lost attempt that lives stays blamed.
     BlameKept,
     /// After a restart shards are given out at once.

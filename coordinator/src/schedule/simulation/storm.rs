@@ -3,7 +3,8 @@
 
 use super::worker::Nature;
 use super::world::{Message, World};
-use crate::schedule::{Event, FaultKind, VariantPlan, WorkerId};
+use crate::schedule::state::Variant;
+use crate::schedule::{Event, FaultKind, Phase, VariantPlan, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use std::collections::BTreeSet;
@@ -208,6 +209,15 @@ impl World {
     fn risk(&mut self, variants: impl IntoIterator<Item = VariantKey>) -> bool {
         for variant in variants {
             let schedule = &self.coordinators[self.coordinators.len() - 1].schedule;
+            let waits = |v: &Variant| {
+                !v.attempts.is_empty()
+                    && v.attempts.iter().all(|a| {
+                        schedule.attempts[a].confirmed && schedule.attempts[a].phase == Phase::Waiting
+                    })
+            };
+            if schedule.variants.get(&variant).is_some_and(waits) {
+                continue; // whatever comes of it, it is not blamed
+            }
             let first = schedule.variants.get(&variant).is_some_and(|v| {
                 let further = v.attempts.iter().all(|a| v.came_further(schedule.attempts[a].reach));
                 v.attempts.len() == 1 && further

@@ -2,6 +2,7 @@
 
 use crate::schedule::{Fault, FaultKind, Order, Phase, Report, Sync, WorkerFacts, WorkerId};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, VariantKey};
+use espalier_proto::methods;
 use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,13 +86,17 @@ impl Hands {
     }
 
     pub(super) fn sync(&self, name: &str, call: u64) -> Sync {
+        let first = self.held.iter().find(|(_, held)| held.has_work()).map(|(id, _)| id);
+        let several = self.does_several();
+        let report = |(id, held): (&AttemptId, &Held)| held.report(id, several && first != Some(id));
+        let shards = self.held.iter().map(report).collect();
         Sync {
             worker: WorkerId(name.into()),
             call,
             facts: self.facts.clone(),
             draining: self.draining,
             epoch_seen: self.epoch_seen,
-            shards: self.held.iter().map(|(id, h)| h.report(id)).collect(),
+            shards,
         }
     }
 
@@ -119,11 +124,21 @@ impl Hands {
         }
     }
 
+    /// It does one shard after another, and says which it has not begun.
+    fn does_several(&self) -> bool {
+        self.facts.stages.contains_key(methods::AHEAD)
+    }
+
     /// Gets a little further with everything that it holds. True if that killed it.
     pub(super) fn work(&mut self, ground: &mut Ground<'_>) -> bool {
-        let alone = self.held.len() == 1;
         let memory = self.facts.memory;
-        self.held.values_mut().filter(|h| !h.dead).any(|h| h.work(ground, memory, alone))
+        let several = self.does_several();
+        let alone = self.held.len() == 1 || several;
+        let mut busy = self.held.values_mut().filter(|h| h.has_work());
+        if several {
+            return busy.next().is_some_and(|h| h.work(ground, memory, alone));
+        }
+        busy.any(|h| h.work(ground, memory, alone))
     }
 
     /// Something outside the shards goes wrong with one of them.
@@ -188,11 +203,17 @@ impl Held {
         false
     }
 
-    fn report(&self, id: &AttemptId) -> Report {
+    fn has_work(&self) -> bool {
+        let rest = !self.variant_done || self.wanted.iter().any(|c| !self.settled(*c));
+        !self.dead && (!self.begun.is_empty() || !self.stopped && rest)
+    }
+
+    fn report(&self, id: &AttemptId, waits: bool) -> Report {
         let finished =
             self.variant_done && self.begun.is_empty() && self.wanted.iter().all(|c| self.settled(*c));
         let phase = match () {
             () if self.dead || finished => Phase::Finished,
+            () if waits && !self.variant_done && self.blocks == 0 => Phase::Waiting,
             () if self.variant_done => Phase::Evaluating,
             () if self.blocks > 0 => Phase::Pruning,
             () => Phase::Loading,

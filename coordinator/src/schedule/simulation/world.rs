@@ -5,10 +5,9 @@ use super::coverage::Pair;
 use super::dice::Dice;
 use super::planted::Bug;
 use super::worker::{Ground, Hands, Nature};
-use crate::schedule::{
-    CellPlan, Command, Event, FaultKind, Millis, Needs, Submission, Sync, Timing, VariantPlan, WorkerId,
-};
-use espalier_proto::ids::{AttemptId, CellKey, Digest, ModelDigest, Name, VariantKey};
+use crate::schedule::{Command, Event, Millis, Submission, Sync, Timing, VariantPlan, WorkerId};
+use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
+use espalier_proto::methods;
 use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
@@ -47,6 +46,8 @@ pub(super) struct World {
     pub(super) epoch: u64,
     pub(super) workers: BTreeMap<String, Hands>,
     born: u64,
+    /// There is much that is short, and workers that can be given it ahead.
+    ahead: bool,
     pub(super) pool: Vec<VariantPlan>,
     pub(super) desired: BTreeMap<Name, Desired>,
     pub(super) natures: BTreeMap<Digest, Nature>,
@@ -81,6 +82,7 @@ impl World {
             epoch: 0,
             workers: BTreeMap::new(),
             born: 0,
+            ahead: false,
             pool: Vec::new(),
             desired: BTreeMap::new(),
             natures: BTreeMap::new(),
@@ -105,70 +107,19 @@ impl World {
                 world.pool_canary(m, canaries.below(12), 2 + canaries.below(3));
             }
         }
+        // As well.
+        let mut crowd = Dice(seed.rotate_left(16));
+        if crowd.percent(15) {
+            world.ahead = true;
+            for v in 4..10 + crowd.below(14) {
+                world.pool_small(v, &mut crowd);
+            }
+        }
         world.start_coordinator();
         for _ in 0..1 + world.dice.below(2) {
             world.submit();
         }
         world
-    }
-
-    fn pool_variant(&mut self, v: u64) {
-        let key = VariantKey(Digest::of(&[b'v', v as u8]));
-        let nature = match self.dice.below(40) {
-            0 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteWeights),
-            1 => Nature::Fails(FaultKind::ComputeLost, FailureCode::ComputeLost),
-            2 => Nature::Kills,
-            3 | 4 => Nature::Hungry(10 * (2 + self.dice.below(3))),
-            _ => Nature::Fine,
-        };
-        self.natures.insert(key.0, nature);
-        let cells: Vec<CellPlan> = (0..self.dice.below(5))
-            .map(|c| {
-                let key = CellKey(Digest::of(&[b'c', v as u8, c as u8]));
-                let nature = match self.dice.below(40) {
-                    0 => Nature::Fails(FaultKind::CellError, FailureCode::Internal),
-                    1 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteScores),
-                    _ => Nature::Fine,
-                };
-                self.natures.insert(key.0, nature);
-                CellPlan { key, cost: 1 + self.dice.below(20) }
-            })
-            .collect();
-        let needs = Needs {
-            model: ModelDigest(Digest::of(&[b'm', (v % 2) as u8])),
-            backend: if self.dice.percent(20) { Backend::Cuda } else { Backend::Cpu },
-            threads: Some(2),
-            device_kind: None,
-            memory: 10 * (1 + self.dice.below(2)),
-            stages: BTreeMap::new(),
-        };
-        let cost = self.dice.below(30);
-        self.pool.push(VariantPlan { key, needs, cost, wanted_alone: cells.is_empty(), cells, after: None });
-    }
-
-    /// What is of one model and one kind of device waits for a canary.
-    fn pool_canary(&mut self, m: u8, fate: u64, hunger: u64) {
-        let key = VariantKey(Digest::of(&[b'k', m]));
-        let model = ModelDigest(Digest::of(&[b'm', m]));
-        let Some(first) = self.pool.iter().find(|plan| plan.needs.model == model).cloned() else { return };
-        let nature = match fate {
-            0 => Nature::Fails(FaultKind::CellError, FailureCode::NonFiniteWeights),
-            1 => Nature::Fails(FaultKind::ComputeLost, FailureCode::ComputeLost),
-            2 => Nature::Hungry(10 * hunger),
-            _ => Nature::Fine,
-        };
-        self.natures.insert(key.0, nature);
-        let ours =
-            |plan: &&mut VariantPlan| plan.needs.model == model && plan.needs.backend == first.needs.backend;
-        self.pool.iter_mut().filter(ours).for_each(|plan| plan.after = Some(key));
-        self.pool.push(VariantPlan {
-            key,
-            cost: 1,
-            wanted_alone: true,
-            cells: Vec::new(),
-            after: None,
-            ..first
-        });
     }
 
     /// A random part of what can be wanted becomes what a sweep wants.
@@ -251,7 +202,11 @@ impl World {
         self.born += 1;
         let speed = if self.dice.percent(15) { 10 } else { 75 };
         let host = self.dice.below(3);
-        self.workers.insert(format!("w{}", self.born), Hands::new((host, memory, backend), speed, self.now));
+        let mut hands = Hands::new((host, memory, backend), speed, self.now);
+        if self.ahead {
+            hands.facts.stages.insert(methods::AHEAD.to_owned(), methods::AHEAD_VERSION);
+        }
+        self.workers.insert(format!("w{}", self.born), hands);
     }
 
     /// A worker calls the newest coordinator, or one of the others.
