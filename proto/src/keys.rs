@@ -60,7 +60,8 @@ impl Canonical {
     }
 }
 
-/// The key of the canary of this variant's model with these inputs, on devices that can run the variant. Other variants of the model share it.
+/// The key of the canary that tries this variant's model and method with these inputs, on devices that can run the variant. Other variants of the
+/// method, calibrated or not as it is, share it.
 pub fn canary_key(spec: &VariantSpec, inputs: &BTreeSet<InputsDigest>) -> VariantKey {
     let mut c = Canonical::new("canary");
     c.text("model", &spec.model.to_string());
@@ -75,6 +76,8 @@ pub fn canary_key(spec: &VariantSpec, inputs: &BTreeSet<InputsDigest>) -> Varian
     for digest in inputs {
         c.text("inputs", &digest.to_string());
     }
+    c.text("method", &spec.method);
+    c.number("calibrated", u64::from(spec.calibration.is_some()));
     VariantKey(c.finish())
 }
 

@@ -79,8 +79,8 @@ pub const FORWARD_VERSION: u32 = 1;
 /// Version of scoring, inputs to numbers: bumped when its bits change.
 pub const SCORE_VERSION: u32 = 1;
 
-/// Version of the canary's order: of the first one, its key did not tell the inputs.
-pub const CANARY_VERSION: u32 = 2;
+/// Version of the canary's order: of the first one, its key did not tell the inputs; of the second, not what is pruned how.
+pub const CANARY_VERSION: u32 = 3;
 
 /// Stage of a worker that does several shards one after another, says which it has not begun, and tells what can wait when it is due to call.
 pub const AHEAD: &str = "ahead";

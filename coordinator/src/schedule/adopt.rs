@@ -33,7 +33,7 @@ impl Schedule {
             || report.attempt.epoch > self.epoch
             // Of its own epoch a coordinator knows all that it began.
             || report.attempt.epoch == self.epoch && report.attempt.n > self.last_attempt
-            || self.why_given_up(variant).is_some()
+            || variant.trouble.quarantined.is_some()
             || self.has_failed(&report.attempt, variant)
             || failed.contains(&CellKey(report.variant.0))
             || self.misfit(&self.workers[worker].facts, report.variant).is_some();
@@ -106,12 +106,13 @@ impl Schedule {
 
     /// Cells that this attempt has begun and others merely were to do become its own.
     pub(super) fn take_over_begun(&mut self, report: &Report) -> BTreeSet<CellKey> {
-        let known = &self.variants[&report.variant].cells;
+        let variant = &self.variants[&report.variant];
+        let known = &variant.cells;
         let own = self.attempts.get(&report.attempt).map(|a| &a.cells);
         let mut taken = report.cells_begun.clone();
         taken.retain(|c| {
             !own.is_some_and(|own| own.contains(c))
-                && known.get(c).is_some_and(|state| self.is_open(state))
+                && known.get(c).is_some_and(|state| self.is_open(variant, state))
                 && report.faults.iter().all(|f| f.key != c.0)
                 && !known[c].trouble.seen.contains(&report.attempt)
         });

@@ -41,7 +41,8 @@ impl Schedule {
         attempts.map(|attempt| self.work_of(&self.variants[&attempt.variant], &attempt.cells)).sum()
     }
 
-    fn work_of<'a>(
+    /// Work of a variant with these cells.
+    pub(super) fn work_of<'a>(
         &self,
         variant: &Variant,
         cells: impl IntoIterator<Item = &'a espalier_proto::ids::CellKey>,

@@ -189,6 +189,10 @@ impl Schedule {
         }
         trouble.quarantined = (!forgotten).then_some(code);
         commands.push(Command::Quarantine { sweeps, key, code });
+        if self.gated.contains_key(&variant) {
+            // What has begun of its model for the sweeps whose canary it is.
+            self.trim_running();
+        }
         for id in self.variants[&variant].attempts.clone() {
             if key == variant.0 {
                 self.end(&id);

@@ -2,13 +2,13 @@
 //! begun; where it fails as often as the limits allow, none is, with its reason.
 //!
 //! To the schedule a canary is a variant without cells, wanted by itself: placement, leases, blame and quarantine are everybody's. What has
-//! been begun, or is in the bucket, needs no canary any more. One that nobody wants holds nobody up. Sweeps with other tasks have canaries of their own:
-//! what several of them want may be begun once one of these has passed.
+//! been begun, or is in the bucket, waits for no canary any more, and one that nobody wants holds nobody up. A canary is its sweep's: what fell with
+//! it is not run for that sweep until it is asked for again, and what another sweep wants as well is run for that one.
 
+use super::index::No;
 use super::state::{Schedule, Variant};
 use espalier_proto::ids::VariantKey;
 use espalier_proto::records::FailureCode;
-use std::collections::BTreeSet;
 
 /// Whether a variant may be begun, as far as its model's canary goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,52 +21,42 @@ pub(super) enum Gate {
 }
 
 impl Schedule {
-    pub(super) fn gate(&self, variant: &Variant) -> Gate {
-        if variant.done || !variant.attempts.is_empty() {
-            return Gate::Open;
-        }
-        let (mut passed, mut pending, mut fallen) = (false, None, None);
-        for key in &variant.after {
-            let Some(canary) = self.variants.get(key) else { continue };
-            let wanted = canary.wants_alone.iter().any(|no| self.going.contains(no));
-            match canary.trouble.quarantined {
-                // As of every key: what was given up stays so until it is asked for again, whoever finishes it meanwhile.
-                Some(code) if !planted!(self, FallenGoesOn) => fallen = Some(code),
-                _ if canary.done => passed |= wanted,
-                None if planted!(self, NoCanary) => {}
-                None if wanted || !canary.attempts.is_empty() => pending = Some(*key),
-                _ => {}
-            }
-        }
-        match (pending, fallen) {
-            // Another sweep's tasks are not to hold up, or to fell, what one wants whose own were tried.
-            _ if passed => Gate::Open,
-            (Some(key), _) => Gate::Closed(key),
-            (None, Some(code)) => Gate::Fallen(code),
-            (None, None) => Gate::Open,
+    /// For one of the sweeps that want the variant.
+    pub(super) fn gate_for(&self, variant: &Variant, no: No) -> Gate {
+        let Some(key) = variant.after.get(&no) else { return Gate::Open };
+        let Some(canary) = self.variants.get(key) else { return Gate::Open };
+        let awaited =
+            || !canary.attempts.is_empty() || canary.wants_alone.iter().any(|no| self.going.contains(no));
+        let begun = variant.done || !variant.attempts.is_empty();
+        match canary.trouble.quarantined {
+            // As of every key: what was given up stays so until it is asked for again, whoever finishes it meanwhile.
+            Some(code) if !planted!(self, FallenGoesOn) => Gate::Fallen(code),
+            None if !begun && !canary.done && awaited() && !planted!(self, NoCanary) => Gate::Closed(*key),
+            _ => Gate::Open,
         }
     }
 
-    /// Why the variant was given up: by its own failures or by its canary's.
-    pub(super) fn why_given_up(&self, variant: &Variant) -> Option<FailureCode> {
-        variant.trouble.quarantined.or(match self.gate(variant) {
+    /// A sweep that goes on wants what it wants of the variant: its canary has not fallen.
+    pub(super) fn wants_now(&self, variant: &Variant, no: No) -> bool {
+        self.going.contains(&no) && !matches!(self.gate_for(variant, no), Gate::Fallen(_))
+    }
+
+    /// All who want something of the variant now wait for a canary.
+    pub(super) fn is_gated(&self, variant: &Variant) -> bool {
+        if variant.after.is_empty() || variant.done || !variant.attempts.is_empty() {
+            return false;
+        }
+        let open = variant.cells.values().filter(|cell| self.is_open(variant, cell));
+        let mut wanting = open.flat_map(|cell| &cell.wants).chain(&variant.wants_alone);
+        !wanting.any(|no| self.wants_now(variant, *no) && self.gate_for(variant, *no) == Gate::Open)
+    }
+
+    /// Why the variant was given up for a sweep: by its own failures or by its canary's.
+    pub(super) fn why_given_up(&self, variant: &Variant, no: No) -> Option<FailureCode> {
+        variant.trouble.quarantined.or(match self.gate_for(variant, no) {
             Gate::Fallen(code) => Some(code),
             Gate::Open | Gate::Closed(_) => None,
         })
-    }
-
-    /// A variant came to be there though its canary had been given up: its sweeps are not over yet.
-    pub(super) fn rise(&mut self, key: VariantKey) {
-        let variant = &self.variants[&key];
-        let mut canaries = variant.after.iter().filter_map(|key| self.variants.get(key));
-        if canaries.all(|canary| canary.trouble.quarantined.is_none()) {
-            return;
-        }
-        let wanting: BTreeSet<_> = variant.cells.values().flat_map(|c| c.wants.iter().copied()).collect();
-        for sweep in self.sweeps.values_mut().filter(|s| !s.halted && wanting.contains(&s.no)) {
-            sweep.told = false;
-        }
-        self.unsettled = true;
     }
 
     /// Variants of a canary's model are looked at anew with it.
@@ -106,7 +96,7 @@ mod tests {
         assert_eq!((canary.variant, canary.variant_wanted), (variant(9), true));
         assert_eq!(story.sync(2, vec![]), None);
         let on = Wait::Canary { canary: variant(9) };
-        assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Waiting { on });
+        assert_eq!(story.explain(cell(0, 0)), Explanation::Waiting { on });
         let passed = evaluating(&canary, &[], &[]);
         story.sync(1, vec![passed]);
         let verdict = Command::CanaryPassed { sweeps: vec![sweep()], canary: variant(9) };
@@ -122,7 +112,7 @@ mod tests {
         let fails = failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code);
         story.sync(1, vec![fails]);
         let fallen = Explanation::Fallen { canary: variant(9), code };
-        assert_eq!(story.schedule.explain(cell(2, 0)), fallen);
+        assert_eq!(story.explain(cell(2, 0)), fallen);
         let view = story.schedule.view().sweeps[&sweep()].clone();
         assert!(view.over && !view.halted, "it stops its model's part, not the sweep");
         assert_eq!(view.failed.len(), 4, "the canary and all three variants");
@@ -136,20 +126,40 @@ mod tests {
     }
 
     #[test]
-    fn a_fallen_canary_is_tried_again_by_whoever_shares_a_variant_with_its_sweep() {
+    fn a_fallen_canary_is_tried_again_by_whoever_asks_for_it_and_the_others_are_told() {
         let mut story = Story::of(guarded());
-        let mut other = grid(&[1]);
+        let mut other = guarded();
         other.sweep = "other".parse().unwrap();
         story.event(Event::Submit(Box::new(other.clone())));
         let canary = story.given(1);
         let code = espalier_proto::records::FailureCode::NonFiniteWeights;
         story.sync(1, vec![failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code)]);
-        assert!(story.schedule.view().sweeps[&other.sweep].over, "a small one falls with it");
+        assert!(story.schedule.view().sweeps[&other.sweep].over, "it is the canary of both");
         let again = story.event(Event::Retry { sweep: other.sweep.clone(), keys: vec![cell(0, 0).0] });
         let told = Command::Forgive { sweep: sweep(), keys: vec![variant(9).0] };
         assert!(again.contains(&told), "the log of the other one is told: {again:?}");
         assert!(!story.schedule.view().sweeps[&sweep()].over);
         assert_eq!(story.given(1).variant, variant(9));
+    }
+
+    #[test]
+    fn what_a_sweep_wants_whose_canary_fell_is_not_taken_from_one_that_has_none_or_whose_own_has_passed() {
+        let mut story = Story::of(guarded());
+        let mut small = grid(&[1]);
+        small.sweep = "small".parse().unwrap();
+        story.event(Event::Submit(Box::new(small.clone())));
+        // It does not wait for what only the other one tries.
+        let (canary, begun) = (story.given(1), story.given(2));
+        assert_eq!((canary.variant, begun.variant), (variant(9), variant(0)));
+        let code = espalier_proto::records::FailureCode::NonFiniteWeights;
+        story.sync(1, vec![failing(pruning(&canary), canary.variant.0, FaultKind::CellError, code)]);
+        let view = story.schedule.view();
+        assert_eq!((view.sweeps[&sweep()].over, view.sweeps[&small.sweep].over), (true, false));
+        assert_eq!((view.sweeps[&sweep()].lost, view.sweeps[&small.sweep].lost), (3, 0));
+        story.event(Event::WorkerLost(WorkerId("w2".into())));
+        // Taken up anew, as after any change of the records, it is still its own.
+        story.event(Event::Submit(Box::new(small.clone())));
+        assert_eq!(story.given(3).variant, variant(0));
     }
 
     #[test]

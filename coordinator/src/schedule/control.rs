@@ -33,7 +33,7 @@ impl Schedule {
         self.extend_running();
     }
 
-    /// Forgets failures, so that the keys are tried again, and the canaries that their variants wait for, whichever sweep asked for those. Attempts
+    /// Forgets failures, so that the keys are tried again, and the canaries that their variants wait for in this sweep. Attempts
     /// whose failure was counted are still known: what they say again is still not a second failure. So is the memory that did not suffice.
     pub(super) fn retry(&mut self, name: &Name, keys: &[Digest], commands: &mut Vec<Command>) {
         let Some(sweep) = self.sweeps.get_mut(name) else {
@@ -56,7 +56,7 @@ impl Schedule {
         let gates: BTreeSet<VariantKey> = variants
             .iter()
             .filter(|key| asked(key))
-            .flat_map(|key| self.variants[key].after.clone())
+            .filter_map(|key| self.variants[key].after.get(&no).copied())
             .collect();
         for canary in gates.iter().filter(|canary| self.variants.contains_key(*canary)) {
             variants.insert(*canary);

@@ -53,7 +53,7 @@ impl Schedule {
                 let expected = self.pace.time(state.cost);
                 let late_now =
                     expected.is_some_and(|time| took > LATE * time) || planted!(self, DoubledEarly);
-                if !again && self.is_open(state) && late_now {
+                if !again && self.is_open(variant, state) && late_now {
                     late.push((attempt.begun_since, id.clone(), *cell));
                 }
             }

@@ -3,6 +3,7 @@
 use super::canary::Gate;
 use super::event::{Millis, Phase, WorkerId};
 use super::fit::{Misfit, NODE_FAULTS};
+use super::index::No;
 use super::state::{Schedule, Sweep, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -66,36 +67,35 @@ pub enum Wait {
     Busy,
     /// It, or its variant, failed at those that have nothing to do, and goes to another one.
     Elsewhere(Vec<WorkerId>),
-    /// The sweep that is asked about is paused, or every one that wants it and goes on.
+    /// The sweep is paused.
     Paused,
-    /// The sweep that is asked about, or every one that wants it, was stopped.
+    /// The sweep was stopped.
     Halted,
-    /// It was, or they were, and at least one by its failed cells.
+    /// It was, by its failed cells.
     Doomed,
     /// The coordinator has just started and waits for what running workers hold.
     Reconciling,
     /// Workers are told to finish and end.
     Draining,
-    /// The sweep that is asked about does not want it, or none does.
+    /// The sweep does not want it.
     NotWanted,
 }
 
 impl Schedule {
-    /// How a cell stands, and if it is not running, why.
-    pub fn explain(&self, cell: CellKey) -> Explanation {
-        let Some(home) = self.homes.get(&cell).copied() else {
+    /// How a cell stands for a sweep, and if it is not running, why.
+    pub fn explain(&self, sweep: &Name, cell: CellKey) -> Explanation {
+        let (Some(home), Some(sweep)) = (self.homes.get(&cell).copied(), self.sweeps.get(sweep)) else {
             return Explanation::Waiting { on: Wait::NotWanted };
         };
-        match self.fate(cell) {
+        let variant = &self.variants[&home];
+        let wanted = variant.cells[&cell].wants.contains(&sweep.no);
+        match self.fate(cell, sweep.no) {
             Some(Ok(())) => return Explanation::Done,
-            // Nobody's retry reaches it.
-            Some(Err(_)) if self.variants[&home].cells[&cell].wants.is_empty() => {
-                return Explanation::Waiting { on: Wait::NotWanted };
-            }
-            Some(Err(code)) => return self.lost(home, cell, code),
+            // Its retry does not reach it.
+            Some(Err(_)) if !wanted => return Explanation::Waiting { on: Wait::NotWanted },
+            Some(Err(code)) => return self.lost(home, cell, sweep.no, code),
             None => {}
         }
-        let variant = &self.variants[&home];
         let holder = variant.attempts.iter().find(|a| self.attempts[*a].cells.contains(&cell));
         if let Some(id) = holder {
             let attempt = &self.attempts[id];
@@ -107,32 +107,14 @@ impl Schedule {
             }
             return Explanation::Waiting { on: Wait::Preparing { attempt: id.clone() } };
         }
-        Explanation::Waiting { on: self.wait(home, cell) }
+        let on = if wanted { self.wait(sweep, home, cell) } else { Wait::NotWanted };
+        Explanation::Waiting { on }
     }
 
-    /// The same for one of the sweeps that may want it: what keeps it from running for that one comes first.
-    pub fn explain_for(&self, sweep: &Name, cell: CellKey) -> Explanation {
-        let how = self.explain(cell);
-        let Some(sweep) = self.sweeps.get(sweep) else { return how };
-        let own = match &how {
-            Explanation::Done | Explanation::Running { .. } => None,
-            _ if !sweep.cells.contains(&cell) => Some(Wait::NotWanted),
-            Explanation::Quarantined(_) | Explanation::Fallen { .. } => None,
-            Explanation::Waiting { .. } => match () {
-                () if sweep.doomed => Some(Wait::Doomed),
-                () if sweep.halted => Some(Wait::Halted),
-                () if sweep.paused => Some(Wait::Paused),
-                () => None,
-            },
-        };
-        own.map_or(how, |on| Explanation::Waiting { on })
-    }
-
-    fn lost(&self, home: VariantKey, cell: CellKey, code: FailureCode) -> Explanation {
+    fn lost(&self, home: VariantKey, cell: CellKey, no: No, code: FailureCode) -> Explanation {
         let variant = &self.variants[&home];
         let own = variant.trouble.quarantined.or(variant.cells[&cell].trouble.quarantined);
-        let fell = |key: &VariantKey| self.variants.get(key).is_some_and(|c| c.trouble.quarantined.is_some());
-        match variant.after.iter().copied().find(fell) {
+        match variant.after.get(&no).copied() {
             Some(canary) if own.is_none() => Explanation::Fallen { canary, code },
             _ => Explanation::Quarantined(code),
         }
@@ -191,16 +173,12 @@ impl Schedule {
         self.connected().filter(|(id, worker)| free(worker) && !takes(id)).map(|(id, _)| id.clone()).collect()
     }
 
-    fn wait(&self, home: VariantKey, cell: CellKey) -> Wait {
-        let wanting: Vec<_> = self.sweeps.values().filter(|s| s.cells.contains(&cell)).collect();
-        if wanting.is_empty() {
-            return Wait::NotWanted;
-        }
-        if wanting.iter().all(|s| s.halted) {
-            return if wanting.iter().any(|s| s.doomed) { Wait::Doomed } else { Wait::Halted };
-        }
-        if !wanting.iter().any(|s| s.goes_on()) {
-            return Wait::Paused;
+    fn wait(&self, sweep: &Sweep, home: VariantKey, cell: CellKey) -> Wait {
+        match sweep {
+            Sweep { doomed: true, .. } => return Wait::Doomed,
+            Sweep { halted: true, .. } => return Wait::Halted,
+            Sweep { paused: true, .. } => return Wait::Paused,
+            _ => {}
         }
         if self.draining {
             return Wait::Draining;
@@ -217,7 +195,7 @@ impl Schedule {
         if let Some(attempt) = preparing {
             return Wait::Preparing { attempt: attempt.clone() };
         }
-        if let Gate::Closed(canary) = self.gate(variant)
+        if let Gate::Closed(canary) = self.gate_for(variant, sweep.no)
             && self.variants[&canary].attempts.first().is_some()
         {
             return Wait::Canary { canary };
@@ -242,7 +220,7 @@ mod tests {
         let mut story = Story::of(grid(&[1]));
         story.facts.insert(1, crate::schedule::WorkerFacts { memory: 10, ..facts() });
         story.sync(1, vec![]);
-        let misfits = |story: &Story| match story.schedule.explain(cell(0, 0)) {
+        let misfits = |story: &Story| match story.explain(cell(0, 0)) {
             Explanation::Waiting { on: Wait::NoWorkerFits(misfits) } => misfits.len(),
             other => panic!("{other:?}"),
         };
@@ -271,7 +249,7 @@ mod tests {
         story.later(5_000);
         assert_eq!(story.sync(1, vec![]), None, "it failed there, and another worker may be free in a while");
         let elsewhere = Wait::Elsewhere(vec![WorkerId("w1".into())]);
-        assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Waiting { on: elsewhere });
+        assert_eq!(story.explain(cell(0, 0)), Explanation::Waiting { on: elsewhere });
     }
 
     #[test]
@@ -309,16 +287,16 @@ mod tests {
         let waits = |on: Wait| Explanation::Waiting { on };
         story.event(Event::Pause(other.clone()));
         story.event(Event::Cancel(sweep()));
-        assert_eq!(story.schedule.explain_for(&sweep(), first), waits(Wait::Halted));
-        assert_eq!(story.schedule.explain_for(&other, first), waits(Wait::Paused));
-        assert_eq!(story.schedule.explain_for(&other, second), waits(Wait::NotWanted));
+        assert_eq!(story.schedule.explain(&sweep(), first), waits(Wait::Halted));
+        assert_eq!(story.schedule.explain(&other, first), waits(Wait::Paused));
+        assert_eq!(story.schedule.explain(&other, second), waits(Wait::NotWanted));
         story.event(Event::Resume(other.clone()));
-        assert_eq!(story.schedule.explain_for(&sweep(), first), waits(Wait::Halted));
-        assert_eq!(story.schedule.explain_for(&other, first), waits(Wait::NoWorkerFits(Vec::new())));
+        assert_eq!(story.schedule.explain(&sweep(), first), waits(Wait::Halted));
+        assert_eq!(story.schedule.explain(&other, first), waits(Wait::NoWorkerFits(Vec::new())));
         let order = story.given(1);
         story.sync(1, vec![evaluating(&order, &[], &[first])]);
-        assert!(matches!(story.schedule.explain_for(&sweep(), first), Explanation::Running { .. }));
+        assert!(matches!(story.schedule.explain(&sweep(), first), Explanation::Running { .. }));
         story.sync(1, vec![evaluating(&order, &[first], &[])]);
-        assert_eq!(story.schedule.explain_for(&sweep(), first), Explanation::Done);
+        assert_eq!(story.schedule.explain(&sweep(), first), Explanation::Done);
     }
 }

@@ -12,14 +12,15 @@ impl Schedule {
     /// Sweeps of which something is open again are not over.
     pub(super) fn reopen(&mut self) {
         let over = self.sweeps.iter().filter(|(_, s)| s.told && !s.halted);
-        let lacks = |key: &VariantKey| {
+        let lacks = |key: &VariantKey, no: No| {
             let variant = &self.variants[key];
-            !variant.done && self.why_given_up(variant).is_none()
+            !variant.done && self.why_given_up(variant, no).is_none()
         };
-        let again: Vec<Name> = over
-            .filter(|(_, s)| s.cells.iter().any(|c| self.fate(*c).is_none()) || s.alone.iter().any(lacks))
-            .map(|(name, _)| name.clone())
-            .collect();
+        let open = |s: &Sweep| {
+            s.cells.iter().any(|c| self.fate(*c, s.no).is_none())
+                || s.alone.iter().any(|key| lacks(key, s.no))
+        };
+        let again: Vec<Name> = over.filter(|(_, s)| open(s)).map(|(name, _)| name.clone()).collect();
         for name in again {
             self.sweeps.get_mut(&name).expect("names were just read").told = false;
         }
@@ -35,11 +36,17 @@ impl Schedule {
         let Some(sweep) = self.sweeps.get(name) else {
             return;
         };
-        if sweep.goes_on() {
-            self.going.insert(sweep.no);
-        } else {
-            self.going.remove(&sweep.no);
+        let no = sweep.no;
+        if !sweep.goes_on() {
+            self.going.remove(&no);
+        } else if self.going.insert(no) {
+            // What was given out before it came is not owed to it.
+            let others = self.sweeps.values().filter(|s| s.no != no && s.goes_on() && !s.told);
+            let least = others.map(|s| s.served).min().unwrap_or(0);
+            let joins = self.sweeps.get_mut(name).expect("it was just there");
+            joins.served = joins.served.max(least);
         }
+        let sweep = &self.sweeps[name];
         for key in self.variants_of(sweep) {
             self.index.mark(key);
         }
@@ -61,9 +68,10 @@ impl Schedule {
         let running: Vec<AttemptId> = self.attempts.keys().cloned().collect();
         for id in running {
             let attempt = &self.attempts[&id];
-            let known = &self.variants[&attempt.variant].cells;
+            let variant = &self.variants[&attempt.variant];
             let keep = |c: &CellKey| {
-                self.wanted(&known[c]) || (attempt.begun.contains(c) && !planted!(self, BegunStopped))
+                self.wanted(variant, &variant.cells[c])
+                    || (attempt.begun.contains(c) && !planted!(self, BegunStopped))
             };
             let cells = attempt.cells.iter().copied().filter(keep).collect();
             let alone = attempt.alone && self.wanted_alone(attempt.variant);
@@ -76,24 +84,25 @@ impl Schedule {
     }
 
     /// A sweep that goes on wants this cell.
-    pub(super) fn wanted(&self, cell: &Cell) -> bool {
-        cell.wants.iter().any(|no| self.going.contains(no))
+    pub(super) fn wanted(&self, variant: &Variant, cell: &Cell) -> bool {
+        cell.wants.iter().any(|no| self.wants_now(variant, *no))
     }
 
     /// A sweep that goes on wants this variant's record by itself, and it is not there.
     pub(super) fn wanted_alone(&self, key: VariantKey) -> bool {
         let variant = &self.variants[&key];
-        !variant.done && variant.wants_alone.iter().any(|no| self.going.contains(no))
+        !variant.done && variant.wants_alone.iter().any(|no| self.wants_now(variant, *no))
     }
 
     /// It is wanted, not done and not given up.
-    pub(super) fn is_open(&self, cell: &Cell) -> bool {
-        !cell.done && cell.trouble.quarantined.is_none() && self.wanted(cell)
+    pub(super) fn is_open(&self, variant: &Variant, cell: &Cell) -> bool {
+        !cell.done && cell.trouble.quarantined.is_none() && self.wanted(variant, cell)
     }
 
     /// Cells of a variant that are wanted, not done and not given up, in order.
     pub(super) fn open_cells(&self, key: VariantKey) -> Vec<CellKey> {
-        in_order(self.variants[&key].cells.iter().filter(|(_, c)| self.is_open(c)))
+        let variant = &self.variants[&key];
+        in_order(variant.cells.iter().filter(|(_, c)| self.is_open(variant, c)))
     }
 
     /// Open cells that no live attempt has, or has begun and may have lost to another; in order.
@@ -104,7 +113,7 @@ impl Schedule {
     /// The same, in any order.
     pub(super) fn free<'a>(&'a self, variant: &'a Variant) -> Vec<(&'a CellKey, &'a Cell)> {
         let live: Vec<&Attempt> = variant.attempts.iter().map(|id| &self.attempts[id]).collect();
-        let open = variant.cells.iter().filter(|(_, c)| self.is_open(c));
+        let open = variant.cells.iter().filter(|(_, c)| self.is_open(variant, c));
         open.filter(|(key, _)| !live.iter().any(|a| a.has(key))).collect()
     }
 
@@ -131,7 +140,6 @@ impl Schedule {
         };
         variant.done = true;
         self.index.mark(key);
-        self.rise(key);
         let variant = &self.variants[&key];
         for id in variant.attempts.clone() {
             self.end_if_finished(&id);
@@ -175,14 +183,14 @@ impl Schedule {
         }
     }
 
-    /// How a cell stands: `Some(Ok)` done, `Some(Err)` given up, `None` open.
-    pub(super) fn fate(&self, cell: CellKey) -> Option<Result<(), FailureCode>> {
+    /// How a cell stands for a sweep: `Some(Ok)` done, `Some(Err)` given up, `None` open.
+    pub(super) fn fate(&self, cell: CellKey, no: No) -> Option<Result<(), FailureCode>> {
         let variant = &self.variants[self.homes.get(&cell)?];
         let state = &variant.cells[&cell];
         if state.done {
             return Some(Ok(()));
         }
-        state.trouble.quarantined.or(self.why_given_up(variant)).map(Err)
+        state.trouble.quarantined.or_else(|| self.why_given_up(variant, no)).map(Err)
     }
 
     /// Says once that a sweep has nothing left to do, and stops it when too many of its cells failed.

@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::event::{Millis, Phase, WorkerId};
-use super::state::{Attempt, Reach, Schedule};
+use super::state::{Attempt, Reach, Schedule, Sweep};
 use espalier_proto::ids::{AttemptId, CellKey, VariantKey};
 use std::collections::BTreeSet;
 
@@ -49,6 +49,7 @@ impl Schedule {
         let id = AttemptId { instance: self.instance.clone(), epoch, n: self.last_attempt };
         let prepares = !self.variants[&variant].done;
         let alone = self.wanted_alone(variant) && self.variants[&variant].attempts.is_empty();
+        self.serve(variant, &cells, alone);
         self.enter(
             id,
             Attempt {
@@ -67,6 +68,19 @@ impl Schedule {
                 progress: (0, 0),
             },
         );
+    }
+
+    /// Counts what is given out for every sweep that wants it.
+    fn serve(&mut self, key: VariantKey, cells: &BTreeSet<CellKey>, alone: bool) {
+        let variant = &self.variants[&key];
+        let work = self.work_of(variant, cells);
+        let wants = |sweep: &Sweep| {
+            cells.iter().any(|c| variant.cells[c].wants.contains(&sweep.no))
+                || alone && variant.wants_alone.contains(&sweep.no)
+        };
+        for sweep in self.sweeps.values_mut().filter(|sweep| wants(sweep)) {
+            sweep.served += work;
+        }
     }
 
     /// Puts an attempt, new or adopted, among the live ones.

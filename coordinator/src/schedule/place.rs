@@ -149,7 +149,7 @@ impl Schedule {
         Some(split.filter(first).map_or(Choice::Waits(waiting), Choice::Split))
     }
 
-    /// Of the sweeps the one with the best claim, higher priority and then less work running; of its variants that are
+    /// Of the sweeps the one with the best claim; of its variants that are
     /// about the longest one whose model the worker has.
     pub(super) fn longest_waiting(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
         let worker = &self.workers[id];
@@ -187,7 +187,7 @@ impl Schedule {
 
     pub(super) fn claim(&self, sweep: &Sweep) -> Claim {
         let priority = if planted!(self, LowFirst) { -sweep.priority } else { sweep.priority };
-        (priority, Reverse(self.sum(sweep.no).work))
+        (priority, Reverse(self.sum(sweep.no).work), Reverse(sweep.served))
     }
 
     fn is_wanted_of(&self, key: VariantKey, cells: &BTreeSet<CellKey>, sweep: No) -> bool {
@@ -221,5 +221,31 @@ impl Schedule {
         let failed = trouble.failed_at.contains(id) && !planted!(self, SameWorker);
         let other = |id: &WorkerId, w: &Worker| !trouble.failed_at.contains(id) && (!larger || more(w));
         (!larger || more(&self.workers[id])) && !(failed && anyone(&other))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::story::*;
+    use crate::schedule::Event;
+
+    #[test]
+    fn one_worker_serves_two_sweeps_in_turn_whichever_has_the_longer_shards() {
+        let mut story = Story::of(grid(&[1, 1, 1, 1]));
+        // What was given out before the other one came is not owed to it.
+        let mut order = story.given(1);
+        let mut short = grid(&[1, 1, 1, 1, 1, 1, 1, 1]);
+        short.sweep = "short".parse().unwrap();
+        short.variants.drain(..4);
+        short.variants.iter_mut().for_each(|plan| plan.cost = 40);
+        story.event(Event::Submit(Box::new(short)));
+        let mut turns = Vec::new();
+        for _ in 0..6 {
+            let done = order.cells.clone();
+            order = story.sync(1, vec![evaluating(&order, &done, &[])]).unwrap().remove(0);
+            turns.push((0..4).any(|v| variant(v) == order.variant));
+        }
+        // A long one is two short ones and a bit.
+        assert_eq!(turns.iter().filter(|long| **long).count(), 2, "{turns:?}");
     }
 }

@@ -7,6 +7,7 @@ use super::index::{Entry, No, Tally};
 use super::state::{Attempt, Cell, Schedule, Variant, Worker};
 use espalier_proto::ids::{CellKey, VariantKey};
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 impl Schedule {
     /// Looks at every marked variant anew, and at those whose time has come.
@@ -91,7 +92,8 @@ impl Schedule {
         let alone = !variant.done && variant.attempts.is_empty() && self.wanted_alone(key);
         let closed = variant.trouble.quarantined.is_some()
             || !(variant.attempts.is_empty() || variant.done)
-            || self.gate(variant) != Gate::Open;
+            || self.is_gated(variant);
+        let open = |no: &No| self.wants_now(variant, *no) && self.gate_for(variant, *no) == Gate::Open;
         let free = if closed { Vec::new() } else { self.free(variant) };
         if !closed && (alone || !free.is_empty()) {
             let times = free.iter().map(|(_, c)| c.trouble.not_before).chain([calm_at]);
@@ -108,7 +110,7 @@ impl Schedule {
                 // What a whole model waits for comes before all that waits with it.
                 let work = if self.gated.contains_key(&key) { u64::MAX } else { work };
                 let nos = cells.flat_map(|c| &c.wants).chain(&variant.wants_alone);
-                entry.waits = Some((work, nos.filter(|no| self.going.contains(*no)).copied().collect()));
+                entry.waits = Some((work, nos.filter(|no| open(no)).copied().collect()));
                 entry.picky =
                     variant.trouble.is_picky() || variant.cells.values().any(|c| c.trouble.is_picky());
             }
@@ -128,11 +130,12 @@ impl Schedule {
         let mut tallies: Vec<(No, Tally)> = Vec::new();
         let given_up = variant.trouble.quarantined.is_some();
         // It counts as one failure, the canary's, and not as one of every cell.
-        let fallen = !given_up && self.why_given_up(variant).is_some();
+        let fell = |no: No| !given_up && self.why_given_up(variant, no).is_some();
+        let fallen: BTreeSet<No> = variant.after.keys().copied().filter(|no| fell(*no)).collect();
         for state in variant.cells.values() {
             let failed = !state.done && (given_up || state.trouble.quarantined.is_some());
             for no in &state.wants {
-                let tally = tally_of(&mut tallies, *no);
+                let (tally, fallen) = (tally_of(&mut tallies, *no), fallen.contains(no));
                 tally.failed += u64::from(failed);
                 tally.lost += u64::from(failed || fallen && !state.done);
                 tally.given_up |= failed;
@@ -148,10 +151,10 @@ impl Schedule {
             }
         }
         for no in &variant.wants_alone {
-            tally_of(&mut tallies, *no).open |= !variant.done && !given_up && !fallen;
+            tally_of(&mut tallies, *no).open |= !variant.done && !given_up && !fallen.contains(no);
         }
-        for (_, tally) in &mut tallies {
-            tally.given_up |= given_up || fallen;
+        for (no, tally) in &mut tallies {
+            tally.given_up |= given_up || fallen.contains(no);
             tally.all.0 += variant.cost;
             tally.all.1 += if variant.done { variant.cost } else { 0 };
             tally.forgone += if variant.done || tally.open { 0 } else { variant.cost };

@@ -80,7 +80,8 @@ impl Schedule {
             cells.insert(cell);
         }
         let wanting = self.wanting(variant, &cells);
-        let claim = wanting.map(|sweep| self.claim(sweep)).max().unwrap_or((i32::MIN, Reverse(0)));
+        let claim =
+            wanting.map(|sweep| self.claim(sweep)).max().unwrap_or((i32::MIN, Reverse(0), Reverse(0)));
         Some(Split { from, cells, work, claim })
     }
 
@@ -90,9 +91,9 @@ impl Schedule {
         variant: VariantKey,
         cells: &'a BTreeSet<CellKey>,
     ) -> impl Iterator<Item = &'a Sweep> {
-        let known = &self.variants[&variant].cells;
-        let wants = move |sweep: &Sweep| cells.iter().any(|c| known[c].wants.contains(&sweep.no));
-        self.sweeps.values().filter(move |sweep| sweep.goes_on() && wants(sweep))
+        let known = &self.variants[&variant];
+        let wants = move |sweep: &Sweep| cells.iter().any(|c| known.cells[c].wants.contains(&sweep.no));
+        self.sweeps.values().filter(move |sweep| self.wants_now(known, sweep.no) && wants(sweep))
     }
 
     /// Takes from a worker that called what it has not begun, if it would be given something longer instead, and that may last longer than all

@@ -86,6 +86,8 @@ pub(super) struct Sweep {
     pub(super) alone: BTreeSet<VariantKey>,
     /// Higher comes first.
     pub(super) priority: i32,
+    /// Work that was given out for it; as much as for others that went on when it joined them.
+    pub(super) served: u64,
     /// Nothing new of it is given out.
     pub(super) paused: bool,
     /// Stopped, by the user or by `limits.max_failed_cells`.
@@ -98,8 +100,9 @@ pub(super) struct Sweep {
     pub(super) told: bool,
 }
 
-/// Of two sweeps the one whose claim is larger comes first: that of higher priority, then that for which less runs.
-pub(super) type Claim = (i32, Reverse<u64>);
+/// Of two sweeps the one whose claim is larger comes first: that of higher priority, then that for which less runs, then that for which less was
+/// given out.
+pub(super) type Claim = (i32, Reverse<u64>, Reverse<u64>);
 
 impl Sweep {
     /// So many of its cells given up stop it.
@@ -128,8 +131,8 @@ pub(super) struct Variant {
     pub(super) order: usize,
     /// Its record is in the bucket.
     pub(super) done: bool,
-    /// Its model's canaries: of the tasks of each sweep that has one.
-    pub(super) after: BTreeSet<VariantKey>,
+    /// The canary of its model, of each sweep that wants it and has one.
+    pub(super) after: BTreeMap<No, VariantKey>,
     pub(super) cells: BTreeMap<CellKey, Cell>,
     /// Live attempts at it.
     pub(super) attempts: BTreeSet<AttemptId>,

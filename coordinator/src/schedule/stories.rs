@@ -336,7 +336,7 @@ fn a_paused_sweep_finishes_what_has_begun_and_goes_on_when_resumed() {
     let order = story.given(1);
     story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]);
     story.event(Event::Pause(sweep()));
-    assert_eq!(story.schedule.explain(cell(1, 0)), Explanation::Waiting { on: Wait::Paused });
+    assert_eq!(story.explain(cell(1, 0)), Explanation::Waiting { on: Wait::Paused });
     let held = story.sync(1, vec![evaluating(&order, &[], &[cell(0, 0)])]).unwrap();
     assert_eq!(held[0].cells, [cell(0, 0)]);
     assert_eq!(story.sync(1, vec![evaluating(&order, &[cell(0, 0)], &[])]), Some(vec![]));
@@ -354,7 +354,7 @@ fn a_retried_key_is_tried_again_and_a_sweep_that_failures_stopped_goes_on() {
     let order = story.given(1);
     let report = failing(pruning(&order), order.variant.0, FaultKind::CellError, FailureCode::BadCheckpoint);
     story.sync(1, vec![report.clone()]);
-    assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Quarantined(FailureCode::BadCheckpoint));
+    assert_eq!(story.explain(cell(0, 0)), Explanation::Quarantined(FailureCode::BadCheckpoint));
     story.event(Event::Retry { sweep: sweep(), keys: vec![] });
     // The same failure, said again, is not a second one.
     let again = story.sync(1, vec![report]).unwrap();
@@ -372,12 +372,12 @@ fn a_forgotten_sweep_leaves_what_another_wants() {
     story.event(Event::Forget(sweep()));
     assert_eq!(story.sync(1, vec![pruning(&order)]).unwrap()[0].cells, [cell(0, 0)]);
     assert!(!story.schedule.view().sweeps.contains_key(&sweep()));
-    assert_eq!(story.schedule.explain(cell(0, 1)), Explanation::Waiting { on: Wait::NotWanted });
+    assert_eq!(story.explain(cell(0, 1)), Explanation::Waiting { on: Wait::NotWanted });
 }
 
 #[test]
 fn it_is_explained_why_a_cell_is_not_running() {
-    let waits = |story: &Story, c| match story.schedule.explain(c) {
+    let waits = |story: &Story, c| match story.explain(c) {
         Explanation::Waiting { on } => on,
         other => panic!("{other:?}"),
     };
@@ -389,7 +389,7 @@ fn it_is_explained_why_a_cell_is_not_running() {
     assert_eq!(waits(&story, cell(1, 0)), Wait::Busy);
     story.sync(1, vec![evaluating(&order, &[], &[])]);
     let worker = WorkerId("w1".into());
-    assert_eq!(story.schedule.explain(cell(0, 0)), Explanation::Running { attempt, worker });
+    assert_eq!(story.explain(cell(0, 0)), Explanation::Running { attempt, worker });
     let report =
         failing(evaluating(&order, &[], &[]), cell(0, 0).0, FaultKind::StoreError, FailureCode::StoreError);
     story.sync(1, vec![report]);

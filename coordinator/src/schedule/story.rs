@@ -125,6 +125,10 @@ impl Story {
         self.event(Event::Tick)
     }
 
+    pub(super) fn explain(&self, cell: CellKey) -> Explanation {
+        self.schedule.explain(&sweep(), cell)
+    }
+
     pub(super) fn done(&self) -> usize {
         self.schedule.view().sweeps[&sweep()].done
     }

@@ -23,6 +23,7 @@ impl Schedule {
             cells: BTreeSet::new(),
             alone: BTreeSet::new(),
             priority: submission.priority,
+            served: before.as_ref().map_or(0, |s| s.served),
             paused: submission.paused,
             halted: submission.cancelled,
             doomed: false,
@@ -71,7 +72,7 @@ impl Schedule {
             entry: Entry::default(),
             order,
             done: false,
-            after: BTreeSet::new(),
+            after: BTreeMap::new(),
             cells: Default::default(),
             attempts: Default::default(),
             trouble: Default::default(),
@@ -79,7 +80,7 @@ impl Schedule {
             losses: Vec::new(),
         });
         if let Some(canary) = plan.after {
-            variant.after.insert(canary);
+            variant.after.insert(sweep.no, canary);
             self.gated.entry(canary).or_default().insert(home);
         }
         for plan in plan.cells {
@@ -239,6 +240,7 @@ impl Schedule {
         for key in self.variants_of(&sweep) {
             let variant = self.variants.get_mut(&key).expect("a sweep wants known variants");
             variant.wants_alone.remove(&sweep.no);
+            variant.after.remove(&sweep.no);
             variant.cells.values_mut().for_each(|c| c.wants.retain(|no| *no != sweep.no));
             self.index.mark(key);
         }

@@ -139,7 +139,9 @@ impl Schedule {
                 continue;
             }
             let by_canary = variant.trouble.quarantined.is_none();
-            failed.extend(self.why_given_up(variant).map(|code| (key.0, GivenUp { code, by_canary })));
+            failed.extend(
+                self.why_given_up(variant, sweep.no).map(|code| (key.0, GivenUp { code, by_canary })),
+            );
             for (cell, state) in variant.cells.iter().filter(|(_, cell)| lacks(cell)) {
                 let code = state.trouble.quarantined;
                 failed.extend(code.map(|code| (cell.0, GivenUp { code, by_canary: false })));

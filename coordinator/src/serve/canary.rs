@@ -50,10 +50,12 @@ impl Canary {
 
 /// The canaries of a sweep's models, by their keys.
 pub fn canaries(sweep: &ResolvedSweep) -> BTreeMap<VariantKey, Canary> {
-    // By what they are without inputs, which are known in the end.
-    let group = |spec: &VariantSpec| canary_key(spec, &BTreeSet::new());
-    let mut found: BTreeMap<VariantKey, Canary> = BTreeMap::new();
-    let mut of_variant: BTreeMap<VariantKey, VariantKey> = BTreeMap::new();
+    // What one device can run of a model is tried once.
+    fn group(spec: &VariantSpec) -> impl Ord + Copy + use<'_> {
+        (spec.model, spec.dtype.as_str(), spec.backend.as_str(), spec.threads, spec.device_kind.as_deref())
+    }
+    let mut found = BTreeMap::new();
+    let mut of_variant = BTreeMap::new();
     for variant in &sweep.variants {
         let key = group(&variant.spec);
         of_variant.insert(variant.key, key);
@@ -112,14 +114,15 @@ pub fn guard(
     plans: &mut Vec<VariantPlan>,
 ) {
     for (key, canary) in canaries(sweep) {
+        let fallen = given_up.contains_key(&key.0);
         let left = |plan: &VariantPlan| {
             canary.variants.contains(&plan.key)
-                && !there.variants.contains(&plan.key)
+                // What fell with it is not run either where another sweep has pruned it.
+                && (fallen || !there.variants.contains(&plan.key))
                 && (plan.wanted_alone || plan.cells.iter().any(|c| !there.cells.contains(&c.key)))
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
-        let worth_it = waiting.len() >= LEAST_VARIANTS || given_up.contains_key(&key.0);
-        if !worth_it || is_proven(sweep, there, &canary) {
+        if !fallen && waiting.len() < LEAST_VARIANTS || is_proven(sweep, there, &canary) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);

@@ -157,7 +157,7 @@ impl Driver {
             Input::Explain(sweep, cells, reply) => {
                 // Whoever asks also looks at the status, which is to show the events before.
                 self.show();
-                answer(reply, cells.iter().map(|c| self.schedule.explain_for(&sweep, *c)).collect());
+                answer(reply, cells.iter().map(|c| self.schedule.explain(&sweep, *c)).collect());
             }
             Input::Settled(done) => {
                 self.show();

@@ -12,6 +12,8 @@ pub(super) struct Told {
     pub(super) cells: BTreeSet<CellKey>,
     pub(super) alone: BTreeSet<VariantKey>,
     pub(super) variants: BTreeSet<VariantKey>,
+    /// The canaries of its variants.
+    pub(super) after: BTreeMap<VariantKey, VariantKey>,
     pub(super) attempts: u32,
     pub(super) priority: i32,
     pub(super) paused: bool,
@@ -113,6 +115,7 @@ impl Coordinator {
                     cells: s.variants.iter().flat_map(|v| v.cells.iter().map(|c| c.key)).collect(),
                     alone: s.variants.iter().filter(|v| v.wanted_alone).map(|v| v.key).collect(),
                     variants: s.variants.iter().map(|v| v.key).collect(),
+                    after: s.variants.iter().filter_map(|v| Some((v.key, v.after?))).collect(),
                     attempts: s.limits.attempts,
                     priority: s.priority,
                     paused: s.paused,
@@ -163,7 +166,7 @@ impl Coordinator {
         let Some(told) = self.told.get(sweep) else {
             return;
         };
-        // Whoever asks for a variant or a cell of it asks for its canary too, whoever wants that.
+        // Whoever asks for a variant or a cell of it asks for its canary too.
         let known = &self.schedule.variants;
         let asked =
             told.variants.iter().filter_map(|key| Some((key, known.get(key)?))).filter(|(key, variant)| {
@@ -172,7 +175,7 @@ impl Coordinator {
                     || variant.cells.keys().any(|cell| keys.contains(&cell.0))
             });
         let canaries: BTreeSet<Digest> =
-            asked.flat_map(|(_, variant)| variant.after.iter().map(|key| key.0)).collect();
+            asked.filter_map(|(key, _)| told.after.get(key).map(|canary| canary.0)).collect();
         for (key, count) in &mut self.counts {
             let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
             let asked = if keys.is_empty() { count.given_up } else { keys.contains(key) };
@@ -184,11 +187,18 @@ impl Coordinator {
     }
 
     pub(super) fn wants(&self, cell: CellKey) -> bool {
-        self.told.values().any(|t| !t.paused && !t.stopped() && t.cells.contains(&cell))
+        let home = self.schedule.homes.get(&cell);
+        self.told.values().any(|t| t.cells.contains(&cell) && home.is_some_and(|key| self.goes_on(t, *key)))
     }
 
     pub(super) fn wants_alone(&self, variant: VariantKey) -> bool {
-        self.told.values().any(|t| !t.paused && !t.stopped() && t.alone.contains(&variant))
+        self.told.values().any(|t| t.alone.contains(&variant) && self.goes_on(t, variant))
+    }
+
+    /// What a sweep wants of a variant is run: nothing stops the sweep, nor did its canary fall.
+    pub(super) fn goes_on(&self, told: &Told, variant: VariantKey) -> bool {
+        let canary = told.after.get(&variant).and_then(|canary| self.schedule.variants.get(canary));
+        !told.paused && !told.stopped() && canary.is_none_or(|canary| canary.trouble.quarantined.is_none())
     }
 
     /// Begun cells that live attempts have.

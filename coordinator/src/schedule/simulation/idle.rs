@@ -21,13 +21,12 @@ impl Coordinator {
         let whole = calm(&variant.trouble)
             && (variant.done || ready(&variant.trouble))
             && (variant.attempts.is_empty() || variant.done)
-            && schedule.unfit(worker, key).is_none()
-            && !self.is_gated(key);
+            && schedule.unfit(worker, key).is_none();
         let open =
             variant.cells.iter().filter(|(c, s)| !s.done && self.wants(**c) && ready(&s.trouble) && !mine(c));
         let cells: Vec<CellKey> = open.map(|(c, _)| *c).collect();
         let alone = variant.attempts.is_empty() && !variant.done && self.wants_alone(key);
-        (whole && (alone || !cells.is_empty())).then_some(cells)
+        (whole && (alone || !cells.is_empty()) && !self.is_gated(key, &cells)).then_some(cells)
     }
 
     /// W12: no worker is idle while a shard waits that it could be given.

@@ -1,8 +1,9 @@
 //! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W23.
 
-use super::coordinator::Coordinator;
+use super::coordinator::{Coordinator, Told};
 use super::worker::Nature;
 use super::world::{Message, World};
+use crate::schedule::state::Variant;
 use crate::schedule::{Command, Event, Explanation, Order, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, VariantKey};
 use espalier_proto::methods;
@@ -99,7 +100,8 @@ impl World {
             Command::SweepDone { sweep, halted } => {
                 let coordinator = &self.coordinators[at];
                 let told = &coordinator.told[sweep];
-                let open = |c: &&CellKey| coordinator.schedule.fate(**c).is_none();
+                let no = coordinator.schedule.sweeps[sweep].no;
+                let open = |c: &&CellKey| coordinator.schedule.fate(**c, no).is_none();
                 // What began in this very step began for another sweep.
                 let old = coordinator.schedule.attempts.iter().filter(|(id, _)| !coordinator.is_fresh(id));
                 let held: BTreeSet<CellKey> = old.flat_map(|(_, a)| a.cells.iter().copied()).collect();
@@ -141,12 +143,10 @@ impl World {
             let alone = order.variant_wanted && coordinator.wants_alone(order.variant);
             assert!(alone || !order.cells.is_empty(), "W5 what nobody wants is not run: {}", order.attempt);
             if fresh {
-                let passed = plan.after.is_none_or(|key| {
-                    let there =
-                        self.variants_there.contains(&key) || self.variants_there.contains(&order.variant);
-                    let fallen = coordinator.counts.get(&key.0).is_some_and(|count| count.given_up);
-                    there || !fallen && !coordinator.wants_alone(key)
-                });
+                let there = self.variants_there.contains(&order.variant);
+                let held_up =
+                    |key: VariantKey| !self.variants_there.contains(&key) && coordinator.wants_alone(key);
+                let passed = there || !coordinator.is_held_up(order.variant, &order.cells, held_up);
                 assert!(passed, "W21 nothing of a model is begun before its canary: {}", order.attempt);
                 coordinator.best_choice(self.now, worker, order);
                 coordinator.late_enough(self.now, worker, order);
@@ -179,17 +179,17 @@ impl World {
             }
             for cell in &coordinator.told[name].cells {
                 let home = coordinator.schedule.homes[cell];
-                let canary = coordinator.schedule.variants[&home].after.first();
+                let canary = coordinator.told[name].after.get(&home);
                 let keys = [Some(cell.0), Some(home.0), canary.map(|key| key.0)];
                 let fine = keys.into_iter().flatten().all(|key| self.natures[&key] == Nature::Fine);
-                match coordinator.schedule.explain(*cell) {
+                match coordinator.schedule.explain(name, *cell) {
                     Explanation::Done => assert!(self.cells_there.contains(cell)),
                     Explanation::Quarantined(_) | Explanation::Fallen { .. } if !fine => {}
                     other => panic!("W16 a cell of {name} ends as {other:?}"),
                 }
             }
             for key in &coordinator.told[name].alone {
-                let canary = coordinator.schedule.variants[key].after.first();
+                let canary = coordinator.told[name].after.get(key);
                 let ok = self.variants_there.contains(key)
                     || self.natures[&key.0] != Nature::Fine
                     || canary.is_some_and(|key| self.natures[&key.0] != Nature::Fine);
@@ -263,26 +263,33 @@ impl Coordinator {
         );
     }
 
-    /// It is not begun yet: its canary is to be waited for, or was given up.
-    pub(super) fn is_gated(&self, key: VariantKey) -> bool {
-        let variant = &self.schedule.variants[&key];
-        let Some(canary) = variant.after.first().filter(|_| !variant.done && variant.attempts.is_empty())
-        else {
-            return false;
-        };
-        self.schedule.variants.get(canary).is_some_and(|known| {
-            let awaited = self.wants_alone(*canary) || !known.attempts.is_empty();
-            known.trouble.quarantined.is_some() || !known.done && awaited
-        })
+    /// Every sweep that wants it now has a canary that holds it up.
+    fn is_held_up(&self, key: VariantKey, cells: &[CellKey], held_up: impl Fn(VariantKey) -> bool) -> bool {
+        self.wanting(key, cells).all(|told| told.after.get(&key).is_some_and(|canary| held_up(*canary)))
     }
 
-    fn priority(&self, variant: VariantKey, cells: &[CellKey]) -> i32 {
-        let wanting = self.told.values().filter(|t| {
-            !t.paused
-                && !t.stopped()
-                && (t.alone.contains(&variant) || cells.iter().any(|c| t.cells.contains(c)))
-        });
-        wanting.map(|t| t.priority).max().unwrap_or(i32::MIN)
+    /// It is not begun yet: its canary is to be waited for.
+    pub(super) fn is_gated(&self, key: VariantKey, cells: &[CellKey]) -> bool {
+        self.is_held_up(key, cells, |canary| self.holds_up(canary, key))
+    }
+
+    fn holds_up(&self, canary: VariantKey, key: VariantKey) -> bool {
+        let variant = &self.schedule.variants[&key];
+        let awaited = |known: &Variant| self.wants_alone(canary) || !known.attempts.is_empty();
+        let known = self.schedule.variants.get(&canary);
+        let begun = variant.done || !variant.attempts.is_empty();
+        !begun && known.is_some_and(|known| !known.done && awaited(known))
+    }
+
+    fn wanting(&self, key: VariantKey, cells: &[CellKey]) -> impl Iterator<Item = &Told> {
+        let wants = move |t: &&Told| t.alone.contains(&key) || cells.iter().any(|c| t.cells.contains(c));
+        self.told.values().filter(wants).filter(move |t| self.goes_on(t, key))
+    }
+
+    /// Of those whom nothing holds up.
+    fn priority(&self, key: VariantKey, cells: &[CellKey]) -> i32 {
+        let free = |t: &&Told| !t.after.get(&key).is_some_and(|canary| self.holds_up(*canary, key));
+        self.wanting(key, cells).filter(free).map(|t| t.priority).max().unwrap_or(i32::MIN)
     }
 
     /// Counts a failure; true if it gives the key up.

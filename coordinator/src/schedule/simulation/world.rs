@@ -131,7 +131,7 @@ impl World {
             let mut plan = plan.clone();
             let canary = self.pool.iter().any(|p| p.after == Some(plan.key));
             if canary {
-                // Known to whoever submits more than a few variants of its model.
+                // Of whoever submits more than a few variants of its model.
                 if self.dice.percent(80) {
                     variants.push(plan);
                 }
@@ -143,6 +143,8 @@ impl World {
                 variants.push(plan);
             }
         }
+        let there: BTreeSet<VariantKey> = variants.iter().map(|plan| plan.key).collect();
+        variants.iter_mut().for_each(|plan| plan.after = plan.after.filter(|canary| there.contains(canary)));
         let max_failed_cells = if self.dice.percent(10) { 1 } else { 1000 };
         let submission = Submission {
             sweep: name.clone(),
