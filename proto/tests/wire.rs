@@ -109,6 +109,7 @@ fn response() -> m::SyncResponse {
         shards: vec![shard],
         drain: true,
         call_again_ms: 2000,
+        work_held_back: false,
     }
 }
 

@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// When to leave unasked.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// After so long without work from a coordinator that answers.
+    /// After so long without work from a coordinator that answers, and holds none back.
     pub idle_exit: Option<Duration>,
     /// After so long, whatever there is to do.
     pub time_limit: Option<Duration>,
@@ -54,8 +54,8 @@ pub(crate) async fn reason(
             tokio::time::sleep(LOOK).await;
             let silent = watch.silent_for();
             let busy = shared.with(|board| !board.idle());
-            // Without its bucket it could be given nothing.
-            if busy || silent.is_some() || !watch.has_bucket() {
+            // Without its bucket it could be given nothing; and what waits for a canary is still to be done.
+            if busy || silent.is_some() || !watch.has_bucket() || watch.is_held_back() {
                 idle_since = clock::now();
             }
             let over = |limit: Option<Duration>, since: std::time::Instant| {

@@ -274,9 +274,9 @@ async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(),
             None => Duration::ZERO,
             Some(Ok(Ok(answer))) => {
                 back_off = BACK_OFF.0;
-                session.watch.answered();
                 said = leaves;
                 let answer = answer.into_inner();
+                session.watch.answered(answer.work_held_back);
                 let pause = Duration::from_millis(u64::from(answer.call_again_ms));
                 epoch_seen = epoch_seen.max(answer.epoch);
                 told_to_end |= answer.drain;

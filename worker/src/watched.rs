@@ -10,6 +10,7 @@ use espalier_telemetry::prometheus_client::metrics::counter::Counter;
 use espalier_telemetry::prometheus_client::metrics::gauge::Gauge;
 use espalier_telemetry::prometheus_client::registry::Registry;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -21,6 +22,8 @@ pub(crate) struct Watch {
     running: Gauge,
     answers: Counter,
     failed_calls: Counter,
+    /// The last answer said that there is work that waits for something else than a worker.
+    held_back: AtomicBool,
     /// The first call that was not answered since one was.
     silent_since: Mutex<Option<Instant>>,
 }
@@ -29,7 +32,8 @@ impl Watch {
     pub(crate) fn new(bucket: watch::Receiver<Option<Probed>>) -> Self {
         let (shards, answers, failed_calls) = (Counter::default(), Counter::default(), Counter::default());
         let (running, silent_since) = (Gauge::default(), Mutex::default());
-        Self { bucket, shards, running, answers, failed_calls, silent_since }
+        let held_back = AtomicBool::new(false);
+        Self { bucket, shards, running, answers, failed_calls, held_back, silent_since }
     }
 
     pub(crate) fn begun(&self) {
@@ -41,9 +45,15 @@ impl Watch {
         self.running.set(0);
     }
 
-    pub(crate) fn answered(&self) {
+    pub(crate) fn answered(&self, held_back: bool) {
         self.answers.inc();
+        self.held_back.store(held_back, Ordering::Relaxed);
         *self.silent_since.lock().expect("nothing panics while it holds the time") = None;
+    }
+
+    /// There is work to come, as far as the coordinator has said.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back.load(Ordering::Relaxed)
     }
 
     /// For how long calls have not been answered; `None` while they are.

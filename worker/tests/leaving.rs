@@ -20,6 +20,19 @@ async fn a_worker_without_work_leaves_after_idle_exit_and_only_then() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_not_idle_while_work_is_held_back() {
+    let world = World::new().await;
+    world.state.lock().unwrap().held_back = true;
+    let mut worker = world.worker_with(&[("ESPALIER_IDLE_EXIT", "0.5")], Stdio::inherit());
+    world.until("it calls", |_| true).await;
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    let calls = world.state.lock().unwrap().calls;
+    world.state.lock().unwrap().held_back = false;
+    assert_eq!(worker.ended().await.code(), Some(0));
+    assert!(world.state.lock().unwrap().calls > calls, "it was there until nothing was held back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_time_is_over_finishes_its_cell_and_says_that_work_is_left() {
     let (world, model) = (World::new().await, golden("families/llama"));
     let long = world.put(&Inputs::Perplexity(windows(20_000, 24, VOCAB))).await;

@@ -59,6 +59,29 @@ impl Schedule {
         })
     }
 
+    /// Of what could be run by workers of this kind something waits for a canary, for another try, or for what running workers announce.
+    pub(super) fn holds_back(&self, kind: No) -> bool {
+        let fits = |key: &VariantKey| self.index.fits(kind, self.variants[key].class);
+        let pending =
+            |key| self.variants.get(key).is_some_and(|c| !c.done && c.trouble.quarantined.is_none());
+        let waits = |key: &VariantKey| fits(key) && self.is_gated(&self.variants[key]);
+        let mut gated = self.gated.iter().filter(|(canary, _)| pending(canary));
+        if !self.reconciled(self.now) {
+            return self.variants.keys().any(|key| fits(key));
+        }
+        self.index.timers.iter().any(|(_, key)| fits(key)) || gated.any(|(_, keys)| keys.iter().any(waits))
+    }
+
+    /// Answers idle workers that do not know yet that something is held back.
+    pub(super) fn tell_held_back(&mut self) {
+        for (kind, idle) in &self.index.idle {
+            let mut unaware = idle.iter().filter(|id| !self.workers[*id].told_held_back).peekable();
+            if unaware.peek().is_some() && self.holds_back(*kind) {
+                self.to_answer.extend(unaware.cloned());
+            }
+        }
+    }
+
     /// Variants of a canary's model are looked at anew with it.
     pub(super) fn mark_gated(&mut self, canary: VariantKey) {
         if let Some(gated) = self.gated.get(&canary) {
@@ -102,6 +125,37 @@ mod tests {
         let verdict = Command::CanaryPassed { sweeps: vec![sweep()], canary: variant(9) };
         assert!(story.commands.contains(&verdict), "{:?}", story.commands);
         assert_ne!(story.given(2).variant, variant(9));
+    }
+
+    #[test]
+    fn who_has_nothing_to_do_before_a_canary_has_passed_is_told_that_there_will_be_something() {
+        let held_back = |commands: &[Command], w: u8| {
+            commands.iter().find_map(|c| match c {
+                Command::Answer { worker, held_back, .. } if *worker.0 == format!("w{w}") => Some(*held_back),
+                _ => None,
+            })
+        };
+        let mut story = Story::of(grid(&[]));
+        // Its call is held open: it knows of nothing.
+        assert_eq!(story.sync(2, vec![]), None);
+        let mut submission = guarded();
+        submission.sweep = "guarded".parse().unwrap();
+        story.event(Event::Submit(Box::new(submission)));
+        let canary = story.schedule.attempts.keys().next().cloned().expect("the idle one is given it");
+        assert_eq!(story.call(3, vec![]), Some(vec![]), "a newcomer's call is answered at once");
+        assert_eq!(story.call(3, vec![]), None, "it was told");
+        let told = story.later(25_000);
+        assert_eq!(held_back(&told, 3), Some(true), "and is told again");
+        let passed =
+            Report { attempt: canary, ..evaluating(&Order { variant: variant(9), ..any() }, &[], &[]) };
+        story.call(3, vec![]);
+        story.sync(2, vec![passed]);
+        assert!(story.schedule.attempts.keys().count() >= 2);
+    }
+
+    fn any() -> Order {
+        let attempt = "demo-1-1".parse().unwrap();
+        Order { attempt, variant: variant(0), cells: Vec::new(), variant_wanted: false }
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Command {
         drain: bool,
         /// Milliseconds until it should call again at the latest.
         call_again_ms: u32,
+        /// It is given nothing, and there is work that it could do later.
+        held_back: bool,
     },
     /// Keep the failure of an attempt in the bucket.
     KeepFailure {

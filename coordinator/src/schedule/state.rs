@@ -291,6 +291,8 @@ pub(super) struct Worker {
     pub(super) idle_as: Option<No>,
     /// Its call is held open until then.
     pub(super) held_until: Option<Millis>,
+    /// It was told that there is work that it could do later.
+    pub(super) told_held_back: bool,
     /// It was answered before. A newcomer's first call is not held, so that it knows at once that it is accepted and for which bucket.
     pub(super) greeted: bool,
 }

@@ -49,6 +49,7 @@ impl Schedule {
             }
             self.place(now);
             if tick {
+                self.tell_held_back();
                 self.take_back(now);
                 self.double_stragglers(now);
             }
@@ -102,6 +103,7 @@ impl Schedule {
             kind,
             idle_as: None,
             held_until: None,
+            told_held_back: false,
             greeted: false,
         });
         // Most calls name what the one before named.
@@ -245,15 +247,18 @@ impl Schedule {
             self.to_answer.extend(self.workers.keys().cloned());
         }
         while let Some(id) = self.to_answer.pop_first() {
-            let Some(worker) = self.workers.get_mut(&id) else {
+            let Some(worker) = self.workers.get(&id) else {
                 continue;
             };
             let Some((call, since)) = worker.call else {
                 continue;
             };
-            let until = since + self.timing.hold;
+            let (until, kind, told) = (since + self.timing.hold, worker.kind, worker.told_held_back);
             let idle = worker.attempts.is_empty() && worker.reported.is_empty() && !worker.draining;
-            let held = (idle && worker.greeted && !self.draining && now < until).then_some(until);
+            let waits = idle && worker.greeted && !self.draining && now < until;
+            let held_back = idle && self.holds_back(kind);
+            let held = (waits && (told || !held_back)).then_some(until);
+            let worker = self.workers.get_mut(&id).expect("it was just there");
             if worker.held_until != held {
                 if let Some(old) = std::mem::replace(&mut worker.held_until, held) {
                     self.holds.remove(&(old, id.clone()));
@@ -264,14 +269,15 @@ impl Schedule {
                 worker.call = None;
                 worker.answered = now;
                 worker.greeted = true;
-                let command = self.answer_to(&id, call);
+                worker.told_held_back = held_back;
+                let command = self.answer_to(&id, call, held_back);
                 self.note_worker(&id);
                 commands.push(command);
             }
         }
     }
 
-    fn answer_to(&self, id: &WorkerId, call: u64) -> Command {
+    fn answer_to(&self, id: &WorkerId, call: u64, held_back: bool) -> Command {
         let worker = &self.workers[id];
         let order = |attempt_id: &AttemptId| {
             let attempt = &self.attempts[attempt_id];
@@ -292,6 +298,7 @@ impl Schedule {
             orders: worker.attempts.iter().map(order).collect(),
             drain: self.draining,
             call_again_ms,
+            held_back,
         }
     }
 }

@@ -208,7 +208,7 @@ impl Driver {
 
     fn carry_out(&mut self, command: Command) {
         match command {
-            Command::Answer { worker, call, orders, drain, call_again_ms } => {
+            Command::Answer { worker, call, orders, drain, call_again_ms, held_back } => {
                 let Some((open, held, reply)) = self.open.remove(&worker) else {
                     return;
                 };
@@ -224,6 +224,7 @@ impl Driver {
                     shards: orders.iter().filter_map(|o| self.order(o, held.contains(&o.attempt))).collect(),
                     drain,
                     call_again_ms,
+                    work_held_back: held_back,
                 };
                 self.metrics.answered();
                 // A worker that has gone calls again; until then its lease runs.

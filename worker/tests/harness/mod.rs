@@ -29,6 +29,8 @@ pub(crate) struct State {
     pub(crate) calls: usize,
     /// Answers nobody any more.
     pub(crate) silent: bool,
+    /// Says that there is work to come.
+    pub(crate) held_back: bool,
 }
 
 #[derive(Clone)]
@@ -58,6 +60,7 @@ impl WorkerApi for Api {
             shards: state.orders.clone(),
             drain: false,
             call_again_ms: 50,
+            work_held_back: state.held_back,
         }))
     }
 }

@@ -47,7 +47,7 @@ impl World {
     /// One of many that take no time to speak of.
     pub(super) fn pool_small(&mut self, v: u64, dice: &mut Dice) {
         let key = VariantKey(Digest::of(&[b'v', v as u8]));
-        self.natures.insert(key.0, if dice.percent(4) { Nature::Kills } else { Nature::Fine });
+        self.natures.insert(key.0, if dice.percent(10) { Nature::Kills } else { Nature::Fine });
         let cell = CellPlan { key: CellKey(Digest::of(&[b'c', v as u8, 0])), cost: 1 };
         self.natures.insert(cell.key.0, Nature::Fine);
         let needs = Needs {
