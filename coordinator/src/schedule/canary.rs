@@ -67,7 +67,7 @@ impl Schedule {
         let waits = |key: &VariantKey| fits(key) && self.is_gated(&self.variants[key]);
         let mut gated = self.gated.iter().filter(|(canary, _)| pending(canary));
         if !self.reconciled(self.now) {
-            return self.variants.keys().any(|key| fits(key));
+            return self.variants.keys().any(fits);
         }
         self.index.timers.iter().any(|(_, key)| fits(key)) || gated.any(|(_, keys)| keys.iter().any(waits))
     }
