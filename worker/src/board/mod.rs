@@ -5,6 +5,8 @@
 mod order;
 mod shards;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub use order::{Failed, Order, OrderError};
 pub use shards::Board;
