@@ -64,7 +64,8 @@ impl Schedule {
                 confirmed: false,
                 lease_until: now + self.timing.lease,
                 reach: Reach::default(),
-                phase: Phase::Loading,
+                // What its worker has comes first.
+                phase: if self.workers[worker].attempts.is_empty() { Phase::Loading } else { Phase::Waiting },
                 progress: (0, 0),
             },
         );

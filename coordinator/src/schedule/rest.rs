@@ -80,8 +80,7 @@ impl Schedule {
             cells.insert(cell);
         }
         let wanting = self.wanting(variant, &cells);
-        let claim =
-            wanting.map(|sweep| self.claim(sweep)).max().unwrap_or((i32::MIN, Reverse(0), Reverse(0)));
+        let claim = wanting.map(|sweep| self.claim(sweep)).max().unwrap_or((i32::MIN, Reverse(0), false));
         Some(Split { from, cells, work, claim })
     }
 

@@ -100,9 +100,8 @@ pub(super) struct Sweep {
     pub(super) told: bool,
 }
 
-/// Of two sweeps the one whose claim is larger comes first: that of higher priority, then that for which less runs, then that for which less was
-/// given out.
-pub(super) type Claim = (i32, Reverse<u64>, Reverse<u64>);
+/// Of two sweeps the one whose claim is larger comes first: that of higher priority, then that for which less runs, then that whose turn it is.
+pub(super) type Claim = (i32, Reverse<u64>, bool);
 
 impl Sweep {
     /// So many of its cells given up stop it.

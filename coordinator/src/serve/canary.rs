@@ -105,8 +105,24 @@ fn is_proven(sweep: &ResolvedSweep, there: &Present, canary: &Canary) -> bool {
     unproven.is_empty()
 }
 
+/// What the canary tries is asked for: the variant, and every task.
+fn is_asked(sweep: &ResolvedSweep, plans: &[VariantPlan], canary: &Canary) -> bool {
+    let plans: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
+    let mut unasked = canary.inputs.clone();
+    for cell in &sweep.cells {
+        if unasked.is_empty() {
+            break;
+        }
+        let asked = |plan: &&VariantPlan| plan.cells.iter().any(|c| c.key == cell.key);
+        if unasked.contains(&cell.inputs) && plans.get(&cell.variant).is_some_and(asked) {
+            unasked.remove(&cell.inputs);
+        }
+    }
+    unasked.is_empty() && plans.contains_key(&variant_key(&canary.spec))
+}
+
 /// Adds canaries to the plans of a sweep: those of models that are worth one,
-/// and those that were given up: their models are not begun by a restart.
+/// and those that were given up: their models are not begun by a restart. What is no longer asked for fells nothing else.
 pub fn guard(
     sweep: &ResolvedSweep,
     there: &Present,
@@ -122,7 +138,8 @@ pub fn guard(
                 && (plan.wanted_alone || plan.cells.iter().any(|c| !there.cells.contains(&c.key)))
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
-        if !fallen && waiting.len() < LEAST_VARIANTS || is_proven(sweep, there, &canary) {
+        let worth_it = waiting.len() >= LEAST_VARIANTS && !is_proven(sweep, there, &canary);
+        if !(fallen || worth_it) || !is_asked(sweep, plans, &canary) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);

@@ -104,7 +104,9 @@ impl Estimator {
         let partial: f64 = ours().map(|a| a.work_done as f64).sum();
         let done = finished + partial;
         let share = if all > 0.0 { (done / all).min(1.0) } else { 1.0 };
-        let running: Vec<String> = ours().map(|a| self.line(a)).collect();
+        // What waits behind others at its worker does not run.
+        let running: Vec<String> =
+            ours().filter(|a| a.phase != Phase::Waiting).map(|a| self.line(a)).collect();
         if let Some((at, was, ran)) = self.last.replace((elapsed, done, !running.is_empty()))
             && (ran || done > was)
         {
