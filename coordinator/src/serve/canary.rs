@@ -11,7 +11,7 @@ use espalier_proto::messages as m;
 use espalier_proto::methods::{CANARY_VERSION, DENSE};
 use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::ResolvedSweep;
+use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many variants of a model are to be done where a canary pays.
@@ -105,7 +105,7 @@ fn is_proven(sweep: &ResolvedSweep, there: &Present, canary: &Canary) -> bool {
     unproven.is_empty()
 }
 
-/// What the canary tries is asked for: the variant, and every task.
+/// What the canary tries is asked for: its method, and every task.
 fn is_asked(sweep: &ResolvedSweep, plans: &[VariantPlan], canary: &Canary) -> bool {
     let plans: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
     let mut unasked = canary.inputs.clone();
@@ -118,7 +118,11 @@ fn is_asked(sweep: &ResolvedSweep, plans: &[VariantPlan], canary: &Canary) -> bo
             unasked.remove(&cell.inputs);
         }
     }
-    unasked.is_empty() && plans.contains_key(&variant_key(&canary.spec))
+    let same = |spec: &VariantSpec| {
+        spec.method == canary.spec.method && spec.calibration.is_some() == canary.spec.calibration.is_some()
+    };
+    let of_canary = |v: &&VariantEntry| canary.variants.contains(&v.key) && plans.contains_key(&v.key);
+    unasked.is_empty() && sweep.variants.iter().filter(of_canary).any(|v| same(&v.spec))
 }
 
 /// Adds canaries to the plans of a sweep: those of models that are worth one,
