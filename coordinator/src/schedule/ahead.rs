@@ -17,28 +17,30 @@ const MOST: usize = 16;
 impl Schedule {
     /// Gives more to workers that are about to be answered. Whoever has nothing was looked after before.
     pub(super) fn give_ahead(&mut self, now: Millis) {
-        let ready = self.to_answer.iter().filter(|id| self.workers.get(id).is_some_and(|w| self.has_room(w)));
-        for id in ready.cloned().collect::<Vec<WorkerId>>() {
-            while self.has_room(&self.workers[&id]) {
-                let Some(Waiting { variant, cells, .. }) = self.next(now, &id) else { break };
+        let able = self.to_answer.iter().filter(|id| self.workers.get(id).is_some_and(can_hold_more));
+        for id in able.cloned().collect::<Vec<WorkerId>>() {
+            let Some(mut held) = self.in_hand(&id) else { continue };
+            let more = MOST.saturating_sub(self.workers[&id].attempts.len());
+            for _ in 0..more {
+                let Some((Waiting { variant, cells, .. }, work)) = self.next(now, &id, held) else { break };
                 self.begin(now, &id, variant, cells);
                 self.refresh(now);
+                held += work;
             }
         }
     }
 
-    /// It does one shard after another, can be told of more now, and would have done what it holds before it calls twice.
-    fn has_room(&self, worker: &Worker) -> bool {
-        let many = (1..MOST).contains(&worker.attempts.len());
-        let able =
-            many && worker.call.is_some() && !worker.draining && worker.faults == 0 && takes_more(worker);
-        able && self.pace.time(self.held(worker)).is_some_and(|time| time < 2 * self.timing.busy.0)
-    }
-
-    /// Work that it holds.
-    fn held(&self, worker: &Worker) -> u64 {
-        let attempts = worker.attempts.iter().map(|id| &self.attempts[id]);
-        attempts.map(|attempt| self.work_of(&self.variants[&attempt.variant], &attempt.cells)).sum()
+    /// Work that a worker holds; `None` where something of it is to be alone.
+    fn in_hand(&self, id: &WorkerId) -> Option<u64> {
+        let mut held = 0;
+        for attempt in self.workers[id].attempts.iter().map(|id| &self.attempts[id]) {
+            let variant = &self.variants[&attempt.variant];
+            if self.goes_alone(attempt.variant, variant) {
+                return None;
+            }
+            held += self.work_of(variant, &attempt.cells);
+        }
+        Some(held)
     }
 
     /// Work of a variant with these cells.
@@ -51,26 +53,22 @@ impl Schedule {
         pruning + cells.into_iter().map(|cell| variant.cells[cell].cost).sum::<u64>()
     }
 
-    /// What waits and would be this worker's next, if that is short, of the model at hand and above suspicion, and what is left is enough for
-    /// all.
-    fn next(&self, now: Millis, id: &WorkerId) -> Option<Waiting> {
-        let worker = &self.workers[id];
-        let held = worker.attempts.iter().map(|id| self.attempts[id].variant);
-        if held.into_iter().any(|key| self.goes_alone(key)) {
-            return None;
-        }
+    /// What waits and would be this worker's next, and its work: if it would have done what it holds before it calls twice, and that is short, of
+    /// the model at hand and above suspicion, and what is left is enough for all.
+    fn next(&self, now: Millis, id: &WorkerId, held: u64) -> Option<(Waiting, u64)> {
+        let busy = self.timing.busy.0;
+        self.pace.time(held).filter(|time| *time < 2 * busy)?;
         let next = self.longest_waiting(now, id)?;
         let variant = &self.variants[&next.variant];
         let work = self.work_of(variant, &next.cells);
-        let short = self.pace.time(work).is_some_and(|time| time <= self.timing.busy.0);
-        let at_hand = worker.last_model == Some(variant.needs.model);
-        let ours = at_hand && !self.goes_alone(next.variant);
-        (short && ours && !self.is_near_end(self.held(worker) + work)).then_some(next)
+        let short = self.pace.time(work).is_some_and(|time| time <= busy);
+        let at_hand = self.workers[id].last_model == Some(variant.needs.model);
+        let ours = at_hand && !self.goes_alone(next.variant, variant);
+        (short && ours && !self.is_near_end(held + work)).then_some((next, work))
     }
 
     /// A canary, or what failed or was lost before: nothing is to wait behind it, nor it behind anything.
-    fn goes_alone(&self, key: VariantKey) -> bool {
-        let variant = &self.variants[&key];
+    fn goes_alone(&self, key: VariantKey, variant: &Variant) -> bool {
         let failed = variant.trouble.blamed + variant.trouble.excused > 0 || variant.trouble.is_picky();
         let cells = variant.cells.values().any(|c| c.trouble.blamed + c.trouble.excused > 0);
         let suspect = failed || cells || !variant.losses.is_empty();
@@ -117,9 +115,10 @@ impl Schedule {
     }
 }
 
-/// It says of what it holds which it has begun.
-fn takes_more(worker: &Worker) -> bool {
-    worker.facts.stages.get(methods::AHEAD).is_some_and(|version| *version >= methods::AHEAD_VERSION)
+/// It holds something, can be told of more now, does one after another and says which it has begun.
+fn can_hold_more(worker: &Worker) -> bool {
+    let several = worker.facts.stages.get(methods::AHEAD).is_some_and(|v| *v >= methods::AHEAD_VERSION);
+    !worker.attempts.is_empty() && worker.call.is_some() && !worker.draining && worker.faults == 0 && several
 }
 
 #[cfg(test)]

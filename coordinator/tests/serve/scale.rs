@@ -145,8 +145,7 @@ fn measure(size: Size) -> Figures {
     }
     let held = "espalier_sync_calls_held";
     until("every worker's call is held", || coordinator.metrics()[held] == size.workers as f64);
-    let (before, rss_idle_mib) = coordinator.spent();
-    let since = Instant::now();
+    let (_, rss_idle_mib) = coordinator.spent();
     runtime.block_on(async {
         let mut users = SweepApiClient::connect(coordinator.url.clone()).await.unwrap();
         let request = m::ControlRequest {
@@ -156,21 +155,27 @@ fn measure(size: Size) -> Figures {
         };
         users.control(request).await.unwrap();
     });
+    // What follows are shards; before it was the sweep that was looked through once.
+    let (before, since) = (coordinator.spent().0, Instant::now());
     let missing = format!("espalier_cells{{sweep=\"{}\",state=\"missing\"}}", sweep.name);
-    let mut most = 0.0_f64;
+    let done = &ground.done;
+    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let (mut most, mut scraped) = (0.0_f64, Instant::now());
     until("every cell is done", || {
         // A scrape counts every variant: one a second costs what several scrapers would.
-        if size.workers > 1_000 {
-            std::thread::sleep(Duration::from_secs(1));
+        if scraped.elapsed() > Duration::from_secs(1) {
+            coordinator.metrics();
+            scraped = Instant::now();
         }
         most = most.max(coordinator.spent().1);
-        coordinator.metrics()[&missing] == 0.0
+        read(&done.won) == (size.variants * size.tasks) as u64
     });
-    let (after, rss) = coordinator.spent();
-    let (took, metrics, done) = (since.elapsed(), coordinator.metrics(), &ground.done);
+    // What follows is the report's.
+    let ((after, rss), took) = (coordinator.spent(), since.elapsed());
+    until("the coordinator has heard of it", || coordinator.metrics()[&missing] == 0.0);
+    let metrics = coordinator.metrics();
     let mut starts = std::mem::take(&mut *done.starts.lock().unwrap());
     starts.sort_unstable();
-    let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     let figures = Figures {
         took,
         cpu: after - before,
