@@ -59,29 +59,6 @@ impl Schedule {
         })
     }
 
-    /// Of what could be run by workers of this kind something waits for a canary, for another try, or for what running workers announce.
-    pub(super) fn holds_back(&self, kind: No) -> bool {
-        let fits = |key: &VariantKey| self.index.fits(kind, self.variants[key].class);
-        let pending =
-            |key| self.variants.get(key).is_some_and(|c| !c.done && c.trouble.quarantined.is_none());
-        let waits = |key: &VariantKey| fits(key) && self.is_gated(&self.variants[key]);
-        let mut gated = self.gated.iter().filter(|(canary, _)| pending(canary));
-        if !self.reconciled(self.now) {
-            return self.variants.keys().any(fits);
-        }
-        self.index.timers.iter().any(|(_, key)| fits(key)) || gated.any(|(_, keys)| keys.iter().any(waits))
-    }
-
-    /// Answers idle workers that do not know yet that something is held back.
-    pub(super) fn tell_held_back(&mut self) {
-        for (kind, idle) in &self.index.idle {
-            let mut unaware = idle.iter().filter(|id| !self.workers[*id].told_held_back).peekable();
-            if unaware.peek().is_some() && self.holds_back(*kind) {
-                self.to_answer.extend(unaware.cloned());
-            }
-        }
-    }
-
     /// Variants of a canary's model are looked at anew with it.
     pub(super) fn mark_gated(&mut self, canary: VariantKey) {
         if let Some(gated) = self.gated.get(&canary) {
