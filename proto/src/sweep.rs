@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Format of log entries. Of the first one `written_by` and a submission's `only` are absent.
-pub const LOG_FORMAT: u32 = 2;
+pub const LOG_FORMAT: u32 = 3;
 /// Format of the resolved sweep. Of the first one `written_by`, `data` and `revisions` are absent.
 pub const SWEEP_FORMAT: u32 = 2;
 
@@ -258,6 +258,8 @@ pub enum LogEvent {
         /// Why it was given up; `null` if it has passed.
         code: Option<crate::records::FailureCode>,
     },
+    /// So many cells of the sweep failed that no more of it is run until something of it is to be tried again.
+    Stop,
     /// Failures and quarantines of these keys count no more; all keys if empty.
     Retry {
         /// Variant or cell keys.

@@ -178,6 +178,31 @@ fn what_is_dropped_while_a_sweep_that_needs_it_is_submitted_is_kept_or_pruned_ag
 }
 
 #[test]
+fn what_was_dropped_is_pruned_again_by_one_worker_whoever_is_submitted_meanwhile() {
+    let place = place("none");
+    let s = std::fs::read_to_string(place.at("s.yaml")).unwrap();
+    let more = "limit: 4}\n  - {task: wikitext2, data: ./rows.txt, seqlen: 16}\n  - {task: wikitext2, data: ./rows.txt, seqlen: 8}";
+    place.write("t.yaml", &s.replace("name: s\n", "name: t\n").replace("limit: 4}", more));
+    let mut cluster = Cluster::start(&place, &[]);
+    let mut worker = cluster.worker("w");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    let notes =
+        || files(&place.at("out/variants"), "json").iter().filter(|p| p.ends_with("dropped.json")).count();
+    until("its checkpoint is dropped", || notes() == 1);
+    worker.kill();
+    cluster.ends(&["submit", "t.yaml", "--only", "method=wanda"], 0, &["4 cells, 2 of them"]);
+    // Both say of the variant that its record is there, and need nothing of it.
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.restart();
+    let slow = [("ESPALIER_TEST_FAULTS", "slow=300")];
+    let _workers = ["x", "y"].map(|name| cluster.worker_with(name, &slow));
+    cluster.ends(&["watch", "t"], 0, &["cells done"]);
+    let again = ["x", "y"].map(|name| cluster.log(name).matches("is pruned again").count());
+    assert_eq!(again.iter().sum::<usize>(), 1, "{again:?}");
+}
+
+#[test]
 fn an_export_that_finds_a_checkpoint_dropped_is_told_as_not_done_and_the_variant_pruned_again() {
     let (place, server) = stored();
     let cluster = Cluster::start(&place, &[]);

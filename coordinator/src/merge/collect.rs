@@ -182,7 +182,7 @@ fn fold(log: &[LogEntry], found: &mut Found) {
                 }
             }
             LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
-            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } => {}
+            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } | LogEvent::Stop => {}
             LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
             LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
             LogEvent::Canary { .. } if entry.epoch < *epoch => {}

@@ -75,6 +75,19 @@ pub async fn look_for(
     Ok(Committed::new(variants, cells))
 }
 
+/// Of those variants, the ones whose checkpoint is there to be used.
+pub async fn usable(
+    bucket: &Bucket,
+    variants: impl IntoIterator<Item = VariantKey>,
+) -> Result<Vec<VariantKey>, RecordsError> {
+    let looks = variants.into_iter().map(|key| async move {
+        Ok::<_, RecordsError>((!bucket.exists(&layout::variant_dropped(key)).await?).then_some(key))
+    });
+    let found: Vec<_> =
+        futures::stream::iter(looks.collect::<Vec<_>>()).buffered(AT_ONCE).try_collect().await?;
+    Ok(found.into_iter().flatten().collect())
+}
+
 /// Why attempts at these keys failed, in the order of attempts; keys that never failed are left out.
 pub async fn failures(
     bucket: &Bucket,

@@ -41,6 +41,11 @@ pub enum Command {
         /// The failure's code.
         code: FailureCode,
     },
+    /// So many cells of the sweep failed that it is stopped: write it to its log.
+    Stop {
+        /// Which.
+        sweep: Name,
+    },
     /// A retry of one sweep forgave what others had given up too: write it to their logs.
     Forgive {
         /// One of the others.

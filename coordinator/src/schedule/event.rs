@@ -87,6 +87,8 @@ pub struct Submission {
     pub paused: bool,
     /// It is stopped: known, and not run.
     pub cancelled: bool,
+    /// Its failed cells stopped it before, and nothing of it was to be tried again since, whatever others have measured.
+    pub doomed: bool,
     /// When to give up.
     pub limits: Limits,
     /// Variants with the cells wanted of them, in the order of tables.

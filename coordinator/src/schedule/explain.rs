@@ -61,7 +61,7 @@ pub enum Wait {
         /// Which.
         canary: VariantKey,
     },
-    /// No connected worker can run it; empty if there is none.
+    /// No worker that is known can run it, each with why; empty if there is none.
     NoWorkerFits(Vec<(WorkerId, Misfit)>),
     /// Every worker that fits has something else to do.
     Busy,
@@ -146,9 +146,14 @@ impl Schedule {
         }
         let first = classes.values().find_map(|queue| queue.last()).map(|(.., variant)| *variant)?;
         self.rests(sweep).or_else(|| {
-            let unfit = |(id, worker): (&WorkerId, &Worker)| Some((id.clone(), self.unfit(worker, first)?));
-            Some(Wait::NoWorkerFits(self.connected().filter_map(unfit).collect()))
+            let unable = |(id, worker)| Some((WorkerId::clone(id), self.unable(worker, first)?));
+            Some(Wait::NoWorkerFits(self.present().filter_map(unable).collect()))
         })
+    }
+
+    /// Workers that have not left.
+    fn present(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
+        self.workers.iter().filter(|(_, worker)| !self.has_left(worker))
     }
 
     /// What of it is tried again later, the soonest.
@@ -200,7 +205,7 @@ impl Schedule {
         {
             return Wait::Canary { canary };
         }
-        let misfits: Vec<_> = self.connected().map(|(id, w)| (id, self.unfit(w, home))).collect();
+        let misfits: Vec<_> = self.present().map(|(id, w)| (id, self.unable(w, home))).collect();
         if misfits.iter().any(|(_, m)| m.is_none()) {
             let barred = self.barred(home, Some(cell));
             return if barred.is_empty() { Wait::Busy } else { Wait::Elsewhere(barred) };
@@ -216,23 +221,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_that_is_not_heard_of_any_more_is_none_that_does_or_does_not_fit() {
+    fn a_worker_that_does_not_fit_leaves_or_is_not_heard_of_is_told_as_that() {
         let mut story = Story::of(grid(&[1]));
         story.facts.insert(1, crate::schedule::WorkerFacts { memory: 10, ..facts() });
         story.sync(1, vec![]);
-        let misfits = |story: &Story| match story.explain(cell(0, 0)) {
-            Explanation::Waiting { on: Wait::NoWorkerFits(misfits) } => misfits.len(),
-            other => panic!("{other:?}"),
+        let told = |story: &Story| {
+            let on = match story.explain(cell(0, 0)) {
+                Explanation::Waiting { on } => on,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(Some(&on), story.schedule.waits_for(&sweep()).as_ref());
+            match on {
+                Wait::NoWorkerFits(misfits) => misfits.into_iter().map(|(_, why)| why).collect::<Vec<_>>(),
+                other => panic!("{other:?}"),
+            }
         };
-        let of_the_sweep = |story: &Story| match story.schedule.waits_for(&sweep()) {
-            Some(Wait::NoWorkerFits(misfits)) => misfits.len(),
-            other => panic!("{other:?}"),
-        };
-        assert_eq!((misfits(&story), of_the_sweep(&story)), (1, 1));
+        assert_eq!(told(&story), [Misfit::Memory { found: 10, wanted: 100 }]);
         // Its call is held open and answered, and then it does not call again.
         story.later(31_000);
         story.later(30_000);
-        assert_eq!((misfits(&story), of_the_sweep(&story)), (0, 0));
+        assert!(matches!(told(&story)[..], [Misfit::Silent { seconds: 30.. }]), "{:?}", told(&story));
+        let call = crate::schedule::Sync {
+            worker: WorkerId("w1".into()),
+            call: 100,
+            facts: facts(),
+            draining: true,
+            epoch_seen: 0,
+            shards: Vec::new(),
+        };
+        story.event(Event::Sync(Box::new(call)));
+        assert_eq!(told(&story), [Misfit::Leaves]);
+        story.later(31_000);
+        assert_eq!(told(&story), [], "it has left");
     }
 
     #[test]

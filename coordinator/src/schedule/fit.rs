@@ -22,6 +22,10 @@ pub enum Misfit {
     Stage { stage: String, found: Option<u32>, wanted: u32 },
     #[error("its node failed {faults} times in a row")]
     Faulty { faults: u32 },
+    #[error("it takes nothing new: it leaves, or does not reach its bucket")]
+    Leaves,
+    #[error("it was not heard of for {seconds} s")]
+    Silent { seconds: u64 },
 }
 
 /// As the worker's `--memory-gib` has it, with as many digits as tell the two apart.

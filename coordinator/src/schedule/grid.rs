@@ -205,8 +205,12 @@ impl Schedule {
             let no = sweep.no;
             let sum = self.sum(no);
             let whole = sum.open == 0;
-            let doomed = sweep.was_doomed || sum.failed >= sweep.most_failed();
+            let failed = sum.failed + u64::from(planted!(self, DoomedEarly));
+            let doomed = sweep.was_doomed || failed >= sweep.most_failed();
             if !whole && doomed && !sweep.halted {
+                if !sweep.was_doomed {
+                    commands.push(Command::Stop { sweep: name.clone() });
+                }
                 self.sweeps.get_mut(&name).expect("names were just read").doomed = true;
                 self.halt(&name);
                 self.refresh(now);

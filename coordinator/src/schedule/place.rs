@@ -78,6 +78,15 @@ impl Schedule {
         self.misfit(&worker.facts, variant)
     }
 
+    /// Why a worker of which it is known is given nothing of the variant.
+    pub(super) fn unable(&self, worker: &Worker, variant: VariantKey) -> Option<Misfit> {
+        if self.is_silent(worker) {
+            let since = self.now.0.saturating_sub(self.last_heard(worker).0);
+            return Some(Misfit::Silent { seconds: since / 1000 });
+        }
+        if worker.draining { Some(Misfit::Leaves) } else { self.unfit(worker, variant) }
+    }
+
     /// Running workers have had time to announce what they hold.
     pub(super) fn reconciled(&self, now: Millis) -> bool {
         self.started.is_some_and(|s| now >= s + self.timing.reconcile) || planted!(self, NoReconcile)

@@ -45,6 +45,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
         priority: 0,
         paused: false,
         cancelled: false,
+        doomed: false,
         limits: Limits { attempts: 3, max_failed_cells: 10 },
         variants: plans.collect(),
         variants_done: BTreeSet::new(),

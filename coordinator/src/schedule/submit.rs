@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::event::{Believed, Records, Submission, VariantPlan};
-use super::index::Entry;
+use super::index::{Entry, No};
 use super::state::{Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -27,7 +27,7 @@ impl Schedule {
             paused: submission.paused,
             halted: submission.cancelled,
             doomed: false,
-            was_doomed: false,
+            was_doomed: submission.doomed && !planted!(self, DoomForgotten),
             told: false,
         };
         for plan in submission.variants {
@@ -39,17 +39,14 @@ impl Schedule {
         self.note_going(&submission.sweep);
         self.unfinish(&submission.gone);
         // What a worker said since the bucket was read is not unsaid by that reading.
-        for key in submission.variants_done {
-            // Who wants its record for itself may want more than a record: a checkpoint that was dropped.
-            let others = |variant: &Variant| variant.wants_alone.iter().any(|other| *other != no);
-            if !self.variants.get(&key).is_some_and(others) {
-                self.variant_is_done(key);
-            }
-        }
         for cell in submission.cells_done {
             self.cell_is_done(cell);
         }
-        self.remember_doom(&submission.sweep, &submission.given_up);
+        for key in submission.variants_done {
+            if !self.is_others_to_say(key, no) {
+                self.variant_is_done(key);
+            }
+        }
         if new {
             self.restore_given_up(&submission.sweep, &submission.given_up, commands);
         }
@@ -59,6 +56,18 @@ impl Schedule {
         }
         self.trim_running();
         self.extend_running();
+    }
+
+    /// A variant's record may be there while its checkpoint was dropped. A sweep that has all its cells of it has not looked for that; who lacks some,
+    /// or wants the record for itself, has.
+    fn is_others_to_say(&self, key: VariantKey, no: No) -> bool {
+        let Some(variant) = self.variants.get(&key) else { return false };
+        let lacks = |by: &dyn Fn(No) -> bool| {
+            variant.cells.values().any(|cell| !cell.done && cell.wants.iter().any(|no| by(*no)))
+        };
+        let others = variant.wants_alone.iter().any(|other| *other != no)
+            || lacks(&|other| other != no) && !lacks(&|ours| ours == no);
+        others && !planted!(self, DroppedBelieved)
     }
 
     fn want(&mut self, sweep: &mut Sweep, plan: VariantPlan, wanted: &mut Vec<CellKey>) {
@@ -109,22 +118,7 @@ impl Schedule {
         }
     }
 
-    /// By its own log as many of its cells are given up as its limits allow: it stays stopped until it is asked for again, whatever was tried again for
-    /// others.
-    fn remember_doom(&mut self, name: &Name, given_up: &BTreeMap<Digest, FailureCode>) {
-        if given_up.is_empty() {
-            return;
-        }
-        let sweep = &self.sweeps[name];
-        // Also those that others have measured since.
-        let gone =
-            |cell: &&CellKey| given_up.contains_key(&cell.0) || given_up.contains_key(&self.homes[*cell].0);
-        let failed = sweep.cells.iter().filter(gone);
-        let doomed = failed.count() as u64 >= sweep.most_failed();
-        self.sweeps.get_mut(name).expect("it was just read").was_doomed = doomed;
-    }
-
-    /// What an earlier epoch gave up stays given up until a retry. A key that several sweeps want is given up if all of their logs say so: one that
+    /// What an earlier epoch gave up stays given up until a retry. A key that several sweeps lack is given up if all of their logs say so: one that
     /// does not was told to try it again.
     fn restore_given_up(
         &mut self,
@@ -144,17 +138,27 @@ impl Schedule {
                 continue;
             }
             let Some(trouble) = self.trouble(home, *key) else { continue };
-            if trouble.quarantined.is_none() && wanting.len() > 1 {
+            let forgiven_before = trouble.quarantined.is_none();
+            if forgiven_before && wanting.iter().any(|other| other != name && self.lacks(other, home)) {
                 forgiven.push(*key);
                 continue;
             }
-            trouble.quarantined.get_or_insert(*code);
+            if let Some(trouble) = self.trouble(home, *key) {
+                trouble.quarantined.get_or_insert(*code);
+            }
             self.index.mark(home);
         }
         let sweep = &self.sweeps[name];
         if !forgiven.is_empty() && !sweep.halted && !sweep.was_doomed {
             commands.push(Command::Forgive { sweep: name.clone(), keys: forgiven });
         }
+    }
+
+    /// The sweep wants something of the variant that is not done.
+    fn lacks(&self, name: &Name, home: VariantKey) -> bool {
+        let (sweep, variant) = (&self.sweeps[name], &self.variants[&home]);
+        let alone = variant.wants_alone.contains(&sweep.no) && !variant.done;
+        alone || variant.cells.values().any(|cell| !cell.done && cell.wants.contains(&sweep.no))
     }
 
     fn forgive_all_but(
@@ -254,6 +258,7 @@ impl Schedule {
 mod tests {
     use super::super::story::*;
     use super::super::*;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[test]
     fn what_was_deleted_from_the_bucket_is_done_again_once_its_sweep_is_submitted_again() {
@@ -312,11 +317,41 @@ mod tests {
     }
 
     #[test]
+    fn what_was_given_up_when_it_was_pruned_again_stays_so_whatever_a_sweep_says_that_needs_nothing_of_it() {
+        let code = espalier_proto::records::FailureCode::ComputeLost;
+        let given_up: BTreeMap<_, _> = [(variant(0).0, code)].into();
+        let (done, given_up) = (BTreeSet::from([cell(0, 0)]), || given_up.clone());
+        // Its record is there, and that its checkpoint was dropped it has not looked for.
+        let whole = || Submission {
+            variants_done: [variant(0)].into(),
+            cells_done: done.clone(),
+            given_up: given_up(),
+            ..named("whole")
+        };
+        let gone = Records { variants: [variant(0)].into(), ..Records::default() };
+        let lacks = || Submission {
+            sweep: "lacks".parse().unwrap(),
+            cells_done: done.clone(),
+            gone: gone.clone(),
+            given_up: given_up(),
+            ..grid(&[2])
+        };
+        for [first, second] in [[whole(), lacks()], [lacks(), whole()]] {
+            let mut story = Story::of(first);
+            let commands = story.event(Event::Submit(Box::new(second)));
+            assert!(quarantined(&story) && !story.schedule.variants[&variant(0)].done);
+            assert!(!commands.iter().any(|c| matches!(c, Command::Forgive { .. })), "{commands:?}");
+        }
+    }
+
+    #[test]
     fn a_sweep_that_its_failures_stopped_stays_so_over_a_restart_whatever_others_try_again() {
         let code = espalier_proto::records::FailureCode::ComputeLost;
+        // The one failed cell of two that may was measured for another sweep since.
         let mut doomed = grid(&[1, 1]);
-        doomed.limits.max_failed_cells = 1;
+        doomed.limits.max_failed_cells = 2;
         doomed.given_up = [(cell(0, 0).0, code)].into();
+        doomed.doomed = true;
         let mut story = Story::of(named("other"));
         let commands = story.event(Event::Submit(Box::new(doomed)));
         assert!(

@@ -153,7 +153,8 @@ impl Schedule {
     fn attempt_view(&self, id: &AttemptId) -> AttemptView {
         let attempt = &self.attempts[id];
         let variant = &self.variants[&attempt.variant];
-        let begun: Vec<CellKey> = attempt.begun.intersection(&attempt.cells).copied().collect();
+        // Of what is taken from it nothing more is counted; its worker is at it all the same.
+        let counted: Vec<&CellKey> = attempt.begun.intersection(&attempt.cells).collect();
         let (done, total) = attempt.progress;
         let part = |cost: u64| {
             (u128::from(cost) * u128::from(done.min(total))).checked_div(u128::from(total)).unwrap_or(0)
@@ -162,7 +163,7 @@ impl Schedule {
         let pruning = if variant.done { 0 } else { variant.cost };
         let work_done = match attempt.phase {
             Phase::Pruning => part(pruning),
-            Phase::Evaluating if begun.len() == 1 => part(variant.cells[&begun[0]].cost),
+            Phase::Evaluating if counted.len() == 1 => part(variant.cells[counted[0]].cost),
             Phase::Waiting | Phase::Loading | Phase::Evaluating | Phase::Committing | Phase::Finished => 0,
         };
         AttemptView {
@@ -173,7 +174,7 @@ impl Schedule {
             progress: attempt.progress,
             left: attempt.cells.len(),
             work_done,
-            begun,
+            begun: attempt.begun.iter().copied().collect(),
         }
     }
 }

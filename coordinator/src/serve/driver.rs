@@ -14,7 +14,8 @@ use super::order::Orders;
 use super::pace::Pace;
 use super::status::{Met, Status};
 use crate::clock::{self, Stopwatch};
-use crate::records::list::look_for;
+use crate::records::RecordsError;
+use crate::records::list::{look_for, usable};
 use crate::schedule::{Command, Event, Fault, Millis, Order, Schedule, Sync, Timing, WorkerFacts, WorkerId};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::causes::chain;
@@ -232,15 +233,20 @@ impl Driver {
             }
             Command::KeepFailure { worker, attempt, fault } => self.keep_failure(&worker, attempt, fault),
             Command::Quarantine { sweeps, key, code } => self.log_given_up(sweeps, key, code),
+            Command::Stop { sweep } => self.write_log(sweep, LogEvent::Stop),
             Command::Forgive { sweep, keys } => self.write_log(sweep, LogEvent::Retry { keys }),
             Command::CanaryPassed { sweeps, canary } => self.log_passed(sweeps, canary),
             Command::LookFor { variant, cells } => {
                 let (bucket, inputs) = (self.bucket.clone(), self.inputs.clone());
                 self.errands.read(Kind::Records, async move {
-                    match look_for(&bucket, [variant].into(), cells.into_iter().collect()).await {
-                        Ok(found) => {
-                            let variants = found.variants.into_keys().collect();
-                            let cells = found.cells.into_keys().collect();
+                    let found = async {
+                        let found = look_for(&bucket, [variant].into(), cells.into_iter().collect()).await?;
+                        // What is being pruned again for a checkpoint that was dropped has its record.
+                        let variants = usable(&bucket, found.variants.into_keys()).await?;
+                        Ok::<_, RecordsError>((variants, found.cells.into_keys().collect()))
+                    };
+                    match found.await {
+                        Ok((variants, cells)) => {
                             // A driver that has ended needs no more events.
                             let _ = inputs.send(Input::Event(Event::RecordsFound { variants, cells }));
                             None
@@ -303,7 +309,9 @@ impl Driver {
             at: clock::utc(),
         };
         self.metrics.failed(fault.code.as_str());
-        self.remember(fault.key, Met { code: fault.code, message: fault.message }, true);
+        // Who was asked to leave met nothing.
+        let anew = fault.code != FailureCode::Preempted;
+        self.remember(fault.key, Met { code: fault.code, message: fault.message }, anew);
         let bucket = self.bucket.clone();
         self.errands.write(Kind::Failure, async move {
             let path = layout::failure(record.key, &record.attempt);

@@ -11,15 +11,21 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Of workers that do not fit so many are named.
 const NAMED: usize = 3;
 
-/// The cell and how it stands, for people and for programs. Of what failed it is known from `met` why, by key.
+/// The cell and how it stands, for people and for programs. Of what failed it is known from `met` why, by key; `cancelled`: the sweep is.
 pub(super) fn explained(
     sweep: &ResolvedSweep,
     cell: &CellEntry,
     how: &Explanation,
     met: &BTreeMap<Digest, String>,
+    cancelled: bool,
 ) -> m::CellExplanation {
     let variant = sweep.variants.iter().find(|v| v.key == cell.variant);
-    let (state, why) = sentence(how, cell, met);
+    let next = if cancelled {
+        "the sweep was cancelled, and submitting it again tries it again"
+    } else {
+        "`espalier retry` tries it again"
+    };
+    let (state, why) = sentence(how, cell, met, next);
     m::CellExplanation {
         model: variant.map(|v| v.model.clone()).unwrap_or_default(),
         variant: variant.map(|v| v.name.clone()).unwrap_or_default(),
@@ -45,7 +51,13 @@ pub(super) fn blamed<'a>(
     keys.collect()
 }
 
-fn sentence(how: &Explanation, cell: &CellEntry, met: &BTreeMap<Digest, String>) -> (&'static str, String) {
+/// `next`: what tries again what failed.
+fn sentence(
+    how: &Explanation,
+    cell: &CellEntry,
+    met: &BTreeMap<Digest, String>,
+    next: &str,
+) -> (&'static str, String) {
     let last = |keys: &[Digest]| keys.iter().find_map(|key| met.get(key)).cloned();
     let why = |code: &FailureCode, keys: &[Digest]| last(keys).unwrap_or_else(|| code.as_str().to_owned());
     match how {
@@ -56,15 +68,14 @@ fn sentence(how: &Explanation, cell: &CellEntry, met: &BTreeMap<Digest, String>)
         Explanation::Quarantined(code) => (
             "failed",
             format!(
-                "it failed as often as limits.attempts allows ({}); `espalier retry` tries it again",
+                "it failed as often as limits.attempts allows ({}); {next}",
                 why(code, &[cell.key.0, cell.variant.0])
             ),
         ),
         Explanation::Fallen { canary, code } => (
             "failed",
             format!(
-                "it was not tried: its model's canary, one variant that is tried before all others, failed ({}); `espalier retry` \
-                 tries it again",
+                "it was not tried: its model's canary, one variant that is tried before all others, failed ({}); {next}",
                 why(code, &[canary.0])
             ),
         ),
@@ -117,7 +128,7 @@ fn wait(on: &Wait, last: Option<String>) -> String {
         }
         Wait::NoWorkerFits(misfits) => {
             let each = named(misfits.iter().map(|(worker, why)| format!("{worker}: {why}")));
-            format!("no connected worker can run it: {each}")
+            format!("no worker can run it: {each}")
         }
         Wait::Busy => "every worker that can run it has something else to do".to_owned(),
         Wait::Elsewhere(failed_at) => {

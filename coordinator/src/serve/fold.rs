@@ -39,6 +39,8 @@ pub struct Fold {
     pub priority: i32,
     /// Keys given up since the last submission or retry, and why.
     pub given_up: BTreeMap<Digest, FailureCode>,
+    /// Too many failed cells stopped it, and nothing was to be tried again since.
+    pub doomed: bool,
     /// Canaries that have passed.
     pub canaries: BTreeSet<VariantKey>,
 }
@@ -56,13 +58,19 @@ impl Fold {
                 self.spec = Some(*spec);
                 self.submissions += 1;
                 self.cancelled = false;
+                self.doomed = false;
                 self.given_up.clear();
             }
             // Whoever lost the name meanwhile steers nothing any more.
             _ if !mine => {}
             LogEvent::Submit { .. } => {}
-            LogEvent::Cancel { only: None } => self.cancelled = true,
+            LogEvent::Cancel { only: None } => {
+                self.cancelled = true;
+                self.doomed = false;
+            }
             LogEvent::Cancel { only: Some(only) } => {
+                // Whether what is left fails too often is judged anew.
+                self.doomed = false;
                 let parts = std::mem::take(&mut self.parts);
                 self.parts = and(parts, Part::Unwanted(only.clone()));
             }
@@ -72,8 +80,10 @@ impl Fold {
             LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
             LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
             LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
+            LogEvent::Stop => self.doomed = true,
             LogEvent::Retry { keys } => {
                 self.retries += 1;
+                self.doomed = false;
                 for key in keys {
                     self.given_up.remove(key);
                 }
@@ -130,4 +140,37 @@ fn and(mut parts: Vec<Part>, part: Part) -> Vec<Part> {
         parts.push(part);
     }
     parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_its_failures_stopped_stays_so_until_something_is_asked_for() {
+        let entry = |event| LogEntry {
+            format: espalier_proto::sweep::LOG_FORMAT,
+            written_by: String::new(),
+            instance: "main".parse().unwrap(),
+            epoch: 1,
+            at: String::new(),
+            event,
+        };
+        let spec = Digest::of(b"spec");
+        let submit = || LogEvent::Submit { spec, take_over: false, only: None };
+        let asks = [
+            (LogEvent::Pause, true),
+            (LogEvent::Priority { priority: 1 }, true),
+            (LogEvent::Retry { keys: vec![spec] }, false),
+            (LogEvent::Cancel { only: Some("task=ekar".to_owned()) }, false),
+            (submit(), false),
+        ];
+        for (event, doomed) in asks {
+            let mut fold = Fold::default();
+            for (seq, event) in [submit(), LogEvent::Stop, event.clone()].into_iter().enumerate() {
+                fold.apply(seq as u64 + 1, &entry(event));
+            }
+            assert_eq!(fold.doomed, doomed, "{event:?}");
+        }
+    }
 }

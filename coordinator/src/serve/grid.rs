@@ -209,6 +209,7 @@ pub fn submission(
         priority: 0,
         paused: false,
         cancelled: false,
+        doomed: false,
         limits: sweep.limits,
         variants: plans,
         variants_done: there.variants.difference(&there.dropped).copied().collect(),

@@ -240,14 +240,17 @@ impl<'a> Running<'a> {
             self.fleet.look_after(&now)?;
             let still = now.view.attempts.is_empty() && self.fleet.all_called(&now);
             let waits = if still { self.driver.waits_for(&self.sweep.name).await } else { None };
-            match waits {
-                Some(Wait::NoWorkerFits(misfits)) if !misfits.is_empty() => {
+            let misfit = match &waits {
+                Some(Wait::NoWorkerFits(misfits)) => misfits.iter().find(|(_, why)| lasts(why)),
+                _ => None,
+            };
+            match misfit {
+                Some((worker, why)) => {
                     if starved.get_or_insert_with(Stopwatch::start).elapsed() > STARVED {
-                        let (worker, why) = &misfits[0];
                         return Err(LocalError::NoFit { worker: worker.to_string(), why: unfit(why, &now) });
                     }
                 }
-                _ => starved = None,
+                None => starved = None,
             }
             tokio::select! {
                 () = clock::sleep(LOOK) => {}
@@ -264,6 +267,11 @@ impl Drop for Running<'_> {
         self.server.abort();
         restore_interrupt();
     }
+}
+
+/// It is not only for now that the worker runs nothing.
+fn lasts(why: &Misfit) -> bool {
+    !matches!(why, Misfit::Leaves | Misfit::Silent { .. })
 }
 
 /// Why a worker cannot run what is left; a node that failed is told with its last failure.

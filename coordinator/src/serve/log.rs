@@ -135,7 +135,7 @@ pub async fn submit(
             None => *written.insert(write_spec(bucket, sweep).await?),
         };
         let said = mine && fold.spec == Some(spec) && fold.parts == fold.submitted(&me.instance, only);
-        if said && !fold.cancelled && fold.given_up.is_empty() {
+        if said && !fold.cancelled && !fold.doomed && fold.given_up.is_empty() {
             return Ok(fold);
         }
         let take_over = take_over && !mine && fold.owner.is_some();

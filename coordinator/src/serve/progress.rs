@@ -90,6 +90,11 @@ impl Estimator {
         self.tasks.get(self.cells[at].1).map(String::as_str)
     }
 
+    /// All that the attempt is at is the sweep's.
+    pub fn has(&self, attempt: &AttemptView) -> bool {
+        self.knows(attempt.variant) && attempt.begun.iter().all(|cell| self.task(*cell).is_some())
+    }
+
     /// The variant is one of the sweep's.
     pub fn knows(&self, variant: VariantKey) -> bool {
         self.variants.contains_key(&variant)
@@ -140,6 +145,8 @@ impl Estimator {
             Phase::Waiting => format!("{name}: next"),
             Phase::Loading => format!("{name}: loading"),
             Phase::Pruning => format!("{name}: pruning{}", share(", block")),
+            // What another sweep wants of it has no name in this one.
+            Phase::Evaluating if tasks.is_empty() => format!("{name}: evaluating{}", share("")),
             Phase::Evaluating => format!("{name}: {}{}", tasks.join(", "), share("")),
             Phase::Committing | Phase::Finished => format!("{name}: writing"),
         }

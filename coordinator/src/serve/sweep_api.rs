@@ -204,7 +204,9 @@ impl SweepApi for Service {
         let how = self.sweeps.driver().explain(&sweep.name, cells.iter().map(|c| c.key).collect()).await;
         let pairs = || cells.iter().copied().zip(&how);
         let met = self.met(blamed(pairs())).await;
-        let cells = pairs().map(|(cell, how)| explained(&sweep, cell, how, &met)).collect();
+        let status = self.sweeps.driver().status().borrow().clone();
+        let cancelled = status.view.sweeps.get(&sweep.name).is_some_and(|view| view.halted && !view.doomed);
+        let cells = pairs().map(|(cell, how)| explained(&sweep, cell, how, &met, cancelled)).collect();
         Ok(Response::new(m::ExplainResponse { cells }))
     }
 

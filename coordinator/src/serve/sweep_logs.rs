@@ -55,6 +55,7 @@ fn what(event: &LogEvent) -> What {
         | LogEvent::Resume
         | LogEvent::Priority { .. }
         | LogEvent::Canary { code: None, .. }
+        | LogEvent::Stop
         | LogEvent::Retry { .. } => What::Other,
     }
 }
@@ -117,6 +118,7 @@ fn said(event: &LogEvent) -> String {
                 code.as_str()
             )
         }
+        LogEvent::Stop => "stopped: as many cells failed as limits.max_failed_cells allows".to_owned(),
         LogEvent::Retry { keys } if keys.is_empty() => "to be tried again: all that was given up".to_owned(),
         LogEvent::Retry { keys } => format!("to be tried again: {} keys", keys.len()),
     }

@@ -343,7 +343,8 @@ impl Sweeps {
     /// What an attempt is doing, in a line.
     pub fn line(&self, attempt: &AttemptView) -> String {
         let live = self.live();
-        let of = live.values().find(|l| l.estimator.knows(attempt.variant));
+        let whole = live.values().find(|l| l.estimator.has(attempt));
+        let of = whole.or_else(|| live.values().find(|l| l.estimator.knows(attempt.variant)));
         of.map_or_else(|| attempt.variant.0.short(), |l| l.estimator.line(attempt))
     }
 

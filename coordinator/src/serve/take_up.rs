@@ -83,8 +83,8 @@ impl Sweeps {
                 .collect(),
             cells: looked_for.filter(is_gone).collect(),
         };
-        (submission.priority, submission.paused, submission.cancelled) =
-            (fold.priority, fold.paused, fold.cancelled);
+        (submission.priority, submission.paused) = (fold.priority, fold.paused);
+        (submission.cancelled, submission.doomed) = (fold.cancelled, fold.doomed);
         submission.variants_done.extend(&fold.canaries);
         let (estimator, catalog) = finished(told).await;
         let name = sweep.name.clone();

@@ -57,6 +57,7 @@ fn submission(words: &mut Words<'_>) -> Submission {
         gone: Default::default(),
         cells_done: (0..4).filter(|_| words.one_in(6)).map(|v| cell(v, 0)).collect(),
         given_up: BTreeMap::new(),
+        doomed: words.one_in(8),
     }
 }
 

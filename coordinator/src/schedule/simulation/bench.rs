@@ -49,6 +49,7 @@ fn submission() -> Submission {
         priority: 0,
         paused: false,
         cancelled: false,
+        doomed: false,
         limits: Limits::default(),
         variants: variants.collect(),
         variants_done: BTreeSet::new(),

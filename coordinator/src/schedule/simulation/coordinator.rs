@@ -15,6 +15,7 @@ pub(super) struct Told {
     /// The canaries of its variants.
     pub(super) after: BTreeMap<VariantKey, VariantKey>,
     pub(super) attempts: u32,
+    pub(super) max_failed_cells: u32,
     pub(super) priority: i32,
     pub(super) paused: bool,
     pub(super) cancelled: bool,
@@ -117,6 +118,7 @@ impl Coordinator {
                     variants: s.variants.iter().map(|v| v.key).collect(),
                     after: s.variants.iter().filter_map(|v| Some((v.key, v.after?))).collect(),
                     attempts: s.limits.attempts,
+                    max_failed_cells: s.limits.max_failed_cells,
                     priority: s.priority,
                     paused: s.paused,
                     cancelled: s.cancelled,
@@ -199,6 +201,17 @@ impl Coordinator {
     pub(super) fn goes_on(&self, told: &Told, variant: VariantKey) -> bool {
         let canary = told.after.get(&variant).and_then(|canary| self.schedule.variants.get(canary));
         !told.paused && !told.stopped() && canary.is_none_or(|canary| canary.trouble.quarantined.is_none())
+    }
+
+    /// Cells of a sweep that are missing by failures of their own or of their variant.
+    pub(super) fn failed(&self, told: &Told) -> usize {
+        let given_up = |key: &Digest| self.counts.get(key).is_some_and(|count| count.given_up);
+        let failed = told.cells.iter().filter(|cell| {
+            let home = self.schedule.homes[*cell];
+            let done = self.schedule.variants[&home].cells[*cell].done;
+            !done && (given_up(&cell.0) || given_up(&home.0))
+        });
+        failed.count()
     }
 
     /// Begun cells that live attempts have.

@@ -38,6 +38,7 @@ fn empty() -> Sweep {
             priority: 0,
             paused: false,
             cancelled: false,
+            doomed: false,
             limits: Limits::default(),
             variants: Vec::new(),
             variants_done: BTreeSet::new(),

@@ -6,6 +6,7 @@
 //! given up by its own fault. Everything follows from the seed. [`planted`] shows that faults are found.
 
 mod bench;
+mod choices;
 mod coordinator;
 mod coverage;
 mod dice;

@@ -79,6 +79,12 @@ bugs! {
     NoCanary,
     /// A model whose canary was given up goes on.
     FallenGoesOn,
+    /// A sweep that its failures stopped goes on after a restart.
+    DoomForgotten,
+    /// A sweep is stopped before as many of its cells failed as may.
+    DoomedEarly,
+    /// Of a variant whose checkpoint was dropped a sweep that needs nothing of it is believed that it is there.
+    DroppedBelieved,
 }
 
 #[test]

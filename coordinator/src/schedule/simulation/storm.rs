@@ -38,7 +38,8 @@ impl World {
             }
             (12 | 13, _, _) => self.submit(),
             (14, _, Some(sweep)) => {
-                self.desired.get_mut(&sweep).unwrap().cancelled = true;
+                let desired = self.desired.get_mut(&sweep).unwrap();
+                (desired.cancelled, desired.doomed) = (true, false);
                 self.tell(newest, Event::Cancel(sweep));
             }
             (15 | 16, _, Some(sweep)) => {
@@ -84,15 +85,53 @@ impl World {
         if self.deletions.percent(2) {
             self.delete_records();
         }
+        if self.drops.percent(5) {
+            self.drop_checkpoint();
+        }
+    }
+
+    /// The checkpoint of a variant of which no sweep lacks anything is dropped.
+    fn drop_checkpoint(&mut self) {
+        let Some(busy) = self.busy() else { return };
+        let plans = || self.desired.values().flat_map(|desired| &desired.submission.variants);
+        let needed = |key: VariantKey| {
+            let lacks = |plan: &VariantPlan| {
+                plan.wanted_alone || plan.cells.iter().any(|cell| !self.cells_there.contains(&cell.key))
+            };
+            plans().filter(|plan| plan.key == key).any(lacks)
+        };
+        let calm = self.variants_there.iter().filter(|key| !busy.contains(*key) && !needed(**key));
+        let calm: Vec<VariantKey> = calm.copied().collect();
+        self.dropped.extend(self.drops.one_of(&calm).copied());
     }
 
     /// Records of a variant that nobody is at are deleted, and a sweep that wants it is submitted again.
     fn delete_records(&mut self) {
         let sweeps: Vec<Name> = self.desired.keys().cloned().collect();
-        let (Some(name), [coordinator]) = (self.deletions.one_of(&sweeps).cloned(), &self.coordinators[..])
-        else {
+        let (Some(name), Some(busy)) = (self.deletions.one_of(&sweeps).cloned(), self.busy()) else {
             return;
         };
+        let plans = self.desired[&name].submission.variants.iter().map(|plan| plan.key);
+        let calm: Vec<VariantKey> =
+            plans.filter(|key| !busy.contains(key) && !self.dropped.contains(key)).collect();
+        let Some(key) = self.deletions.one_of(&calm).copied() else { return };
+        let whole = self.deletions.percent(30);
+        let plan = self.pool.iter().find(|plan| plan.key == key).unwrap();
+        for cell in &plan.cells {
+            if whole || self.deletions.percent(50) {
+                self.cells_there.remove(&cell.key);
+            }
+        }
+        if whole {
+            self.variants_there.remove(&key);
+        }
+        self.desired.get_mut(&name).unwrap().cancelled = false;
+        self.tell_submission(&name, 0);
+    }
+
+    /// Variants that somebody is at, or that something on its way names; `None` where several coordinators may differ about it.
+    fn busy(&self) -> Option<BTreeSet<VariantKey>> {
+        let [coordinator] = &self.coordinators[..] else { return None };
         let calls = self.workers.values().flat_map(|hands| &hands.last);
         let said = calls.chain(self.wire.iter().filter_map(|(_, _, message)| match message {
             Message::Call(call) => Some(&**call),
@@ -109,21 +148,7 @@ impl World {
                 busy.extend(self.pool.iter().filter(named).map(|plan| plan.key));
             }
         }
-        let plans = self.desired[&name].submission.variants.iter().map(|plan| plan.key);
-        let calm: Vec<VariantKey> = plans.filter(|key| !busy.contains(key)).collect();
-        let Some(key) = self.deletions.one_of(&calm).copied() else { return };
-        let whole = self.deletions.percent(30);
-        let plan = self.pool.iter().find(|plan| plan.key == key).unwrap();
-        for cell in &plan.cells {
-            if whole || self.deletions.percent(50) {
-                self.cells_there.remove(&cell.key);
-            }
-        }
-        if whole {
-            self.variants_there.remove(&key);
-        }
-        self.desired.get_mut(&name).unwrap().cancelled = false;
-        self.tell_submission(&name, 0);
+        Some(busy)
     }
 
     /// A worker's process is gone, with or without anybody being told.
@@ -164,6 +189,7 @@ impl World {
         let mut cells: Vec<CellKey> = plan.cells.iter().map(|c| c.key).collect();
         cells.retain(|c| fine(self, c.0) && self.dice.percent(30));
         self.variants_there.insert(plan.key);
+        self.dropped.remove(&plan.key);
         self.cells_there.extend(&cells);
         for at in 0..self.coordinators.len() {
             let event = Event::RecordsFound { variants: vec![plan.key], cells: cells.clone() };
@@ -181,8 +207,9 @@ impl World {
             true => Vec::new(),
             false => self.natures.keys().copied().filter(|_| self.dice.percent(40)).collect(),
         };
-        let given_up = &mut self.desired.get_mut(&sweep).unwrap().given_up;
-        given_up.retain(|key, _| !keys.is_empty() && !keys.contains(key));
+        let desired = self.desired.get_mut(&sweep).unwrap();
+        desired.doomed = false;
+        desired.given_up.retain(|key, _| !keys.is_empty() && !keys.contains(key));
         self.tell(newest, Event::Retry { sweep, keys });
     }
 
@@ -191,6 +218,7 @@ impl World {
         if at + 1 == self.coordinators.len()
             && let Some(desired) = self.desired.get_mut(sweep)
         {
+            desired.doomed = false;
             desired.given_up.retain(|key, _| !keys.contains(key));
         }
     }

@@ -56,6 +56,7 @@ pub(super) enum Nature {
 /// What the world knows that a worker meets.
 pub(super) struct Ground<'a> {
     pub(super) natures: &'a BTreeMap<Digest, Nature>,
+    pub(super) dropped: &'a mut BTreeSet<VariantKey>,
     pub(super) variants_there: &'a mut BTreeSet<VariantKey>,
     pub(super) cells_there: &'a mut BTreeSet<CellKey>,
 }
@@ -177,7 +178,8 @@ impl Held {
             }
         } else if self.stopped {
         } else if !self.variant_done {
-            if ground.variants_there.contains(&self.variant) {
+            let there = ground.variants_there.contains(&self.variant);
+            if there && !ground.dropped.contains(&self.variant) {
                 self.variant_done = true;
                 return false;
             }
@@ -193,6 +195,7 @@ impl Held {
                 }
                 _ if self.blocks >= BLOCKS => {
                     ground.variants_there.insert(self.variant);
+                    ground.dropped.remove(&self.variant);
                     self.variant_done = true;
                 }
                 _ => {}

@@ -27,6 +27,8 @@ pub(super) struct Desired {
     pub(super) cancelled: bool,
     /// What the sweep's log says was given up.
     pub(super) given_up: BTreeMap<Digest, FailureCode>,
+    /// It says that the sweep was stopped by its failures.
+    pub(super) doomed: bool,
 }
 
 /// Something on its way to a coordinator.
@@ -39,6 +41,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     /// Dice of their own: worlds in which nothing is deleted are as they would be anyway.
     pub(super) deletions: Dice,
+    /// As well for checkpoints that are dropped.
+    pub(super) drops: Dice,
     pub(super) now: u64,
     pub(super) timing: Timing,
     /// The newest is the last.
@@ -53,6 +57,8 @@ pub(super) struct World {
     pub(super) natures: BTreeMap<Digest, Nature>,
     pub(super) variants_there: BTreeSet<VariantKey>,
     pub(super) cells_there: BTreeSet<CellKey>,
+    /// Variants whose checkpoint was dropped, while their record is there.
+    pub(super) dropped: BTreeSet<VariantKey>,
     /// Whom and what every attempt was given to.
     pub(super) given: BTreeMap<AttemptId, (WorkerId, VariantKey)>,
     /// When, to which epoch, what.
@@ -76,6 +82,7 @@ impl World {
         let mut world = Self {
             dice,
             deletions: Dice(seed.rotate_left(32)),
+            drops: Dice(seed.rotate_left(48)),
             now: 0,
             timing: Timing { reconcile, ..TIMING },
             coordinators: Vec::new(),
@@ -88,6 +95,7 @@ impl World {
             natures: BTreeMap::new(),
             variants_there: BTreeSet::new(),
             cells_there: BTreeSet::new(),
+            dropped: BTreeSet::new(),
             given: BTreeMap::new(),
             wire: Vec::new(),
             bad_luck: BTreeMap::new(),
@@ -151,6 +159,7 @@ impl World {
             priority: self.dice.below(2) as i32,
             paused: false,
             cancelled: false,
+            doomed: false,
             limits: Limits { attempts: 2 + self.dice.below(2) as u32, max_failed_cells },
             variants,
             variants_done: BTreeSet::new(),
@@ -161,7 +170,8 @@ impl World {
         let before = self.desired.remove(&name);
         let paused = before.as_ref().is_some_and(|d| d.paused);
         let given_up = before.map(|d| d.given_up).unwrap_or_default();
-        self.desired.insert(name.clone(), Desired { submission, paused, cancelled: false, given_up });
+        self.desired
+            .insert(name.clone(), Desired { submission, paused, cancelled: false, given_up, doomed: false });
         self.tell_submission(&name, self.coordinators.len() - 1);
     }
 
@@ -171,10 +181,17 @@ impl World {
         let believed = self.coordinators[to].schedule.believed(&keys).records;
         submission.gone.variants = believed.variants.difference(&self.variants_there).copied().collect();
         submission.gone.cells = believed.cells.difference(&self.cells_there).copied().collect();
-        submission.variants_done = self.variants_there.clone();
+        // Only who lacks something of a variant looks whether it was dropped.
+        let lacks = |plan: &&VariantPlan| {
+            plan.wanted_alone || plan.cells.iter().any(|cell| !self.cells_there.contains(&cell.key))
+        };
+        let lacking = submission.variants.iter().filter(lacks).map(|plan| plan.key);
+        let needed: BTreeSet<VariantKey> = lacking.filter(|key| self.dropped.contains(key)).collect();
+        submission.variants_done = self.variants_there.difference(&needed).copied().collect();
+        submission.gone.variants.extend(needed);
         submission.cells_done = self.cells_there.clone();
-        let Desired { paused, cancelled, ref given_up, .. } = self.desired[name];
-        (submission.paused, submission.cancelled) = (paused, cancelled);
+        let Desired { paused, cancelled, doomed, ref given_up, .. } = self.desired[name];
+        (submission.paused, submission.cancelled, submission.doomed) = (paused, cancelled, doomed);
         submission.given_up.clone_from(given_up);
         self.tell(to, Event::Submit(Box::new(submission)));
     }
@@ -240,7 +257,8 @@ impl World {
             };
             if self.dice.percent(if stormy { hands.speed } else { 90 }) {
                 let (natures, variants_there) = (&self.natures, &mut self.variants_there);
-                let mut ground = Ground { natures, variants_there, cells_there: &mut self.cells_there };
+                let (cells_there, dropped) = (&mut self.cells_there, &mut self.dropped);
+                let mut ground = Ground { natures, variants_there, cells_there, dropped };
                 if hands.work(&mut ground) {
                     self.kill(&name);
                     continue;
