@@ -54,7 +54,10 @@ fn a_cancelled_part_is_not_run_also_after_a_restart_until_it_is_asked_for_again(
     let mut cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &["4 cells"]);
     cluster.ends(&["cancel", "s", "--only", "task=none"], 2, &["--only", "no cell"]);
-    cluster.ends(&["cancel", "s", "--only", ""], 2, &["--only: found nothing"]);
+    for command in ["cancel", "retry", "explain"] {
+        cluster.ends(&[command, "s", "--only", ""], 2, &["--only: found nothing"]);
+    }
+    cluster.ends(&["submit", "s.yaml", "--only", ""], 2, &["--only: found nothing"]);
     cluster.ends(&["cancel", "s", "--only", "method=wanda"], 0, &["waiting"]);
     assert_eq!(wants(&cluster, "s"), json!([2, 4, "waiting"]));
     cluster.ends(&["retry", "s", "--only", "method=wanda"], 3, &["none of these cells is asked for"]);

@@ -24,12 +24,6 @@ pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Res
     let sweep = sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
     let name = sweep.name.clone();
     let only = only(&request.only)?;
-    if only.is_all() && !request.only.is_empty() {
-        // A script's empty variable is not to stop or try everything.
-        return Err(Refusal::usage(
-            "--only: found nothing, expected KEY=VALUE, such as model=phi-2,sparsity=0.5",
-        ));
-    }
     let cells = some(chosen(&sweep, &only))?;
     let part = action == m::Action::Cancel && !only.is_all();
     let (entry, event) = match action {

@@ -13,7 +13,7 @@ use crate::inputs::sources::HubCache;
 use crate::inputs::wanted::wanted;
 use crate::plan::cells::chosen;
 use crate::spec::file::SweepFile;
-use crate::spec::only::Only;
+use crate::spec::only::{Only, OnlyError};
 use crate::spec::parse::{Changes, parse};
 use espalier_proto::causes;
 use espalier_proto::ids::{CellKey, Digest};
@@ -85,7 +85,8 @@ pub async fn submit(
 pub(super) fn only(choices: &[String]) -> Result<Only, Refusal> {
     let mut all = Only::default();
     for choice in choices {
-        all = all.and(&choice.parse().map_err(Refusal::bad)?);
+        let choice: Only = choice.parse().map_err(|error: OnlyError| Refusal::usage(&error.to_string()))?;
+        all = all.and(&choice);
     }
     Ok(all)
 }

@@ -25,17 +25,21 @@ impl std::str::FromStr for Only {
     type Err = OnlyError;
 
     fn from_str(text: &str) -> Result<Self, OnlyError> {
+        let pair = || "KEY=VALUE, such as model=phi-2,sparsity=0.5".to_owned();
         let mut choice = BTreeMap::<_, Vec<String>>::new();
         for part in text.split(',').map(str::trim).filter(|p| !p.is_empty()) {
             let Some((key, value)) = part.split_once('=') else {
-                let expected = "KEY=VALUE, such as model=phi-2,sparsity=0.5".to_owned();
-                return Err(OnlyError { found: part.to_owned(), expected });
+                return Err(OnlyError { found: part.to_owned(), expected: pair() });
             };
             let Some(known) = KEYS.iter().find(|k| **k == key) else {
                 let expected = format!("{}{}", one_of(&KEYS), did_you_mean(key, &KEYS));
                 return Err(OnlyError { found: key.to_owned(), expected });
             };
             choice.entry(*known).or_default().push(value.to_owned());
+        }
+        if choice.is_empty() {
+            // A script's empty variable is not to ask for everything, or stop it.
+            return Err(OnlyError { found: "nothing".to_owned(), expected: pair() });
         }
         Ok(Self(choice))
     }

@@ -60,17 +60,34 @@ pub(super) fn open(
         .with_client_options(options)
         .with_retry(patience.retry())
         .with_http_connector(counting);
-    for (name, value) in env.iter().filter(|(name, _)| name.starts_with("AWS_")) {
-        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
-            builder = builder.with_config(key, value);
-        }
+    for (key, _, value) in settings(&env) {
+        builder = builder.with_config(key, value);
     }
     let (name, prefix) = place(url).map_err(&bad)?;
-    let store = builder.with_url(format!("s3://{name}")).build().map_err(|e| bad(e.to_string()))?;
+    let store = builder.with_url(format!("s3://{name}")).build().map_err(|error| match culprit(&env) {
+        Some(name) => setting(format!("{name}: {error} (a duration is written as 30s or 2m)")),
+        None => bad(error.to_string()),
+    })?;
     Ok(match prefix.as_ref() {
         "" => Arc::new(store),
         _ => Arc::new(PrefixStore::new(store, prefix)),
     })
+}
+
+/// What of the environment the store's client is told.
+fn settings(env: &BTreeMap<String, String>) -> impl Iterator<Item = (AmazonS3ConfigKey, &String, &String)> {
+    let ours = env.iter().filter(|(name, _)| name.starts_with("AWS_"));
+    ours.filter_map(|(name, value)| Some((name.to_ascii_lowercase().parse().ok()?, name, value)))
+}
+
+/// The variable without which a store can be opened: of a value that it cannot read the client does not say whose it is.
+fn culprit(env: &BTreeMap<String, String>) -> Option<&String> {
+    let without = |name: &String| {
+        let others = settings(env).filter(|(_, other, _)| *other != name);
+        let bare = AmazonS3Builder::new().with_bucket_name("b");
+        others.fold(bare, |builder, (key, _, value)| builder.with_config(key, value)).build()
+    };
+    settings(env).map(|(_, name, _)| name).find(|name| without(name).is_ok())
 }
 
 /// The bucket and the key of `s3://BUCKET[/KEY]`. The text after the bucket is the key as it is: nothing of it is an escape. A `/` at its
@@ -219,6 +236,17 @@ mod tests {
             {
                 assert!(error.contains(name), "{name}: {error}");
             }
+        }
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_told_by_its_name() {
+        let keys = [("AWS_ACCESS_KEY_ID", "A"), ("AWS_SECRET_ACCESS_KEY", "secret")];
+        for (name, value) in [("AWS_TIMEOUT", "10"), ("AWS_UNSIGNED_PAYLOAD", "perhaps")] {
+            let error = Bucket::open_with("s3://b", &env(&[keys[0], keys[1], (name, value)]));
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&format!("{name}: ")) && error.contains(value), "{error}");
+            assert!(!error.contains("secret") && !error.contains("expected a folder"), "{error}");
         }
     }
 
