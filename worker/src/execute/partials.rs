@@ -120,11 +120,12 @@ impl Partials {
     pub(super) async fn finish(&mut self, pruned: bool) {
         let Some((sender, mut task)) = self.saver.take() else { return };
         drop(sender);
+        // A task that was waited for to its end must not be waited for again.
         if pruned || tokio::time::timeout(LAST_UPLOADS, &mut task).await.is_err() {
             task.abort();
+            // Nothing is written after this.
+            let _ = task.await;
         }
-        // Aborted or over: nothing is written after this.
-        let _ = task.await;
     }
 
     /// The variant's record is there: nobody goes on from these.
