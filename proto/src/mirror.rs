@@ -199,7 +199,7 @@ async fn fetch_file(
     let there = bucket
         .read_pieces(&path, |piece| {
             hasher.update(piece);
-            out.write_all(piece)
+            out.write_all(piece).map_err(write)
         })
         .await?;
     out.sync_all().map_err(write)?;
@@ -265,6 +265,22 @@ mod tests {
             assert_eq!(bucket.read(&list).await.unwrap().unwrap(), whole);
             assert_eq!(bucket.read(&file).await.unwrap().unwrap(), "weights");
         }
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_cannot_be_written_is_this_machines_failure_and_not_the_buckets() {
+        let (store, model, cache) = (tempfile::tempdir().unwrap(), model(), tempfile::tempdir().unwrap());
+        let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
+        let digest = folder_digest(model.path(), None).unwrap();
+        put(&bucket, model.path(), digest, None).await.unwrap();
+        let list = list(&bucket, digest).await.unwrap().unwrap();
+        let weights = list.files.iter().find(|file| file.name == "model.safetensors").unwrap();
+        // Of this device every write says that it is full.
+        let full = cache.path().join("model.safetensors");
+        std::os::unix::fs::symlink("/dev/full", &full).unwrap();
+        let error = fetch_file(&bucket, digest, weights, &full).await.unwrap_err();
+        let MirrorError::Write { path, source } = error else { panic!("{error:?}") };
+        assert_eq!((path, source.kind()), (full.display().to_string(), std::io::ErrorKind::StorageFull));
     }
 
     #[test]

@@ -47,28 +47,24 @@ impl Bucket {
         let take = |piece: &[u8]| {
             size += piece.len() as u64;
             hasher.update(piece);
-            Ok(())
+            Ok::<_, BucketError>(())
         };
         let there = self.read_pieces(path, take).await?;
         Ok(there.then(|| (size, Digest::finish(hasher))))
     }
 
-    /// Reads an object piece by piece into `take`; `false` if it is absent.
-    pub async fn read_pieces(
+    /// Reads an object piece by piece into `take`, whose failure is its own and ends the reading; `false` if it is absent.
+    pub async fn read_pieces<E: From<BucketError>>(
         &self,
         path: &Path,
-        mut take: impl FnMut(&[u8]) -> std::io::Result<()> + Send,
-    ) -> Result<bool, BucketError> {
+        mut take: impl FnMut(&[u8]) -> Result<(), E> + Send,
+    ) -> Result<bool, E> {
         let Some(mut pieces) = self.read_from(path, 0).await? else {
             return Ok(false);
         };
         while let Some(piece) = pieces.next().await? {
             self.meter.was_read(piece.len());
-            take(&piece).map_err(|source| BucketError::Store {
-                action: "reading",
-                path: path.to_string(),
-                source: object_store::Error::Generic { store: "this machine", source: Box::new(source) },
-            })?;
+            take(&piece)?;
         }
         Ok(true)
     }

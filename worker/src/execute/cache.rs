@@ -35,9 +35,11 @@ impl ModelCache {
 
     /// Makes the folder and tries whether it can be written; the error names it.
     pub fn try_out(&self) -> Result<(), MirrorError> {
-        let tried = std::fs::create_dir_all(&self.folder).and_then(|()| tempfile::tempfile_in(&self.folder));
-        let path = || self.folder.display().to_string();
-        tried.map(drop).map_err(|source| MirrorError::Write { path: path(), source })
+        let tried = std::fs::create_dir_all(&self.folder)
+            .and_then(|()| tempfile::tempfile_in(&self.folder))
+            // A full disk still takes a file of no bytes.
+            .and_then(|mut file| file.write_all(b"."));
+        tried.map_err(|source| MirrorError::Write { path: self.folder.display().to_string(), source })
     }
 
     /// The model on this node, fetched if it is not there.
