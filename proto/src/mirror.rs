@@ -166,6 +166,10 @@ fn is_file_name(name: &str) -> bool {
 /// Fetches a model into `to`, a folder that is not there yet: whole or absent. Every file is verified.
 pub async fn fetch(bucket: &Bucket, digest: ModelDigest, to: &Path) -> Result<(), MirrorError> {
     let list = list(bucket, digest).await?.ok_or(MirrorError::Absent { digest })?;
+    if list.model() != digest {
+        let why = format!("it lists the files of model {}, expected {digest}", list.model());
+        return Err(BucketError::Corrupt { path: layout::model_list(digest).to_string(), why }.into());
+    }
     let partial = PathBuf::from(format!("{}.partial-{}", to.display(), std::process::id()));
     let made = async {
         let write = |path: &Path| {

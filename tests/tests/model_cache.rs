@@ -50,3 +50,62 @@ fn a_node_that_cannot_write_a_models_copy_is_left_alone_and_the_others_finish_th
         );
     }
 }
+
+#[test]
+fn a_damaged_copy_of_a_model_is_fetched_anew_whether_it_is_found_so_or_becomes_so_and_no_cell_is_lost() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    for (name, sparsity) in [("s", "0.5"), ("t", "0.6"), ("u", "0.7")] {
+        place.sweep(name, sparsity, "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+        cluster.ends(&["submit", &format!("{name}.yaml")], 0, &[]);
+        cluster.ends(&["pause", name], 0, &[]);
+    }
+    let runs = |name: &str| {
+        cluster.ends(&["resume", name], 0, &[]);
+        cluster.ends(&["watch", name], 0, &["4 of 4 cells done"]);
+    };
+    let whole = std::fs::read(place.safetensors()).unwrap();
+    hide(&place, "model");
+    let mut worker = cluster.worker("w");
+    runs("s");
+    let copy = files(&place.at("w/.cache/espalier/models"), "safetensors").remove(0);
+    let is_whole = || std::fs::read(&copy).unwrap() == whole;
+    assert!(is_whole());
+    let mut flipped = whole.clone();
+    *flipped.last_mut().unwrap() ^= 1;
+    // While a worker has it open.
+    std::fs::write(&copy, &flipped).unwrap();
+    runs("t");
+    assert!(is_whole(), "{}", cluster.log("w"));
+    worker.kill();
+    // And where the next one finds it.
+    std::fs::write(&copy, &flipped[..1000]).unwrap();
+    let mut next = worker_command(&place, "next", &cluster.url);
+    next.env("HOME", place.at("w"));
+    let _next = spawned(&place, "next", next);
+    runs("u");
+    assert!(is_whole());
+    assert!(cluster.log("next").contains("this copy of a model is damaged, and is fetched anew"));
+    assert_eq!(failures(&place), []);
+}
+
+#[test]
+fn what_fails_since_its_copy_of_the_model_is_damaged_meanwhile_is_the_nodes_failure_and_tried_again() {
+    let place = Place::new("phi-nobos");
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&["submit", "s.yaml", "--only", "method=wanda"], 0, &[]);
+    hide(&place, "model");
+    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=1500"), ("ESPALIER_SAVE_EVERY", "0")];
+    let _worker = cluster.worker_with("w", &slow);
+    until("the first of two blocks is pruned", || cluster.log("w").contains("masks saved"));
+    let copy = files(&place.at("w/.cache/espalier/models"), "safetensors").remove(0);
+    let open = std::fs::File::options().write(true).open(&copy).unwrap();
+    open.set_len(1000).unwrap();
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
+    let failures = failures(&place);
+    assert!(!failures.is_empty(), "{}", cluster.log("w"));
+    for (code, message) in failures {
+        assert_eq!(code, "node_fault", "{message}");
+        assert!(message.contains("copy of a model") && message.contains("is damaged: "), "{message}");
+    }
+}

@@ -1,13 +1,16 @@
 //! Models of the bucket on this node: a folder that its workers share, each model fetched once, verified, oldest first out.
 //!
 //! In: a model's digest. Out: a folder with its files, held by a lock until it is let go. One worker fetches, the others wait
-//! for it; nothing that is held is removed.
+//! for it; nothing that is held is removed. A copy is believed only as long as its files are what the digest says.
 
+use super::ShardError;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::ModelDigest;
 use espalier_proto::mirror::{self, MirrorError};
-use std::fs::{File, OpenOptions};
+use espalier_proto::model_folder::folder_digest;
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The folder, and how much it may hold.
@@ -23,6 +26,8 @@ pub struct ModelCache {
 pub(super) struct Held {
     pub(super) digest: ModelDigest,
     pub(super) folder: PathBuf,
+    /// Of its files when they were what they should be.
+    stamps: Vec<Stamp>,
     /// Shared; let go when this is dropped.
     _lock: File,
 }
@@ -42,28 +47,61 @@ impl ModelCache {
         tried.map_err(|source| MirrorError::Write { path: self.folder.display().to_string(), source })
     }
 
-    /// The model on this node, fetched if it is not there.
-    pub(super) async fn hold(&self, bucket: &Bucket, digest: ModelDigest) -> Result<Held, MirrorError> {
+    /// The model on this node, fetched if it is not there or was damaged. `digests`: where digests of files are remembered.
+    pub(super) async fn hold(
+        &self,
+        bucket: &Bucket,
+        digest: ModelDigest,
+        digests: Option<&Path>,
+    ) -> Result<Held, ShardError> {
         let failed = |source| MirrorError::Write { path: self.folder.display().to_string(), source };
         std::fs::create_dir_all(&self.folder).map_err(failed)?;
         let folder = self.folder.join(digest.to_string());
+        let mut fetched = false;
         loop {
             // Held is shared; whoever removes a model takes it alone.
             let lock = open(self.lock_path(digest)).map_err(failed)?;
             lock.lock_shared().map_err(failed)?;
-            if folder.is_dir() {
+            let stamps = stamps(&folder);
+            let damaged = damage(&folder, digest, digests).await;
+            if damaged.is_none() && folder.is_dir() {
                 // Its time says when it was last asked for.
                 (&lock).write_all(b".").and_then(|()| lock.set_len(0)).map_err(failed)?;
-                return Ok(Held { digest, folder, _lock: lock });
+                return Ok(Held { digest, folder, stamps, _lock: lock });
             }
             drop(lock);
+            if let Some(why) = damaged.filter(|_| fetched) {
+                return Err(ShardError::DamagedCopy { folder: folder.display().to_string(), why });
+            }
             let fetching = self.fetch_lock(digest).await.map_err(failed)?;
+            // Who had the right before may have fetched it.
+            if let Some(why) = damage(&folder, digest, digests).await {
+                tracing::warn!(folder = %folder.display(), why, "this copy of a model is damaged, and is fetched anew");
+                if !self.remove(digest).map_err(failed)? {
+                    let why = format!("{why}; another worker of this node still uses it");
+                    return Err(ShardError::DamagedCopy { folder: folder.display().to_string(), why });
+                }
+            }
             if !folder.is_dir() {
                 self.make_room(bucket, digest).await?;
                 tracing::info!(model = %digest.0.short(), folder = %folder.display(), "model is fetched");
                 mirror::fetch(bucket, digest, &folder).await?;
+                fetched = true;
             }
             drop(fetching);
+        }
+    }
+
+    /// Removes a model's folder; `false` if somebody holds it.
+    pub(super) fn remove(&self, digest: ModelDigest) -> std::io::Result<bool> {
+        let lock = open(self.lock_path(digest))?;
+        match lock.try_lock() {
+            Ok(()) => match std::fs::remove_dir_all(self.folder.join(digest.to_string())) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(true),
+            },
+            Err(TryLockError::WouldBlock) => Ok(false),
+            Err(TryLockError::Error(error)) => Err(error),
         }
     }
 
@@ -94,10 +132,7 @@ impl ModelCache {
             if total <= limit {
                 break;
             }
-            let Ok(lock) = open(self.lock_path(digest)) else { continue };
-            if lock.try_lock().is_ok()
-                && std::fs::remove_dir_all(self.folder.join(digest.to_string())).is_ok()
-            {
+            if self.remove(digest).is_ok_and(|removed| removed) {
                 tracing::info!(model = %digest.0.short(), "model removed to make room");
                 total -= bytes;
             }
@@ -117,6 +152,43 @@ impl ModelCache {
     }
 }
 
+impl Held {
+    /// Nobody has written to its files, or taken one away, since they were looked at.
+    pub(super) fn is_untouched(&self) -> bool {
+        stamps(&self.folder) == self.stamps
+    }
+}
+
+/// What tells that a file was written to, without reading it: name, size, inode, and times of its content and of itself.
+type Stamp = (std::ffi::OsString, u64, u64, [i64; 4]);
+
+/// Of every file of a folder, by name.
+fn stamps(folder: &Path) -> Vec<Stamp> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let stamp = |entry: std::fs::DirEntry| {
+        let m = entry.metadata().ok()?;
+        let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
+        Some((entry.file_name(), m.len(), m.ino(), times))
+    };
+    let mut stamps: Vec<Stamp> = entries.filter_map(stamp).collect();
+    stamps.sort();
+    stamps
+}
+
+/// What is wrong with the copy of a model in this folder; `None` also where there is none.
+pub(super) async fn damage(folder: &Path, expected: ModelDigest, digests: Option<&Path>) -> Option<String> {
+    if !folder.is_dir() {
+        return None;
+    }
+    let (path, digests) = (folder.to_owned(), digests.map(Path::to_owned));
+    let read = tokio::task::spawn_blocking(move || folder_digest(&path, digests.as_deref()));
+    match read.await.expect("reading files does not panic") {
+        Ok(found) if found == expected => None,
+        Ok(found) => Some(format!("its files have digest {found}, expected {expected}")),
+        Err(error) => Some(espalier_proto::causes::chain(&error)),
+    }
+}
+
 fn open(path: PathBuf) -> std::io::Result<File> {
     OpenOptions::new().create(true).append(true).open(path)
 }
@@ -129,7 +201,6 @@ fn bytes(folder: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use espalier_proto::model_folder::folder_digest;
 
     /// A bucket with models whose weights are these texts.
     async fn mirrored(weights: &[&str]) -> (tempfile::TempDir, Bucket, Vec<ModelDigest>) {
@@ -152,7 +223,7 @@ mod tests {
         let (_store, bucket, digests) = mirrored(&["a"]).await;
         let folder = tempfile::tempdir().unwrap();
         let cache = ModelCache::new(folder.path().join("models"), None);
-        let holds = (0..8).map(|_| cache.hold(&bucket, digests[0]));
+        let holds = (0..8).map(|_| cache.hold(&bucket, digests[0], None));
         for held in futures::future::join_all(holds).await {
             assert_eq!(folder_digest(&held.unwrap().folder, None).unwrap(), digests[0]);
         }
@@ -165,12 +236,41 @@ mod tests {
         // Each model has 6 bytes.
         let cache = ModelCache::new(folder.path().to_owned(), Some(13));
         let there = |d: ModelDigest| folder.path().join(d.to_string()).is_dir();
-        let first = cache.hold(&bucket, digests[0]).await.unwrap();
-        drop(cache.hold(&bucket, digests[1]).await.unwrap());
-        drop(cache.hold(&bucket, digests[2]).await.unwrap());
+        let first = cache.hold(&bucket, digests[0], None).await.unwrap();
+        drop(cache.hold(&bucket, digests[1], None).await.unwrap());
+        drop(cache.hold(&bucket, digests[2], None).await.unwrap());
         assert!(there(digests[0]) && !there(digests[1]) && there(digests[2]), "the held one stayed");
         drop(first);
-        drop(cache.hold(&bucket, digests[1]).await.unwrap());
+        drop(cache.hold(&bucket, digests[1], None).await.unwrap());
         assert!(!there(digests[0]) && there(digests[1]) && there(digests[2]));
+    }
+    #[tokio::test]
+    async fn a_damaged_copy_is_fetched_anew_unless_another_worker_uses_it() {
+        let (_store, bucket, digests) = mirrored(&["aaaa"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ModelCache::new(folder.path().to_owned(), None);
+        let copy = folder.path().join(digests[0].to_string());
+        let weights = copy.join("model.safetensors");
+        let hold = || cache.hold(&bucket, digests[0], None);
+        drop(hold().await.unwrap());
+        let flipped = || std::fs::write(&weights, "abaa").unwrap();
+        let [lacking, emptied] = [["config.json"].as_slice(), &["config.json", "model.safetensors"]];
+        let lacks =
+            |names: &[&str]| names.iter().for_each(|name| std::fs::remove_file(copy.join(name)).unwrap());
+        for damages in [&flipped as &dyn Fn(), &|| lacks(lacking), &|| lacks(emptied)] {
+            damages();
+            let held = hold().await.unwrap();
+            assert_eq!(folder_digest(&copy, None).unwrap(), digests[0]);
+            assert!(held.is_untouched());
+        }
+        let held = hold().await.unwrap();
+        flipped();
+        assert!(!held.is_untouched());
+        let error = hold().await.unwrap_err();
+        assert!(error.to_string().contains("another worker of this node still uses it"), "{error}");
+        assert_eq!(error.code(), espalier_proto::records::FailureCode::NodeFault);
+        assert!(weights.is_file(), "not under the other's feet");
+        drop(held);
+        assert!(hold().await.unwrap().is_untouched());
     }
 }

@@ -37,6 +37,14 @@ pub enum ShardError {
         /// The spec's.
         expected: ModelDigest,
     },
+    /// What this node keeps of the bucket's model is not it.
+    #[error("copy of a model in {folder} is damaged: {why}")]
+    DamagedCopy {
+        /// The copy.
+        folder: String,
+        /// What is wrong, and what came of it.
+        why: String,
+    },
     /// The shard is not for this worker.
     #[error("shard asks for {asked}, this worker is {is}")]
     NotForUs {
@@ -86,7 +94,7 @@ impl ShardError {
             Self::ModelChanged { .. } => FailureCode::ModelChanged,
             Self::NotForUs { .. } | Self::OutOfTurn { .. } => FailureCode::Internal,
             Self::OtherWeights { .. } => FailureCode::DigestMismatch,
-            Self::Scratch { .. } => FailureCode::NodeFault,
+            Self::Scratch { .. } | Self::DamagedCopy { .. } => FailureCode::NodeFault,
         }
     }
 

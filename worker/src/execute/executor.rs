@@ -11,9 +11,6 @@ use crate::compute::child::{Child, ChildOptions, ComputeError};
 use crate::compute::protocol::{DeviceInfo, Event, Request, Spent};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::{CellKey, Digest, InputsDigest, ModelDigest};
-use espalier_proto::layout;
-use espalier_proto::mirror::{self, MirrorError};
-use espalier_proto::model_folder::folder_digest;
 use espalier_proto::recipe::Dtype;
 use espalier_proto::records::{CellRecord, FailureRecord, RECORD_FORMAT};
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +30,7 @@ pub(super) struct Warm {
 #[derive(Debug)]
 pub struct Executor {
     pub(super) options: Options,
-    held: Option<Held>,
+    pub(super) held: Option<Held>,
     scratch: Scratch,
     pub(super) warm: Option<Warm>,
     /// How many micro-batches of these inputs may go through this model's blocks together, where more did not fit.
@@ -122,7 +119,12 @@ impl Executor {
 
     /// Tells and records a failure, and lets the child go: a leak or a hung device does not outlive it.
     async fn failed(&mut self, shard: &Shard<'_>, key: Digest, error: &ShardError) {
-        if matches!(error, ShardError::Compute(_) | ShardError::OutOfTurn { .. }) {
+        let damaged = self.damaged_copy(error).await;
+        let error = damaged.as_ref().unwrap_or(error);
+        if matches!(
+            error,
+            ShardError::Compute(_) | ShardError::OutOfTurn { .. } | ShardError::DamagedCopy { .. }
+        ) {
             self.warm = None;
         }
         if matches!(error, ShardError::Compute(ComputeError::Interrupted)) {
@@ -246,37 +248,6 @@ impl Executor {
             shard.shared.until(|board: &Board| !board.goes_on(attempt)).await;
         };
         Ok(warm.child.ask(request, told, unwanted).await?)
-    }
-
-    /// Where the model's files are on this node: the folder of the order if it holds the model, else the cache.
-    pub(super) async fn model_folder(&mut self, shard: &Shard<'_>) -> Result<PathBuf, ShardError> {
-        let (folder, model) = (&shard.order.folder, shard.order.spec.model);
-        if let Some(held) = self.held.as_ref().filter(|h| h.digest == model) {
-            return Ok(held.folder.clone());
-        }
-        let here = self.check_model(folder, model).await;
-        let Err(error) = here else { return Ok(folder.clone()) };
-        if mirror::list(shard.bucket, model).await?.is_none() {
-            // What `espalier repair` made missing is put there anew when its sweep is submitted again.
-            let left = shard.bucket.list(&layout::model_files(model)).await?;
-            return Err(if left.is_empty() { error } else { MirrorError::Absent { digest: model }.into() });
-        }
-        self.held = None;
-        let held = self.options.cache.hold(shard.bucket, model).await?;
-        self.check_model(&held.folder, model).await?;
-        Ok(self.held.insert(held).folder.clone())
-    }
-
-    /// Reads the folder's digest.
-    async fn check_model(&mut self, folder: &Path, expected: ModelDigest) -> Result<(), ShardError> {
-        let (path, cache) = (folder.to_owned(), self.options.digest_cache.clone());
-        let read = tokio::task::spawn_blocking(move || folder_digest(&path, cache.as_deref()));
-        let found = read.await.expect("reading files does not panic")?;
-        if found != expected {
-            return Err(ShardError::ModelChanged { folder: folder.display().to_string(), found, expected });
-        }
-        self.models.insert(found);
-        Ok(())
     }
 
     pub(super) fn scratch_file(&self, name: &str) -> PathBuf {

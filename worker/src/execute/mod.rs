@@ -10,6 +10,7 @@ mod cache;
 mod canary;
 mod error;
 mod executor;
+mod model;
 mod partials;
 mod score;
 mod scratch;
