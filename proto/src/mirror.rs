@@ -170,24 +170,29 @@ pub async fn fetch(bucket: &Bucket, digest: ModelDigest, to: &Path) -> Result<()
         let why = format!("it lists the files of model {}, expected {digest}", list.model());
         return Err(BucketError::Corrupt { path: layout::model_list(digest).to_string(), why }.into());
     }
-    let partial = PathBuf::from(format!("{}.partial-{}", to.display(), std::process::id()));
-    let made = async {
-        let write = |path: &Path| {
-            let path = path.display().to_string();
-            move |source| MirrorError::Write { path, source }
-        };
-        std::fs::create_dir_all(&partial).map_err(write(&partial))?;
-        for file in &list.files {
-            fetch_file(bucket, digest, file, &partial.join(&file.name)).await?;
-        }
-        std::fs::rename(&partial, to).map_err(write(to))
+    let partial = Partial(PathBuf::from(format!("{}{PARTIAL}{}", to.display(), std::process::id())));
+    let write = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| MirrorError::Write { path, source }
+    };
+    std::fs::create_dir_all(&partial.0).map_err(write(&partial.0))?;
+    for file in &list.files {
+        fetch_file(bucket, digest, file, &partial.0.join(&file.name)).await?;
     }
-    .await;
-    if made.is_err() {
-        // What is left of it is in nobody's way.
-        let _ = std::fs::remove_dir_all(&partial);
+    std::fs::rename(&partial.0, to).map_err(write(to))
+}
+
+/// Between the name of a model's folder and a process id: what that process has fetched of the model so far, or has left when it was killed.
+pub const PARTIAL: &str = ".partial-";
+
+/// What is fetched so far; removed when this is dropped, also where nobody waits for the rest any more.
+struct Partial(PathBuf);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        // Once it has its own name it is not there. What stays is in nobody's way.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
-    made
 }
 
 async fn fetch_file(
@@ -269,6 +274,23 @@ mod tests {
             assert_eq!(bucket.read(&list).await.unwrap().unwrap(), whole);
             assert_eq!(bucket.read(&file).await.unwrap().unwrap(), "weights");
         }
+    }
+
+    #[tokio::test]
+    async fn a_fetch_that_nobody_waits_for_any_more_leaves_nothing() {
+        let (store, model, cache) = (tempfile::tempdir().unwrap(), model(), tempfile::tempdir().unwrap());
+        let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
+        let digest = folder_digest(model.path(), None).unwrap();
+        put(&bucket, model.path(), digest, None).await.unwrap();
+        let to = cache.path().join("m");
+        let mut fetching = Box::pin(fetch(&bucket, digest, &to));
+        let left = || std::fs::read_dir(cache.path()).unwrap().count();
+        while left() == 0 {
+            let waited = tokio::time::timeout(std::time::Duration::ZERO, &mut fetching).await;
+            assert!(waited.is_err(), "it was over before it was looked at");
+        }
+        drop(fetching);
+        assert_eq!(left(), 0);
     }
 
     #[tokio::test]

@@ -38,13 +38,15 @@ impl ModelCache {
         Self { folder, limit }
     }
 
-    /// Makes the folder and tries whether it can be written; the error names it.
+    /// Makes the folder, tries whether it can be written, and removes what killed workers left in it; the error names it.
     pub fn try_out(&self) -> Result<(), MirrorError> {
         let tried = std::fs::create_dir_all(&self.folder)
             .and_then(|()| tempfile::tempfile_in(&self.folder))
             // A full disk still takes a file of no bytes.
             .and_then(|mut file| file.write_all(b"."));
-        tried.map_err(|source| MirrorError::Write { path: self.folder.display().to_string(), source })
+        tried.map_err(|source| MirrorError::Write { path: self.folder.display().to_string(), source })?;
+        self.remove_left(None);
+        Ok(())
     }
 
     /// The model on this node, fetched if it is not there or was damaged. `digests`: where digests of files are remembered.
@@ -83,6 +85,7 @@ impl ModelCache {
                 }
             }
             if !folder.is_dir() {
+                self.remove_left(Some(digest));
                 self.make_room(bucket, digest).await?;
                 tracing::info!(model = %digest.0.short(), folder = %folder.display(), "model is fetched");
                 mirror::fetch(bucket, digest, &folder).await?;
@@ -107,13 +110,17 @@ impl ModelCache {
 
     /// The right to fetch a model. Waiting for another worker's fetch may take minutes, so it waits on a thread of its own.
     async fn fetch_lock(&self, digest: ModelDigest) -> std::io::Result<File> {
-        let path = self.folder.join(format!("{digest}.fetch"));
+        let path = self.fetch_path(digest);
         let locked = tokio::task::spawn_blocking(move || {
             let file = open(path)?;
             file.lock()?;
             Ok(file)
         });
         locked.await.map_err(std::io::Error::other)?
+    }
+
+    fn fetch_path(&self, digest: ModelDigest) -> PathBuf {
+        self.folder.join(format!("{digest}.fetch"))
     }
 
     fn lock_path(&self, digest: ModelDigest) -> PathBuf {
@@ -127,7 +134,9 @@ impl ModelCache {
         let mut there = self.models();
         there.sort_by_key(|(_, asked, _)| *asked);
         let coming: u64 = list.files.iter().map(|f| f.size).sum();
-        let mut total: u64 = coming + there.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
+        // What others are fetching, or left and could not be removed.
+        let partial: u64 = self.partials().iter().map(|(_, path)| bytes(path)).sum();
+        let mut total: u64 = coming + partial + there.iter().map(|(_, _, bytes)| bytes).sum::<u64>();
         for (digest, _, bytes) in there {
             if total <= limit {
                 break;
@@ -138,6 +147,38 @@ impl ModelCache {
             }
         }
         Ok(())
+    }
+
+    /// Removes what nobody is fetching any more. Whoever fetches a model has the right to, on whatever host, for as long as his process
+    /// lives: process ids say nothing, another host or a later process may have the same. `ours`: the model whose right we have.
+    fn remove_left(&self, ours: Option<ModelDigest>) {
+        for (digest, path) in self.partials() {
+            let right = if ours == Some(digest) { None } else { Some(open(self.fetch_path(digest))) };
+            let gone = match &right {
+                None => true,
+                Some(right) => right.as_ref().is_ok_and(|file| file.try_lock().is_ok()),
+            };
+            if !gone {
+                continue;
+            }
+            let folder = path.display();
+            match std::fs::remove_dir_all(&path) {
+                Ok(()) => tracing::info!(%folder, "what a killed worker had fetched of a model is removed"),
+                Err(error) => {
+                    tracing::warn!(%folder, %error, "what a killed worker had fetched of a model cannot be removed");
+                }
+            }
+        }
+    }
+
+    /// What is being fetched, or was left by who fetched it.
+    fn partials(&self) -> Vec<(ModelDigest, PathBuf)> {
+        let entries = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let partials = entries.filter_map(|entry| {
+            let digest = entry.file_name().to_str()?.split_once(mirror::PARTIAL)?.0.parse().ok()?;
+            Some((digest, entry.path()))
+        });
+        partials.collect()
     }
 
     /// Models in the folder: when each was last asked for, and its bytes.
@@ -190,7 +231,8 @@ pub(super) async fn damage(folder: &Path, expected: ModelDigest, digests: Option
 }
 
 fn open(path: PathBuf) -> std::io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    // Network file systems share only a lock of what may be read.
+    OpenOptions::new().create(true).read(true).append(true).open(path)
 }
 
 fn bytes(folder: &Path) -> u64 {
@@ -272,5 +314,29 @@ mod tests {
         assert!(weights.is_file(), "not under the other's feet");
         drop(held);
         assert!(hold().await.unwrap().is_untouched());
+    }
+    #[tokio::test]
+    async fn what_a_killed_worker_left_of_a_fetch_goes_and_what_is_being_fetched_stays_and_counts() {
+        let (_store, bucket, digests) = mirrored(&["aaaa", "bbbb", "cccc"]).await;
+        let folder = tempfile::tempdir().unwrap();
+        let cache = ModelCache::new(folder.path().to_owned(), Some(13));
+        let partial = |digest: ModelDigest| {
+            let path = folder.path().join(format!("{digest}.partial-1"));
+            std::fs::create_dir_all(&path).unwrap();
+            std::fs::write(path.join("model.safetensors"), "bb").unwrap();
+            path
+        };
+        let (left, living) = (partial(digests[0]), partial(digests[1]));
+        // As if on another host: it has our process id, or whichever.
+        let right = cache.fetch_lock(digests[1]).await.unwrap();
+        cache.try_out().unwrap();
+        assert!(!left.exists() && living.exists());
+        drop(cache.hold(&bucket, digests[0], None).await.unwrap());
+        // 6 bytes, 2 and 6 are more than 13.
+        drop(cache.hold(&bucket, digests[2], None).await.unwrap());
+        assert!(living.exists() && !folder.path().join(digests[0].to_string()).exists());
+        drop(right);
+        drop(cache.hold(&bucket, digests[1], None).await.unwrap());
+        assert!(!living.exists());
     }
 }
