@@ -136,7 +136,7 @@ async fn sweep(bucket: &Bucket, name: Option<&str>) -> Result<ResolvedSweep, Fai
         }
     };
     let name: Name = name.parse().map_err(|error| Failure::NotFound { message: format!("sweep {error}") })?;
-    let spec = log::read(bucket, &name).await?.spec;
+    let spec = log::read_whole(bucket, &name).await?.spec;
     let spec = match spec {
         Some(digest) => bucket.read_object(&layout::spec(&name, digest)).await?,
         None => None,

@@ -52,6 +52,8 @@ pub struct Run {
 pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let file = command.sweep.load()?;
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
+    // An entry that is missing is told: the next one would be written in its place.
+    log::read_whole(&bucket, &file.name).await?;
     let before = log::before(&bucket, &file.name, command.update).await?;
     let backend = match before.backend(file.backend) {
         Some(backend) => backend,
@@ -81,7 +83,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     tell(&outcome);
     let report = write_report(&bucket, &sweep, command.price).await?;
     if !outcome.interrupted {
-        let given_up = log::read(&bucket, &sweep.name).await?.given_up;
+        let given_up = log::read_whole(&bucket, &sweep.name).await?.given_up;
         let cells = if outcome.halted { Some(BTreeSet::new()) } else { cells };
         let asked = checkpoints::asked(&sweep, cells.as_ref(), &given_up);
         let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep, &asked).await?;

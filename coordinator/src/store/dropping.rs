@@ -158,7 +158,7 @@ impl Asked {
 }
 
 async fn spec(bucket: &Bucket, name: &Name) -> Result<Option<Digest>, CheckpointsError> {
-    Ok(log::read(bucket, name).await.map_err(StoreError::from)?.spec)
+    Ok(log::read_whole(bucket, name).await.map_err(StoreError::from)?.spec)
 }
 
 async fn last_entries(bucket: &Bucket) -> Result<BTreeMap<Name, Last>, BucketError> {

@@ -32,6 +32,19 @@ pub enum StoreError {
         /// The sweeps that are there, for people.
         known: String,
     },
+    /// There is something of it, and nothing says what it is.
+    #[error(
+        "sweep {sweep} is in bucket {bucket}, and no entry of its log, from {path} on, says that it was submitted; submitting it again \
+         brings it back, and `espalier rm {sweep}` removes what is left of it"
+    )]
+    Unlogged {
+        /// The bucket.
+        bucket: String,
+        /// The name.
+        sweep: Name,
+        /// The first entry of its log.
+        path: String,
+    },
     /// Somebody is at it.
     #[error(
         "sweep {sweep} belongs to instance {owner}, which process {pid} on host {host} has been running since {since} and has \
@@ -150,7 +163,7 @@ pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, Store
     for path in bucket.list(&layout::sweeps()).await? {
         let Owner::Sweep(name) = layout::owner(&path) else { continue };
         if !found.contains_key(&name) {
-            let fold = log::read(bucket, &name).await?;
+            let fold = log::read_whole(bucket, &name).await?;
             let needs = SweepNeeds { current: Needs::told(&fold), fold, ..SweepNeeds::default() };
             found.insert(name.clone(), needs);
         }

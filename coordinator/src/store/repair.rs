@@ -61,7 +61,7 @@ pub struct Repaired {
 
 /// Looks at everything; deletes the records of what is damaged unless only `looking`.
 pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repaired, StoreError> {
-    let fold = log::read(bucket, name).await?;
+    let fold = log::read_whole(bucket, name).await?;
     let sweep = current(bucket, name, fold.spec).await?;
     // A coordinator puts every model into the bucket before it takes a sweep up; a local run has no need to.
     let mirrored = fold.owner.as_ref().is_some_and(|owner| *owner != name.local_instance());
@@ -114,10 +114,14 @@ async fn mend(
 /// The grid of the latest submission.
 async fn current(bucket: &Bucket, name: &Name, spec: Option<Digest>) -> Result<ResolvedSweep, StoreError> {
     let Some(spec) = spec else {
-        let known = super::inventory::sweeps(bucket).await?;
-        let known: Vec<&str> = known.keys().map(Name::as_str).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        return Err(StoreError::UnknownSweep { bucket: bucket.url().to_owned(), sweep: name.clone(), known });
+        let known = bucket.folders(&layout::sweeps()).await?;
+        let (bucket, sweep) = (bucket.url().to_owned(), name.clone());
+        return Err(if known.iter().any(|known| known == name.as_str()) {
+            StoreError::Unlogged { bucket, sweep, path: layout::log_entry(name, 1).to_string() }
+        } else {
+            let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+            StoreError::UnknownSweep { bucket, sweep, known }
+        });
     };
     let path = layout::spec(name, spec);
     let corrupt = |why: String| BucketError::Corrupt { path: path.to_string(), why };

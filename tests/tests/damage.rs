@@ -1,0 +1,93 @@
+//! What of a sweep is lost or damaged in the bucket: nothing is deleted on the strength of what is left, and the user is told the way out.
+
+use espalier_tests::files;
+use espalier_tests::sweeps::Place;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+const WIKITEXT: &str = "{task: wikitext2, data: ./rows.txt, seqlen: 32}";
+
+/// A place in which the sweep `s` has been run with one grid after the other, each an entry of its log.
+fn ran(sparsities: &[&str]) -> Place {
+    let place = Place::new("phi-nobos");
+    for sparsity in sparsities {
+        place.sweep("s", sparsity, WIKITEXT);
+        place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
+    }
+    assert_eq!(entries(&place).len(), sparsities.len());
+    place
+}
+
+/// Entries of the log of `s`.
+fn entries(place: &Place) -> Vec<PathBuf> {
+    files(&place.at("out/sweeps/s/log"), "json")
+}
+
+fn checkpoints(place: &Place) -> usize {
+    files(&place.at("out/variants"), "safetensors").len()
+}
+
+/// Makes everything in a folder eight days old.
+fn age(folder: &Path) {
+    for entry in std::fs::read_dir(folder).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            age(&path);
+        } else {
+            let file = std::fs::File::options().write(true).open(path).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(8 * 86_400)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_gap_in_a_log_stops_what_deletes_and_what_would_write_into_it() {
+    let place = ran(&["0.5", "0.6", "0.7"]);
+    place.sweep("t", "0.7", WIKITEXT);
+    place.replace("t.yaml", "name: t\n", "name: t\ncheckpoints: none\n");
+    age(&place.at("out"));
+    let held = (place.cells(), checkpoints(&place));
+    assert_eq!(held, (8, 3));
+    for gap in [1, 2] {
+        let name = format!("{gap:08}.json");
+        let entry = place.at("out/sweeps/s/log").join(&name);
+        std::fs::rename(&entry, place.at(&name)).unwrap();
+        let says = [&*format!("sweeps/s/log/{name}"), "it is absent, but entry 3 is listed"];
+        let export = ["export", "wanda-0.7-s0", "--sweep", "s", "--to", "x"];
+        let commands: [&[&str]; 7] = [
+            &["gc"],
+            &["gc", "--dry-run"],
+            &["du"],
+            &["rm", "s", "--yes"],
+            &["repair", "s"],
+            &export,
+            &["run", "s.yaml"],
+        ];
+        commands.iter().for_each(|command| drop(place.ends(command, 5, &says)));
+        // What another sweep no longer needs this one may.
+        place.ends(&["run", "t.yaml"], 5, &["4 of 4 cells done", says[0], says[1]]);
+        assert_eq!((place.cells(), checkpoints(&place), entries(&place).len()), (held.0, held.1, 2));
+        std::fs::rename(place.at(&name), &entry).unwrap();
+    }
+    age(&place.at("out/sweeps/s/log"));
+    place.ends(&["gc"], 0, &["no sweep names it"]);
+    place.ends(&["repair", "s"], 0, &["4 of 4 cells, 2 of 2 variants have a record"]);
+}
+
+#[test]
+fn of_a_sweep_without_a_log_repair_says_so() {
+    let place = ran(&["0.5"]);
+    std::fs::remove_file(&entries(&place)[0]).unwrap();
+    place.ends(
+        &["repair", "s"],
+        5,
+        &[
+            "sweep s is in bucket",
+            "no entry of its log, from sweeps/s/log/00000001.json on",
+            "submitting it again",
+        ],
+    );
+    place.ends(&["repair", "none"], 3, &["holds no sweep none; it holds: s"]);
+    place.ends(&["run", "s.yaml"], 0, &["nothing was run"]);
+    place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+}
