@@ -1,5 +1,6 @@
 //! What of a sweep is lost or damaged in the bucket: nothing is deleted on the strength of what is left, and the user is told the way out.
 
+use espalier_tests::cluster::Cluster;
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use std::path::{Path, PathBuf};
@@ -90,4 +91,34 @@ fn of_a_sweep_without_a_log_repair_says_so() {
     place.ends(&["repair", "none"], 3, &["holds no sweep none; it holds: s"]);
     place.ends(&["run", "s.yaml"], 0, &["nothing was run"]);
     place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+}
+
+#[test]
+fn inputs_that_are_missing_are_told_and_the_next_submission_writes_them_whether_or_not_the_coordinator_began_anew()
+ {
+    for (restarted, deleted) in [(false, true), (true, false)] {
+        let place = Place::new("phi-nobos");
+        let mut cluster = Cluster::start(&place, &[]);
+        cluster.ends(&["submit", "s.yaml"], 0, &[]);
+        place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+        let inputs = files(&place.at("out/inputs"), "json").remove(0);
+        let again = "submit the sweep again, which writes its inputs anew";
+        if deleted {
+            std::fs::remove_file(&inputs).unwrap();
+        } else {
+            std::fs::write(&inputs, "{}").unwrap();
+            place.ends(&["repair", "s"], 4, &["inputs ", "1 were damaged", again]);
+        }
+        if restarted {
+            cluster.restart();
+            let says = ["resolved inputs that the sweep names are not there", "`espalier repair s`"];
+            cluster.ends(&["status", "s"], 5, &says);
+        }
+        let missing = ["inputs ", ": it is missing", "1 are damaged", again];
+        place.ends(&["repair", "s", "--dry-run"], 4, &missing);
+        cluster.ends(&["submit", "s.yaml"], 0, &[]);
+        place.ends(&["repair", "s"], 0, &["nothing is damaged"]);
+        let _worker = cluster.worker("w");
+        cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    }
 }

@@ -221,9 +221,9 @@ fn repair_finds_every_damaged_blob_and_the_next_run_gives_the_same_results_again
     let repaired = json(&place, &["repair", "s"], 4);
     assert_eq!(repaired["damaged"].as_array().unwrap().len(), 5, "{repaired}");
     assert_eq!((place.cells(), records(&place, "variants")), (1, 1));
-    // Lost records are nothing damaged, and are told all the same: a copy of a bucket may lack them.
+    // Lost records are nothing damaged, and are told all the same: a copy of a bucket may lack them. Inputs are needed.
     let said = "1 of 4 cells, 1 of 2 variants have a record; ";
-    place.ends(&["repair", "s"], 0, &["nothing is damaged", said]);
+    place.ends(&["repair", "s"], 4, &["it is missing", "1 were damaged", said, "run the sweep again"]);
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done"]);
     assert_eq!(place.results("s"), results);
     assert_eq!(json(&place, &["repair", "s"], 0)["objects"], 9);

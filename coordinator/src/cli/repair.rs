@@ -63,10 +63,14 @@ fn text(command: &Repair, repaired: &Repaired) -> String {
     let sweep = &command.sweep;
     // The name of a coordinator's sweep is not a local run's to take.
     let local = owner.as_ref().is_none_or(|owner| *owner == sweep.local_instance());
-    let again = match damaged.iter().any(|d| d.kind == "model") {
-        _ if local => "run the sweep again",
-        true => "submit the sweep again from where its models' files are, which puts them there anew",
-        false => "its coordinator does them anew; where none is at work, submit the sweep again",
+    let of = |kind: &str| damaged.iter().any(|d| d.kind == kind);
+    let again = match () {
+        () if local => "run the sweep again",
+        () if of("model") => {
+            "submit the sweep again from where its models' files are, which puts them there anew"
+        }
+        () if of("inputs") => "submit the sweep again, which writes its inputs anew",
+        () => "its coordinator does them anew; where none is at work, submit the sweep again",
     };
     let count = damaged.len();
     let now = if command.dry_run {

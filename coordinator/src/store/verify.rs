@@ -62,7 +62,8 @@ pub(super) async fn look_at(bucket: &Bucket, look: &Look<'_>) -> Result<Option<S
     let mut seen = Seen::default();
     let Some(bytes) = bucket.read(&look.path).await? else {
         let gone = Seen { wrong: Some("it is missing".to_owned()), ..Seen::default() };
-        return Ok(matches!(look.is, Is::Model { needed: true, .. }).then_some(gone));
+        // A record that is not there is not made yet. The rest was there when the sweep was submitted, and nobody else puts it back.
+        return Ok(matches!(look.is, Is::Model { needed: true, .. } | Is::Inputs(_)).then_some(gone));
     };
     seen.bytes = bytes.len() as u64;
     let found = match &look.is {
