@@ -122,3 +122,55 @@ fn inputs_that_are_missing_are_told_and_the_next_submission_writes_them_whether_
         cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
     }
 }
+
+#[test]
+fn a_sweep_whose_log_or_spec_is_damaged_stops_what_must_know_its_needs_and_forced_rm_removes_it_alone() {
+    for folder in ["log", "specs"] {
+        let place = ran(&["0.5"]);
+        place.sweep("other", "0.6", WIKITEXT);
+        place.ends(&["run", "other.yaml"], 0, &["4 of 4 cells done"]);
+        let (results, held) = (place.results("s"), (place.cells(), checkpoints(&place)));
+        let object = files(&place.at("out/sweeps/s").join(folder), "json").remove(0);
+        let whole = std::fs::read_to_string(&object).unwrap();
+        let name = format!("sweeps/s/{folder}/{}", object.file_name().unwrap().to_str().unwrap());
+        // What another version wrote is no damage.
+        std::fs::write(&object, whole.replacen("\"format\": ", "\"format\": 9", 1)).unwrap();
+        place.ends(&["rm", "s", "--yes", "--force"], 5, &[&name, "Nothing was changed or lost"]);
+        std::fs::write(&object, "{\"x\":").unwrap();
+        let commands: [&[&str]; 6] = [
+            &["gc"],
+            &["du"],
+            &["rm", "s", "--yes"],
+            &["rm", "s", "--dry-run"],
+            &["rm", "other", "--yes"],
+            &["rm", "other", "--yes", "--force"],
+        ];
+        let says = ["sweep s cannot be read", &name, "`espalier rm s --force`"];
+        commands.iter().for_each(|command| drop(place.ends(command, 5, &says)));
+        assert!(object.exists() && (place.cells(), checkpoints(&place)) == held);
+        place.ends(&["rm", "s", "--force", "--dry-run"], 0, &["would remove", &name]);
+        assert!(object.exists());
+        place.ends(&["rm", "s", "--force", "--yes"], 0, &["removed", &name, "all that it measured stays"]);
+        assert!(files(&place.at("out/sweeps/s"), "json").is_empty());
+        place.ends(&["du"], 0, &["other"]);
+        place.ends(&["run", "s.yaml"], 0, &["nothing was run"]);
+        assert_eq!((place.results("s"), place.cells(), checkpoints(&place)), (results, held.0, held.1));
+    }
+}
+
+#[test]
+fn a_coordinator_takes_a_sweep_up_again_that_was_removed_for_its_damaged_log() {
+    let place = Place::new("phi-nobos");
+    let mut cluster = Cluster::start(&place, &[]);
+    let worker = cluster.worker("w");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    drop(worker);
+    std::fs::write(&entries(&place)[0], "{").unwrap();
+    cluster.restart();
+    cluster.ends(&["status", "s"], 5, &["sweeps/s/log/00000001.json cannot be read"]);
+    place.ends(&["repair", "s"], 5, &["`espalier rm s --force`"]);
+    place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
+    cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 0 of them to do"]);
+    place.ends(&["gc"], 0, &[]);
+}

@@ -3,9 +3,8 @@
 use super::bars::say;
 use super::{BucketArg, Output, folders, print};
 use crate::exit::{Exit, Failure};
-use crate::serve::log;
 use crate::spec::complaint::did_you_mean;
-use crate::store::folder;
+use crate::store::{folder, inventory};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
@@ -136,7 +135,7 @@ async fn sweep(bucket: &Bucket, name: Option<&str>) -> Result<ResolvedSweep, Fai
         }
     };
     let name: Name = name.parse().map_err(|error| Failure::NotFound { message: format!("sweep {error}") })?;
-    let spec = log::read_whole(bucket, &name).await?.spec;
+    let spec = inventory::fold(bucket, &name).await?.spec;
     let spec = match spec {
         Some(digest) => bucket.read_object(&layout::spec(&name, digest)).await?,
         None => None,

@@ -4,7 +4,7 @@ use super::bars::say;
 use super::{BucketArg, Output, print};
 use crate::exit::{Exit, Failure};
 use crate::store::Inventory;
-use crate::store::remove::{Removal, carry_out, refuse_if_running, removal};
+use crate::store::remove::{Removal, carry_out, refuse_if_running, removal, unreadable};
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::Name;
 use serde_json::json;
@@ -25,7 +25,7 @@ pub struct Rm {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
-    /// Also a sweep that an instance may be working on
+    /// Also a sweep that an instance may be working on; and one whose log or spec is damaged, but of that what it measured stays
     #[arg(long)]
     pub force: bool,
     /// The bucket.
@@ -36,11 +36,18 @@ pub struct Rm {
 /// Runs the command.
 pub async fn run(command: &Rm, output: Output) -> Result<Exit, Failure> {
     let bucket = Bucket::open_existing(&command.bucket.bucket)?;
-    let inventory = Inventory::read(&bucket).await?;
-    let removal = removal(&bucket, &inventory, &command.sweep)?;
-    if !command.force && !command.dry_run {
-        refuse_if_running(&bucket, &inventory, &command.sweep).await?;
-    }
+    let damaged = if command.force { unreadable(&bucket, &command.sweep).await? } else { None };
+    let (removal, damage) = match damaged {
+        Some((removal, why)) => (removal, Some(why)),
+        None => {
+            let inventory = Inventory::read(&bucket).await?;
+            let removal = removal(&bucket, &inventory, &command.sweep)?;
+            if !command.force && !command.dry_run {
+                refuse_if_running(&bucket, &inventory, &command.sweep).await?;
+            }
+            (removal, None)
+        }
+    };
     let objects = removal.objects().count();
     let what = format!("{objects} objects, {}", print::size(removal.bytes()));
     if !command.dry_run {
@@ -50,26 +57,30 @@ pub async fn run(command: &Rm, output: Output) -> Result<Exit, Failure> {
         carry_out(&bucket, &removal).await?;
     }
     match output {
-        Output::Json => print::json(&as_json(command, &removal)),
+        Output::Json => print::json(&as_json(command, &removal, damage.as_deref())),
         Output::Text => {
             let done = if command.dry_run { "would remove" } else { "removed" };
-            let stays = print::size(removal.shared);
-            print::text(&format!(
-                "{done} {what} of sweep {}; {stays} stay, other sweeps name them\n",
-                command.sweep
-            ));
+            let stays = match damage {
+                None => format!("{} stay, other sweeps name them", print::size(removal.shared)),
+                Some(why) => format!(
+                    "what it needs is not known ({why}), so all that it measured stays: submitting it again finds it, and \
+                     `espalier gc` removes what is a week old and no other sweep names"
+                ),
+            };
+            print::text(&format!("{done} {what} of sweep {}; {stays}\n", command.sweep));
         }
     }
     Ok(Exit::Whole)
 }
 
-fn as_json(command: &Rm, removal: &Removal) -> serde_json::Value {
+fn as_json(command: &Rm, removal: &Removal, damage: Option<&str>) -> serde_json::Value {
     let objects = removal.objects().map(|meta| json!({"path": meta.location.as_ref(), "bytes": meta.size}));
     json!({
         "sweep": command.sweep,
         "dry_run": command.dry_run,
         "bytes": removal.bytes(),
         "shared_bytes": removal.shared,
+        "damage": damage,
         "objects": objects.collect::<Vec<_>>(),
     })
 }

@@ -14,6 +14,7 @@ use crate::report::write;
 use crate::serve::progress::spoken;
 use crate::serve::{Devices, LocalRun, Outcome, local, log};
 use crate::store::checkpoints::{self, Settled};
+use crate::store::inventory;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::recipe::Backend;
 use espalier_proto::sweep::ResolvedSweep;
@@ -53,7 +54,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     let file = command.sweep.load()?;
     let bucket = Bucket::connect(&command.bucket.bucket).await?;
     // An entry that is missing is told: the next one would be written in its place.
-    log::read_whole(&bucket, &file.name).await?;
+    inventory::fold(&bucket, &file.name).await?;
     let before = log::before(&bucket, &file.name, command.update).await?;
     let backend = match before.backend(file.backend) {
         Some(backend) => backend,
@@ -83,7 +84,7 @@ pub async fn run(command: &Run, output: Output) -> Result<Exit, Failure> {
     tell(&outcome);
     let report = write_report(&bucket, &sweep, command.price).await?;
     if !outcome.interrupted {
-        let given_up = log::read_whole(&bucket, &sweep.name).await?.given_up;
+        let given_up = inventory::fold(&bucket, &sweep.name).await?.given_up;
         let cells = if outcome.halted { Some(BTreeSet::new()) } else { cells };
         let asked = checkpoints::asked(&sweep, cells.as_ref(), &given_up);
         let Settled { exported, dropped } = checkpoints::settle(&bucket, &sweep, &asked).await?;

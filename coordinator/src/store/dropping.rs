@@ -5,11 +5,10 @@
 //! the same time at least one sees the other.
 
 use super::checkpoints::CheckpointsError;
-use super::{StoreError, delete_all};
+use super::{delete_all, inventory};
 use crate::clock;
 use crate::records::generation;
 use crate::records::list::look_for;
-use crate::serve::log;
 use chrono::{DateTime, Utc};
 use espalier_proto::bucket::{Bucket, BucketError, Commit};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
@@ -158,7 +157,7 @@ impl Asked {
 }
 
 async fn spec(bucket: &Bucket, name: &Name) -> Result<Option<Digest>, CheckpointsError> {
-    Ok(log::read_whole(bucket, name).await.map_err(StoreError::from)?.spec)
+    Ok(inventory::fold(bucket, name).await?.spec)
 }
 
 async fn last_entries(bucket: &Bucket) -> Result<BTreeMap<Name, Last>, BucketError> {

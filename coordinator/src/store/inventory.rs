@@ -45,6 +45,17 @@ pub enum StoreError {
         /// The first entry of its log.
         path: String,
     },
+    /// What says what a sweep needs is damaged.
+    #[error(
+        "sweep {sweep} cannot be read, so what it needs is not known: {why}; put that object back as it was, or remove the sweep alone with \
+         `espalier rm {sweep} --force` and submit it again, which finds what it has measured"
+    )]
+    Unreadable {
+        /// The sweep.
+        sweep: Name,
+        /// Which object, and how.
+        why: String,
+    },
     /// Somebody is at it.
     #[error(
         "sweep {sweep} belongs to instance {owner}, which process {pid} on host {host} has been running since {since} and has \
@@ -157,13 +168,22 @@ impl Inventory {
     }
 }
 
-/// Reads every sweep's log and specs.
+/// Reads every sweep's log and specs. One that cannot be read stops everything.
 pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, StoreError> {
+    below(bucket, &layout::sweeps()).await
+}
+
+/// The same of one sweep; of an unknown one there is nothing.
+pub(super) async fn sweep(bucket: &Bucket, name: &Name) -> Result<Option<SweepNeeds>, StoreError> {
+    Ok(below(bucket, &layout::sweeps().join(name.as_str())).await?.remove(name))
+}
+
+async fn below(bucket: &Bucket, folder: &Path) -> Result<BTreeMap<Name, SweepNeeds>, StoreError> {
     let mut found: BTreeMap<Name, SweepNeeds> = BTreeMap::new();
-    for path in bucket.list(&layout::sweeps()).await? {
+    for path in bucket.list(folder).await? {
         let Owner::Sweep(name) = layout::owner(&path) else { continue };
         if !found.contains_key(&name) {
-            let fold = log::read_whole(bucket, &name).await?;
+            let fold = fold(bucket, &name).await?;
             let needs = SweepNeeds { current: Needs::told(&fold), fold, ..SweepNeeds::default() };
             found.insert(name.clone(), needs);
         }
@@ -172,7 +192,8 @@ pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, Store
         if path != layout::spec(&name, spec) {
             continue;
         }
-        let Some(needs) = spec_needs(bucket, &path).await? else { continue };
+        let needs = spec_needs(bucket, &path).await.map_err(|error| unreadable(&name, error))?;
+        let Some(needs) = needs else { continue };
         match entry.fold.spec == Some(spec) {
             true => entry.current.add(&needs),
             false => entry.earlier.add(&needs),
@@ -181,7 +202,24 @@ pub async fn sweeps(bucket: &Bucket) -> Result<BTreeMap<Name, SweepNeeds>, Store
     Ok(found)
 }
 
-/// What the spec at `path` names; an unknown format stops everything, since what it needs is not known.
-async fn spec_needs(bucket: &Bucket, path: &Path) -> Result<Option<Needs>, StoreError> {
+/// What a sweep's log says, all of it.
+pub async fn fold(bucket: &Bucket, name: &Name) -> Result<Fold, StoreError> {
+    match log::read_whole(bucket, name).await {
+        Ok(fold) => Ok(fold),
+        Err(LogError::Bucket(error)) => Err(unreadable(name, error)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What is damaged of a sweep's own; what another version wrote, or a store does not give now, is not.
+fn unreadable(name: &Name, error: BucketError) -> StoreError {
+    match error {
+        BucketError::Corrupt { .. } => StoreError::Unreadable { sweep: name.clone(), why: error.to_string() },
+        error => error.into(),
+    }
+}
+
+/// What the spec at `path` names.
+async fn spec_needs(bucket: &Bucket, path: &Path) -> Result<Option<Needs>, BucketError> {
     Ok(bucket.read_object::<ResolvedSweep>(path).await?.map(|sweep| Needs::of(&sweep)))
 }

@@ -2,9 +2,9 @@
 //!
 //! In: an [`Inventory`] and a name. Out: [`Removal`], then its deletion, in an order that a second try can go on from: records
 //! first, so that no record ever names a blob that is gone; the sweep's own specs and log last, since they say what it needs. An
-//! instance's epochs stay: attempts are numbered by them.
+//! instance's epochs stay: attempts are numbered by them. Of a sweep that cannot be read its own folder goes and nothing else.
 
-use super::inventory::{Needs, SweepNeeds};
+use super::inventory::{self, Needs, SweepNeeds};
 use super::{Inventory, StoreError, delete_all};
 use crate::serve::epoch;
 use espalier_proto::bucket::Bucket;
@@ -22,7 +22,8 @@ pub struct Removal {
     pub others: Vec<ObjectMeta>,
     /// The sweep's report and whatever else is derived.
     pub derived: Vec<ObjectMeta>,
-    /// Its log, last entry first: without gaps it reads back at every moment.
+    /// Its log, last entry first: without gaps it reads back at every moment. Of a damaged one the first goes first: at no moment
+    /// do entries that are left pass for all there were.
     pub log: Vec<ObjectMeta>,
     /// Its specs.
     pub specs: Vec<ObjectMeta>,
@@ -70,6 +71,27 @@ pub fn removal(bucket: &Bucket, inventory: &Inventory, name: &Name) -> Result<Re
     }
     found.log.reverse();
     Ok(found)
+}
+
+/// What removing `name` removes, and what is damaged of it, if its log or a spec is: its own objects. What it needs beside them is not known.
+pub async fn unreadable(bucket: &Bucket, name: &Name) -> Result<Option<(Removal, String)>, StoreError> {
+    let why = match inventory::sweep(bucket, name).await {
+        Err(StoreError::Unreadable { why, .. }) => why,
+        read => return read.map(|_| None),
+    };
+    let (log, specs) = (layout::log_folder(name), layout::specs(name));
+    let mut found = Removal::default();
+    for meta in bucket.list_sizes(&layout::sweeps().join(name.as_str())).await? {
+        let place = match layout::owner(&meta.location) {
+            Owner::Sweep(of) if of != *name => continue,
+            Owner::Sweep(_) if meta.location.prefix_matches(&log) => &mut found.log,
+            Owner::Sweep(_) if meta.location.prefix_matches(&specs) => &mut found.specs,
+            Owner::Sweep(_) => &mut found.derived,
+            _ => continue,
+        };
+        place.push(meta);
+    }
+    Ok(Some((found, why)))
 }
 
 /// True for the record of a variant or a cell.

@@ -3,10 +3,9 @@
 //! In: a bucket and a sweep. Out: [`Repaired`]: what was damaged. Its record, or a model's list, is deleted, so that it is missing
 //! again and the next run or submission does it anew; a blob is never mended, and never deleted here.
 
-use super::StoreError;
 use super::verify::{Is, Look, Seen, look_at};
+use super::{StoreError, inventory};
 use crate::records::generation;
-use crate::serve::log;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{Digest, InputsDigest, Name, VariantKey};
 use espalier_proto::layout;
@@ -61,7 +60,7 @@ pub struct Repaired {
 
 /// Looks at everything; deletes the records of what is damaged unless only `looking`.
 pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repaired, StoreError> {
-    let fold = log::read_whole(bucket, name).await?;
+    let fold = inventory::fold(bucket, name).await?;
     let sweep = current(bucket, name, fold.spec).await?;
     // A coordinator puts every model into the bucket before it takes a sweep up; a local run has no need to.
     let mirrored = fold.owner.as_ref().is_some_and(|owner| *owner != name.local_instance());
