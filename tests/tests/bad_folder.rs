@@ -4,7 +4,7 @@
 //! Read-only and full disks are small tmpfs mounts in a mount namespace of the test's own thread, which its children inherit
 //! and which ends with it. Where that is not permitted these tests say so and check nothing.
 
-use espalier_tests::cluster::{Cluster, Process, until};
+use espalier_tests::cluster::{Cluster, Process, spawned, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::{Place, names};
 use std::ffi::CString;
@@ -58,6 +58,37 @@ fn a_folder_that_holds_something_is_refused_before_the_work_and_stays_as_it_is()
     place.ends(&prune(&["--save-model", "rows.txt"]), 3, &["rows.txt cannot be written"]);
     assert_eq!(place.names("full"), ["mine.txt"]);
     assert!(!place.at("out").exists());
+}
+
+#[test]
+fn an_export_to_a_folder_that_another_has_filled_meanwhile_says_so() {
+    let place = Place::new("phi-nobos");
+    place.ends(&["run", "s.yaml"], 0, &[]);
+    // Stopped where it has looked at the place and not come to its end, which takes some luck.
+    for n in 0..50 {
+        let to = format!("x{n}");
+        let args = ["export", "wanda-0.5-s0", "--sweep", "s", "--to", to.as_str()];
+        let mut first = spawned(&place, "first", place.command(&args));
+        let partial = place.at(&format!(".{to}.partial-{}", first.0.id()));
+        while !partial.exists() && !place.at(&to).exists() && first.0.try_wait().unwrap().is_none() {}
+        first.signal(libc::SIGSTOP);
+        if place.at(&to).exists() {
+            first.signal(libc::SIGCONT);
+            assert_eq!(first.0.wait().unwrap().code(), Some(0));
+            continue;
+        }
+        place.ends(&args, 0, &["is in x"]);
+        first.signal(libc::SIGCONT);
+        assert_eq!(first.0.wait().unwrap().code(), Some(3));
+        let said = std::fs::read_to_string(place.at("first.log")).unwrap();
+        assert!(
+            said.contains(&format!("{to} cannot be written: it was empty or absent, and meanwhile")),
+            "{said}"
+        );
+        assert!(!partial.exists());
+        return;
+    }
+    panic!("no export was stopped in time");
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use bytes::Bytes;
 use espalier_proto::bucket::{Bucket, Commit};
 use espalier_tests::binaries::text;
-use espalier_tests::cluster::{Cluster, hide, until};
+use espalier_tests::cluster::{Cluster, hide, spawned, until};
 use espalier_tests::faults::FaultPlan;
 use espalier_tests::files;
 use espalier_tests::s3_server::{Creates, S3Server};
-use espalier_tests::sweeps::Place;
+use espalier_tests::sweeps::{Place, names};
 use object_store::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
@@ -108,6 +108,33 @@ fn a_sweep_in_s3_gives_a_folders_results_and_every_command_reads_it_there() {
     let to_s3 = ["export", "wanda-0.5-s0", "--to", "s3://results/exported"];
     ends(&place, &server, &to_s3, 0, &["is in s3://results/exported"]);
     ends(&place, &server, &to_s3, 3, &["s3://results/exported cannot be written: it is not empty"]);
+}
+
+#[test]
+fn of_two_exports_to_one_place_at_once_one_is_refused_and_the_folder_is_the_others() {
+    let (mut place, server) = (Place::new("phi-nobos"), S3Server::start(Creates::Atomic));
+    place.sweep("s", "0.5, 0.7", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
+    place.ends(&["run", "s.yaml"], 0, &["6 of 6 cells done"]);
+    let variants = ["wanda-0.5-s0", "wanda-0.7-s0"];
+    variants.iter().for_each(|v| drop(place.ends(&["export", v, "--to", v], 0, &[])));
+    place.add_environment(server.environment());
+    // Both have looked before either has written.
+    server.faults().plan(FaultPlan { delay: Duration::from_millis(500), ..FaultPlan::default() });
+    let to = |variant: &'static str| ["export", variant, "--to", "s3://results/exported"];
+    let both = variants.map(|variant| spawned(&place, variant, place.command(&to(variant))));
+    let codes = both.map(|mut export| export.0.wait().unwrap().code());
+    let (winner, loser) = if codes[0] == Some(0) { (0, 1) } else { (1, 0) };
+    let said = std::fs::read_to_string(place.at(&format!("{}.log", variants[loser]))).unwrap();
+    assert_eq!((codes[winner], codes[loser]), (Some(0), Some(3)), "{said}");
+    let refused = "s3://results/exported cannot be written: another export is writing there";
+    assert!(said.contains(refused), "{said}");
+    let (exported, alone) = (server.files("exported"), place.at(variants[winner]));
+    assert_eq!(names(&exported), names(&alone));
+    for name in names(&alone) {
+        let read = |folder: &std::path::Path| std::fs::read(folder.join(&name)).unwrap();
+        assert!(read(&exported) == read(&alone), "{name} differs");
+    }
+    place.ends(&to(variants[loser]), 3, &["it is not empty, and holds config.json"]);
 }
 
 #[test]

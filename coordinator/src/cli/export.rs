@@ -4,8 +4,11 @@ use super::bars::say;
 use super::{BucketArg, Output, folders, print};
 use crate::exit::{Exit, Failure};
 use crate::spec::complaint::did_you_mean;
-use crate::store::{folder, inventory};
+use crate::store::claim::{self, Claim, ClaimError};
+use crate::store::folder::{self, FolderError};
+use crate::store::inventory;
 use espalier_proto::bucket::Bucket;
+use espalier_proto::checkpoint::ExportError;
 use espalier_proto::ids::Name;
 use espalier_proto::layout;
 use espalier_proto::mirror;
@@ -15,6 +18,7 @@ use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
 use object_store::path::Path as Place;
 use serde_json::json;
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// Write a variant of a bucket as a Hugging Face folder
@@ -72,8 +76,16 @@ pub async fn run(command: &Export, output: Output) -> Result<Exit, Failure> {
     }
     let base = folder::base(&bucket, &base, record.spec.model).await?;
     match &to {
-        Target::Folder(to) => folder::write(&bucket, &record, &base.folder, to).await?,
-        Target::Bucket(to) => folder::put(&bucket, &record, &base.folder, (to, &Place::default())).await?,
+        Target::Folder(to) => {
+            let written = folder::write(&bucket, &record, &base.folder, to).await;
+            written.map_err(|error| filled(error, &command.to))?;
+        }
+        Target::Bucket(to) => {
+            let claim = Claim::take(to).await.map_err(|error| refused(error, &command.to))?;
+            let put = folder::put(&bucket, &record, &base.folder, (to, &Place::default())).await;
+            claim.release(to).await?;
+            put?;
+        }
     }
     say(&format!("{} of {} is in {}", variant.name, variant.model, command.to));
     if output == Output::Json {
@@ -98,13 +110,29 @@ impl Target {
             return Ok(Self::Folder(PathBuf::from(said)));
         }
         let bucket = Bucket::open(said)?;
-        match bucket.list(&Place::default()).await?.first() {
-            None => Ok(Self::Bucket(bucket)),
-            Some(path) => {
-                let why = format!("it is not empty, and holds {path}: choose another place or empty it");
-                Err(Failure::Write { path: said.to_owned(), source: std::io::Error::other(why) })
-            }
+        claim::is_free(&bucket).await.map_err(|error| refused(error, said))?;
+        Ok(Self::Bucket(bucket))
+    }
+}
+
+fn refused(error: ClaimError, to: &str) -> Failure {
+    match error {
+        ClaimError::Bucket(error) => error.into(),
+        error => Failure::Write { path: to.to_owned(), source: std::io::Error::other(error.to_string()) },
+    }
+}
+
+/// Of a folder that was free when it was looked at.
+fn filled(error: FolderError, to: &str) -> Failure {
+    match error {
+        FolderError::Export(ExportError::Io { source, .. })
+            if matches!(source.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) =>
+        {
+            let why = "it was empty or absent, and meanwhile another process, perhaps an export, has put something there: choose another \
+                       folder or empty it";
+            Failure::Write { path: to.to_owned(), source: std::io::Error::other(why) }
         }
+        error => error.into(),
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! * [`inventory`]: every object and every sweep's specs, read once. * [`usage`]: bytes by sweep and by kind.
 //! * [`checkpoints`]: what a sweep that is over asked for: Hugging Face folders, or nothing to stay, by `dropping`. * [`folder`]: a model's folder in a bucket.
-//! * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: what is damaged becomes
+//! * [`claim`]: a place of a bucket that a folder is written to. * [`remove`]: a sweep and what only it needs. * [`collect`]: what nobody needs any more. * [`repair`]: what is damaged becomes
 //!   missing; `verify`: whether it is.
 //!
 //! One rule for all: what this version does not know by its path is never touched.
 
 pub mod checkpoints;
+pub mod claim;
 pub mod collect;
 mod dropping;
 pub mod folder;
