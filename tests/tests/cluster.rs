@@ -87,6 +87,12 @@ fn logs_of_shards(place: &Place, cluster: &Cluster<'_>) {
     place.ends(&["logs", "t", "--bucket", "out"], 3, &["has no sweep t"]);
     let unknown = ["--shard: found main-9-99, of which sweep s has no log, expected one of ", attempt];
     cluster.ends(&["logs", "s", "--shard", "main-9-99"], 2, &unknown);
+    let other = [
+        &*format!("found {attempt}, an attempt at model/wanda-0.5-s0, expected one of main-1-"),
+        " at dense",
+    ];
+    cluster.ends(&["logs", "s", "--variant", "dense", "--shard", attempt], 2, &other);
+    assert_eq!(said, cluster.ends(&["logs", "s", "--variant", "model/wanda-0.5-s0"], 0, &[]));
     cluster.ends(&["logs", "s", "--shard", "main"], 2, &["--shard", "main"]);
     place.ends(&[&bucket[..], &["--shard", "main-9-99"]].concat(), 2, &unknown);
     cluster.ends(&["logs", "s", "--variant", "wanda-0.6"], 2, &["wanda-0.6", "dense, wanda-0.5-s0"]);

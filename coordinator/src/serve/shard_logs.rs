@@ -26,7 +26,7 @@ const LAST: Duration = Duration::from_secs(3);
 /// Listings in flight.
 const AT_ONCE: usize = 32;
 
-/// Attempts that a refusal lists.
+/// Attempts, or variants, that a refusal lists.
 const SHOWN: usize = 20;
 
 type Pieces = mpsc::UnboundedSender<Result<m::ShardLogPiece, Status>>;
@@ -46,7 +46,7 @@ async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> 
         "" => None,
         text => Some(text.parse::<AttemptId>().map_err(Refusal::bad)?),
     };
-    let variants = chosen(&sweep, &request.variant)?;
+    let variants = chosen(&sweep.variants, &request.variant)?;
     let mut seen = BTreeMap::new();
     loop {
         let over = is_over(sweeps, &sweep.name);
@@ -63,7 +63,7 @@ async fn follow(sweeps: &Sweeps, request: &m::ShardLogsRequest, to: &Pieces) -> 
             sweeps.sweep(&request.sweep).map_err(Refusal::sweeps)?;
         }
         if over || !request.follow {
-            return found_some(sweeps.bucket(), &sweep, &variants, attempt.as_ref(), &seen).await;
+            return found_some(sweeps.bucket(), &sweep, &request.variant, attempt.as_ref(), &seen).await;
         }
         clock::sleep(LOOK).await;
     }
@@ -76,37 +76,41 @@ pub async fn read(
     variant: &str,
     attempt: Option<&AttemptId>,
 ) -> Result<Vec<m::ShardLogPiece>, Refusal> {
-    let variants = chosen(sweep, variant)?;
+    let variants = chosen(&sweep.variants, variant)?;
     let mut seen = BTreeMap::new();
     let pieces = new_pieces(bucket, &variants, attempt, &mut seen).await.map_err(Refusal::bucket)?;
-    found_some(bucket, sweep, &variants, attempt, &seen).await?;
+    found_some(bucket, sweep, variant, attempt, &seen).await?;
     Ok(pieces)
 }
 
-/// An attempt that was asked for by its id and has left no log is refused with those that have.
+/// An attempt that was asked for by its id and has left no log is refused with those that have, as is one of another variant.
 async fn found_some(
     bucket: &Bucket,
     sweep: &ResolvedSweep,
-    variants: &[&VariantEntry],
+    said: &str,
     attempt: Option<&AttemptId>,
     seen: &Seen,
 ) -> Result<(), Refusal> {
     let Some(attempt) = attempt.filter(|_| seen.is_empty()) else { return Ok(()) };
-    let mut known = BTreeSet::new();
-    for (_, listed) in listings(bucket, variants).collect::<Vec<_>>().await {
+    let all: Vec<&VariantEntry> = sweep.variants.iter().collect();
+    let (mut known, mut found) = (BTreeSet::new(), format!("of which sweep {} has no log", sweep.name));
+    for (variant, listed) in listings(bucket, &all).collect::<Vec<_>>().await {
         let logs = listed.map_err(Refusal::bucket)?;
-        known.extend(logs.iter().filter_map(|meta| layout::parse_attempt_log(&meta.location)));
+        let attempts = logs.iter().filter_map(|meta| layout::parse_attempt_log(&meta.location));
+        if means(said, variant) {
+            known.extend(attempts);
+        } else if attempts.into_iter().any(|other| other == *attempt) {
+            found = format!("an attempt at {}", full(variant));
+        }
     }
+    let at = if said.is_empty() { String::new() } else { format!(" at {said}") };
     let some: Vec<String> = known.iter().take(SHOWN).map(ToString::to_string).collect();
     let expected = match known.len() {
-        0 => "an attempt that has begun: none has left a log yet".to_owned(),
-        n if n > SHOWN => format!("one of {n}, such as {}", some.join(", ")),
-        _ => format!("one of {}", some.join(", ")),
+        0 => format!("an attempt{at} that has begun: none has left a log yet"),
+        n if n > SHOWN => format!("one of {n}{at}, such as {}", some.join(", ")),
+        _ => format!("one of {}{at}", some.join(", ")),
     };
-    Err(Refusal::usage(&format!(
-        "--shard: found {attempt}, of which sweep {} has no log, expected {expected}",
-        sweep.name
-    )))
+    Err(Refusal::usage(&format!("--shard: found {attempt}, {found}, expected {expected}")))
 }
 
 fn is_over(sweeps: &Sweeps, name: &Name) -> bool {
@@ -114,17 +118,28 @@ fn is_over(sweeps: &Sweeps, name: &Name) -> bool {
     status.superseded || status.view.sweeps.get(name).is_none_or(|view| view.over)
 }
 
-fn chosen<'a>(sweep: &'a ResolvedSweep, variant: &str) -> Result<Vec<&'a VariantEntry>, Refusal> {
-    let meant = |v: &&VariantEntry| {
-        variant.is_empty()
-            || v.name == variant
-            || format!("{} {}", v.model, v.name) == variant
-            || (variant.len() >= 6 && v.key.to_string().starts_with(variant))
-    };
-    let chosen: Vec<_> = sweep.variants.iter().filter(meant).collect();
+/// True of a variant that is called so: as tables show it, with its model, or by its key's beginning. Nothing said is all.
+fn means(said: &str, v: &VariantEntry) -> bool {
+    said.is_empty()
+        || v.name == said
+        || full(v) == said
+        || format!("{} {}", v.model, v.name) == said
+        || (said.len() >= 6 && v.key.to_string().starts_with(said))
+}
+
+/// As `export` takes it too.
+fn full(variant: &VariantEntry) -> String {
+    format!("{}/{}", variant.model, variant.name)
+}
+
+fn chosen<'a>(variants: &'a [VariantEntry], said: &str) -> Result<Vec<&'a VariantEntry>, Refusal> {
+    let chosen: Vec<_> = variants.iter().filter(|v| means(said, v)).collect();
     if chosen.is_empty() {
-        let known: Vec<&str> = sweep.variants.iter().take(20).map(|v| v.name.as_str()).collect();
-        let found = format!("--variant: found {variant:?}, expected one of: {}", known.join(", "));
+        let mut told = BTreeSet::new();
+        let known = variants.iter().map(|v| v.name.as_str()).filter(|name| told.insert(*name));
+        let known: Vec<&str> = known.take(SHOWN).collect();
+        let found =
+            format!("--variant: found {said:?}, expected one of: {}; or MODEL/NAME", known.join(", "));
         return Err(Refusal::usage(&found));
     }
     Ok(chosen)
@@ -194,6 +209,35 @@ pub fn news<'a>(before: &str, now: &'a str) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use espalier_proto::ids::Digest;
+    use serde_json::json;
+
+    fn variant(model: &str, name: &str) -> VariantEntry {
+        let digest = |text: &str| Digest::of(text.as_bytes()).to_string();
+        let spec = json!({"model": digest(model), "method": "dense", "dtype": "float32", "backend": "cpu"});
+        let entry = json!({
+            "key": digest(&format!("{model} {name}")), "spec": spec, "model": model, "name": name, "sparsity": "0",
+            "target_sparsity": 0.0, "calibration": null, "seed": null,
+        });
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn a_variant_is_meant_by_its_name_in_all_models_or_with_its_model_in_one_and_a_refusal_tells_each_name_once()
+     {
+        let variants = ["a", "b"].map(|model| ["dense", "wanda-0.5-s0"].map(|name| variant(model, name)));
+        let variants = variants.concat();
+        let models = |said: &str| {
+            chosen(&variants, said).map(|found| found.iter().map(|v| v.model.as_str()).collect::<Vec<_>>())
+        };
+        assert_eq!(models("dense").unwrap(), ["a", "b"]);
+        assert_eq!(models("b/dense").unwrap(), ["b"]);
+        assert_eq!(models("b dense").unwrap(), ["b"]);
+        assert_eq!(models(&variants[3].key.to_string()[..12]).unwrap(), ["b"]);
+        assert_eq!(models("").unwrap().len(), 4);
+        let said = models("c/dense").unwrap_err().message;
+        assert_eq!(said, "--variant: found \"c/dense\", expected one of: dense, wanda-0.5-s0; or MODEL/NAME");
+    }
 
     #[test]
     fn of_a_log_seen_before_only_what_is_new_is_sent_also_once_its_middle_is_left_out() {
