@@ -12,11 +12,10 @@ use crate::merge::collect::CollectError;
 use crate::serve::daemon::{self, DaemonError, Door};
 use crate::serve::ending::{Reporter, Settler, Unsettled};
 use crate::serve::guard::{Guard, Identity, Role, quoted};
-use crate::serve::log;
 use crate::serve::refuse::Refusal;
 use crate::serve::submit::Defaults;
-use crate::store::StoreError;
 use crate::store::checkpoints::{self, CheckpointsError, Settled};
+use crate::store::inventory;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::causes::chain;
 use espalier_proto::ids::Name;
@@ -245,7 +244,7 @@ impl Join<'_> {
 
 /// Does what a sweep that is over asks for its checkpoints.
 async fn settle(bucket: &Bucket, name: &Name) -> Result<(), CheckpointsError> {
-    let fold = log::read(bucket, name).await.map_err(StoreError::from)?;
+    let fold = inventory::fold(bucket, name).await?;
     let Some(spec) = fold.spec else { return Ok(()) };
     let Some(sweep) = bucket.read_object(&layout::spec(name, spec)).await? else { return Ok(()) };
     // What cannot be understood of the log stops the sweep from being taken up.

@@ -24,7 +24,7 @@ pub struct Logs {
     /// The sweep.
     #[command(flatten)]
     pub named: Named,
-    /// What workers logged at shards of this variant, as tables show it, or by its key's beginning
+    /// What workers logged at shards of this variant, as tables show it, MODEL/NAME where several models have it, or by its key's beginning
     #[arg(long, value_name = "VARIANT")]
     pub variant: Option<String>,
     /// What a worker logged in this attempt at a shard

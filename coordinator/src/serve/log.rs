@@ -80,7 +80,7 @@ pub async fn read_whole(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError>
 
 /// What the sweep was resolved to when it was submitted last. `update`: what of it moves is to be resolved anew.
 pub async fn before(bucket: &Bucket, sweep: &Name, update: bool) -> Result<Before, LogError> {
-    let spec = match read(bucket, sweep).await?.spec {
+    let spec = match read_whole(bucket, sweep).await?.spec {
         None => None,
         Some(spec) => match bucket.read_object(&layout::spec(sweep, spec)).await {
             Err(error @ BucketError::Corrupt { .. }) => {
@@ -123,7 +123,7 @@ pub async fn submit(
     only: Option<&str>,
     take_over: bool,
 ) -> Result<Fold, LogError> {
-    let mut fold = read(bucket, &sweep.name).await?;
+    let mut fold = read_whole(bucket, &sweep.name).await?;
     let mut written = None;
     loop {
         let mine = fold.owner.as_ref() == Some(&me.instance);
@@ -185,7 +185,7 @@ pub(super) async fn write_after(
 ) -> Result<(), LogError> {
     // The sweep may have been removed since. What else was written is found in the way.
     if fold.last == 0 || !bucket.exists(&layout::log_entry(sweep, fold.last)).await? {
-        *fold = read(bucket, sweep).await?;
+        *fold = read_whole(bucket, sweep).await?;
     }
     loop {
         owned(fold, bucket, me, sweep)?;

@@ -32,10 +32,14 @@ impl Sweeps {
     /// Tries one again that could not be read.
     pub(super) async fn restore_again(&self, name: &Name) {
         match self.restore_one(name).await {
-            Ok(()) => {
+            Ok(true) => {
                 tracing::info!(sweep = %name, "the sweep can be read again");
                 self.unreadable().remove(name);
                 recall(self, std::slice::from_ref(name)).await;
+            }
+            Ok(false) => {
+                tracing::info!(sweep = %name, "the sweep that could not be read was removed, or is another instance's");
+                self.unreadable().remove(name);
             }
             Err(error) => {
                 let why = chain(&error);
@@ -45,10 +49,11 @@ impl Sweeps {
         }
     }
 
-    async fn restore_one(&self, name: &Name) -> Result<(), SweepsError> {
+    /// `false`: it is not this instance's, or is not there any more.
+    async fn restore_one(&self, name: &Name) -> Result<bool, SweepsError> {
         let fold = log::read_whole(self.bucket(), name).await?;
         let Some(spec) = fold.spec.filter(|_| fold.owner.as_ref() == Some(&self.epoch().instance)) else {
-            return Ok(());
+            return Ok(false);
         };
         // Of a large sweep both take seconds.
         let (bucket, of) = (self.bucket().clone(), name.clone());
@@ -60,7 +65,8 @@ impl Sweeps {
         let busy = self.driver().believed(sweep.variants.iter().map(|v| v.key).collect()).await.busy;
         let believed = Believed { busy, ..Believed::default() };
         let read = self.read_beside(&sweep, kept, believed).await?;
-        self.take_up(Arc::new(sweep), read, fold, false).await
+        self.take_up(Arc::new(sweep), read, fold, false).await?;
+        Ok(true)
     }
 
     /// The spec that a sweep's log names.

@@ -3,7 +3,7 @@
 use super::log;
 use super::progress::fetching;
 use super::refuse::Refusal;
-use super::sweeps::{Asked, Sweeps};
+use super::sweeps::{Asked, Sweeps, SweepsError};
 use super::uploads::{Tree, Uploads};
 use crate::hub::Environment;
 use crate::inputs::Before;
@@ -60,7 +60,7 @@ pub async fn submit(
     let mut file = parsed(&request)?;
     relocate(&mut file, tree.root());
     let before = log::before(sweeps.bucket(), &file.name, request.update).await;
-    let before = before.map_err(|e| Refusal::sweeps(e.into()))?;
+    let before = before.map_err(|error| Refusal::sweeps(SweepsError::of_log(&file.name, error)))?;
     let backend = backend(sweeps, defaults, &file, &before)?;
     let options = ResolveOptions {
         backend,

@@ -90,7 +90,7 @@ fn millis(at: &str) -> i64 {
 
 /// The sweep of this name as it was last submitted to the bucket, by whomever.
 pub async fn submitted(bucket: &Bucket, name: &Name) -> Result<Option<ResolvedSweep>, Refusal> {
-    let fold = log::read(bucket, name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
+    let fold = log::read_whole(bucket, name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
     match fold.spec {
         Some(spec) => bucket.read_object(&layout::spec(name, spec)).await.map_err(Refusal::bucket),
         None => Ok(None),

@@ -53,7 +53,8 @@ pub enum SweepsError {
     /// It could not be taken up at the start.
     #[error(
         "sweep {sweep} could not be taken up: {why}; `espalier repair {sweep}` makes what is damaged missing again, and submitting it \
-         again writes its grid anew"
+         again writes its grid and its inputs anew; where its log is what is damaged, `espalier rm {sweep} --force` removes the sweep \
+         alone, and submitting it again finds what it has measured"
     )]
     Unreadable {
         /// The sweep.
@@ -165,6 +166,18 @@ pub struct Asked {
     pub priority: Option<i32>,
 }
 
+impl SweepsError {
+    /// The sweep's log cannot be read or written; of a damaged one it is said what can be done.
+    pub(super) fn of_log(sweep: &Name, error: LogError) -> Self {
+        match error {
+            LogError::Bucket(error @ BucketError::Corrupt { .. }) => {
+                Self::Unreadable { sweep: sweep.clone(), why: chain(&error) }
+            }
+            error => error.into(),
+        }
+    }
+}
+
 impl Sweeps {
     /// None yet.
     pub fn new(bucket: Bucket, epoch: Epoch, driver: Handle) -> Self {
@@ -212,7 +225,7 @@ impl Sweeps {
                 if matches!(error, LogError::Bucket(_)) && !self.live().contains_key(&name) {
                     self.unreadable().insert(name, chain(&error));
                 }
-                return Err(error.into());
+                return Err(SweepsError::of_log(&sweep.name, error));
             }
         };
         // What is dropped from now on nobody needs. What was dropped since it was read did not know that this sweep may.

@@ -88,11 +88,11 @@ mod tests {
     #[test]
     fn an_object_of_a_later_format_is_called_that_and_whose_it_is_and_damage_is_called_damage() {
         let later =
-            br#"{"format": 3, "written_by": "espalier 0.9.0", "event": {"event": "merge"}, "new": [1]}"#;
+            br#"{"format": 4, "written_by": "espalier 0.9.0", "event": {"event": "merge"}, "new": [1]}"#;
         let error = object::<LogEntry>("sweeps/s/log/00000002.json", later).unwrap_err();
         let said = error.to_string();
-        assert!(matches!(error, BucketError::Format { found: 3, known: 2, .. }), "{said}");
-        for needle in ["sweeps/s/log/00000002.json", "format 3", "espalier 0.9.0", env!("CARGO_PKG_VERSION")]
+        assert!(matches!(error, BucketError::Format { found: 4, known: 3, .. }), "{said}");
+        for needle in ["sweeps/s/log/00000002.json", "format 4", "espalier 0.9.0", env!("CARGO_PKG_VERSION")]
         {
             assert!(said.contains(needle), "{needle}: {said}");
         }
