@@ -134,18 +134,17 @@ async fn unknown(bucket: &Bucket, name: &Name) -> Result<CollectError, BucketErr
 }
 
 async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, CollectError> {
-    let mut numbered: Vec<(u64, Path)> = bucket
-        .list(&layout::log_folder(name))
-        .await?
-        .into_iter()
-        .filter_map(|path| Some((layout::parse_log_entry(&path)?, path)))
-        .collect();
-    numbered.sort();
+    let paths = bucket.list(&layout::log_folder(name)).await?;
+    let last = paths.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
     let mut log = Vec::new();
-    for (_, path) in numbered {
-        if let Some(entry) = bucket.read_object::<LogEntry>(&path).await? {
-            log.push(entry);
-        }
+    for n in 1..=last {
+        let path = layout::log_entry(name, n);
+        // Without it what follows says something else.
+        let gone = || BucketError::Corrupt {
+            path: path.to_string(),
+            why: format!("it is absent, but entry {last} is listed"),
+        };
+        log.push(bucket.read_object::<LogEntry>(&path).await?.ok_or_else(gone)?);
     }
     // Whoever lost the name, and did not know it yet, said nothing that counts.
     let mut owner: Option<Name> = None;

@@ -89,6 +89,8 @@ pub struct Submission {
     pub cancelled: bool,
     /// Its failed cells stopped it before, and nothing of it was to be tried again since, whatever others have measured.
     pub doomed: bool,
+    /// Somebody asks for it: what was given up of it is tried again, as after [`Event::Retry`].
+    pub again: bool,
     /// When to give up.
     pub limits: Limits,
     /// Variants with the cells wanted of them, in the order of tables.

@@ -139,7 +139,8 @@ impl Schedule {
         };
         // Workers of one kind, and variants of one class, are alike: of both there are few.
         let fits = |worker: &Worker| classes.keys().any(|class| self.index.fits(worker.kind, *class));
-        if self.connected().any(|(_, worker)| worker.faults < NODE_FAULTS && fits(worker)) {
+        let able = |worker: &Worker| self.answers(worker) && worker.faults < NODE_FAULTS && fits(worker);
+        if self.connected().any(|(_, worker)| able(worker)) {
             let longest = classes.values().filter_map(|queue| queue.last()).map(|(.., variant)| *variant);
             let barred = longest.map(|variant| self.barred(variant, None)).find(|barred| !barred.is_empty());
             return Some(barred.map_or(Wait::Busy, Wait::Elsewhere));

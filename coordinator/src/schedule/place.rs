@@ -80,11 +80,16 @@ impl Schedule {
 
     /// Why a worker of which it is known is given nothing of the variant.
     pub(super) fn unable(&self, worker: &Worker, variant: VariantKey) -> Option<Misfit> {
-        if self.is_silent(worker) {
+        if !self.answers(worker) {
             let since = self.now.0.saturating_sub(self.last_heard(worker).0);
             return Some(Misfit::Silent { seconds: since / 1000 });
         }
         if worker.draining { Some(Misfit::Leaves) } else { self.unfit(worker, variant) }
+    }
+
+    /// It has called when it should have, or the next time: long before its shards are given to others.
+    pub(super) fn answers(&self, worker: &Worker) -> bool {
+        self.now <= self.last_heard(worker) + Millis(4 * self.timing.busy.0)
     }
 
     /// Running workers have had time to announce what they hold.

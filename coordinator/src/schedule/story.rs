@@ -46,6 +46,7 @@ pub(super) fn grid(cells: &[u8]) -> Submission {
         paused: false,
         cancelled: false,
         doomed: false,
+        again: false,
         limits: Limits { attempts: 3, max_failed_cells: 10 },
         variants: plans.collect(),
         variants_done: BTreeSet::new(),

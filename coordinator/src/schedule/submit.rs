@@ -56,6 +56,10 @@ impl Schedule {
         }
         self.trim_running();
         self.extend_running();
+        if submission.again {
+            // Before it is judged whether its failures stop it.
+            self.retry(&submission.sweep, &[], commands);
+        }
     }
 
     /// A variant's record may be there while its checkpoint was dropped. A sweep that has all its cells of it has not looked for that; who lacks some,

@@ -1,6 +1,7 @@
 //! What people are shown of a schedule. Read-only.
 
 use super::event::{Millis, Phase, WorkerId};
+use super::fit::NODE_FAULTS;
 use super::state::{Cell, Schedule, Sweep, Worker};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -64,6 +65,8 @@ pub struct WorkerView {
     pub silent: Millis,
     /// It takes nothing new.
     pub draining: bool,
+    /// Its node failed too often: it is given nothing more.
+    pub faulty: bool,
     /// It can be counted on: it is heard of, and has not said that it leaves.
     pub connected: bool,
 }
@@ -106,6 +109,7 @@ impl Schedule {
             id: id.clone(),
             silent: Millis(self.now.0.saturating_sub(self.last_heard(worker).0)),
             draining: worker.draining,
+            faulty: worker.faults >= NODE_FAULTS,
             connected: self.is_connected(worker),
         }
     }

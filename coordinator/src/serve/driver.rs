@@ -144,13 +144,9 @@ impl Driver {
                 self.step(Event::Sync(sync));
             }
             Input::Event(event) => self.step(event),
-            Input::Submit(submission, catalog, again, done) => {
+            Input::Submit(submission, catalog, done) => {
                 self.catalog.extend(catalog);
-                let retry = again.then(|| Event::Retry { sweep: submission.sweep.clone(), keys: Vec::new() });
-                let commands: Vec<Command> = std::iter::once(Event::Submit(submission))
-                    .chain(retry)
-                    .flat_map(|event| self.decide(event))
-                    .collect();
+                let commands = self.decide(Event::Submit(submission));
                 commands.into_iter().for_each(|command| self.carry_out(command));
                 self.show();
                 answer(done, ());
@@ -184,8 +180,10 @@ impl Driver {
     }
 
     fn decide(&mut self, event: Event) -> Vec<Command> {
-        if let Event::Retry { sweep, keys } = &event {
-            self.log_retry_again(sweep, keys);
+        match &event {
+            Event::Retry { sweep, keys } => self.log_retry_again(sweep, keys),
+            Event::Submit(submission) if submission.again => self.log_retry_again(&submission.sweep, &[]),
+            _ => {}
         }
         let (now, watch) = (Millis(self.clock.millis()), Stopwatch::start());
         let commands = self.schedule.step(now, event);

@@ -210,6 +210,7 @@ pub fn submission(
         paused: false,
         cancelled: false,
         doomed: false,
+        again: false,
         limits: sweep.limits,
         variants: plans,
         variants_done: there.variants.difference(&there.dropped).copied().collect(),

@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub(super) enum Input {
     Sync(Box<Sync>, oneshot::Sender<m::SyncResponse>),
     Event(Event),
-    Submit(Box<Submission>, Catalog, bool, oneshot::Sender<()>),
+    Submit(Box<Submission>, Catalog, oneshot::Sender<()>),
     Explain(Name, Vec<CellKey>, oneshot::Sender<Vec<Explanation>>),
     Settled(oneshot::Sender<()>),
     WaitsFor(Name, oneshot::Sender<Option<Wait>>),
@@ -73,11 +73,10 @@ impl Handle {
         let _ = self.inputs.send(Input::Event(event));
     }
 
-    /// Takes up a sweep; `catalog` is what workers are told about its keys. `again`: what was given up of it is tried again. The status
-    /// shows both once this returns, and never one of them.
-    pub async fn submit(&self, submission: Submission, catalog: Catalog, again: bool) {
+    /// Takes up a sweep; `catalog` is what workers are told about its keys. The status shows it once this returns.
+    pub async fn submit(&self, submission: Submission, catalog: Catalog) {
         let (done, taken) = oneshot::channel();
-        if self.inputs.send(Input::Submit(Box::new(submission), catalog, again, done)).is_ok() {
+        if self.inputs.send(Input::Submit(Box::new(submission), catalog, done)).is_ok() {
             // Only a driver that has ended drops it.
             let _ = taken.await;
         }

@@ -349,6 +349,7 @@ fn workers(sweeps: &Sweeps, now: &Now) -> Vec<m::WorkerState> {
                 () if silent > RECONCILE && worker.draining && doing.is_empty() => "left",
                 () if silent > RECONCILE => "silent",
                 () if worker.draining => "draining",
+                () if doing.is_empty() && worker.faulty => "faulty",
                 () if doing.is_empty() => "idle",
                 () => "working",
             };

@@ -84,7 +84,7 @@ impl Sweeps {
             cells: looked_for.filter(is_gone).collect(),
         };
         (submission.priority, submission.paused) = (fold.priority, fold.paused);
-        (submission.cancelled, submission.doomed) = (fold.cancelled, fold.doomed);
+        (submission.cancelled, submission.doomed, submission.again) = (fold.cancelled, fold.doomed, again);
         submission.variants_done.extend(&fold.canaries);
         let (estimator, catalog) = finished(told).await;
         let name = sweep.name.clone();
@@ -100,7 +100,7 @@ impl Sweeps {
             let asked = known.get(&name).map_or(0, |before| before.asked);
             known.insert(name.clone(), Live { estimator, sweep, fold, generation, unlooked, asked });
         }
-        self.driver().submit(submission, catalog, again).await;
+        self.driver().submit(submission, catalog).await;
         self.count_asked(&name);
         Ok(())
     }

@@ -58,6 +58,7 @@ fn submission(words: &mut Words<'_>) -> Submission {
         cells_done: (0..4).filter(|_| words.one_in(6)).map(|v| cell(v, 0)).collect(),
         given_up: BTreeMap::new(),
         doomed: words.one_in(8),
+        again: words.one_in(2),
     }
 }
 

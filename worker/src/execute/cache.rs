@@ -4,6 +4,7 @@
 //! for it; nothing that is held is removed. A copy is believed only as long as its files are what the digest says.
 
 use super::ShardError;
+use crate::clock;
 use espalier_proto::bucket::Bucket;
 use espalier_proto::ids::ModelDigest;
 use espalier_proto::mirror::{self, MirrorError};
@@ -12,6 +13,11 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// How long it is waited for workers that read a damaged copy to the end, as all do that start together.
+const OTHERS_LOOK: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// The folder, and how much it may hold.
 #[derive(Clone, Debug)]
@@ -19,6 +25,8 @@ pub struct ModelCache {
     folder: PathBuf,
     /// Bytes; `None` is without end.
     limit: Option<u64>,
+    /// [`OTHERS_LOOK`].
+    patience: Duration,
 }
 
 /// A model that is held.
@@ -35,7 +43,7 @@ pub(super) struct Held {
 impl ModelCache {
     /// A cache in this folder, made when it is first needed.
     pub fn new(folder: PathBuf, limit: Option<u64>) -> Self {
-        Self { folder, limit }
+        Self { folder, limit, patience: OTHERS_LOOK }
     }
 
     /// Makes the folder, tries whether it can be written, and removes what killed workers left in it; the error names it.
@@ -79,7 +87,7 @@ impl ModelCache {
             // Who had the right before may have fetched it.
             if let Some(why) = damage(&folder, digest, digests).await {
                 tracing::warn!(folder = %folder.display(), why, "this copy of a model is damaged, and is fetched anew");
-                if !self.remove(digest).map_err(failed)? {
+                if !self.remove_soon(digest).await.map_err(failed)? {
                     let why = format!("{why}; another worker of this node still uses it");
                     return Err(ShardError::DamagedCopy { folder: folder.display().to_string(), why });
                 }
@@ -92,6 +100,17 @@ impl ModelCache {
                 fetched = true;
             }
             drop(fetching);
+        }
+    }
+
+    /// As [`Self::remove`], for as long as others may need to find out that it is damaged: meanwhile they hold it too.
+    async fn remove_soon(&self, digest: ModelDigest) -> std::io::Result<bool> {
+        let since = clock::now();
+        loop {
+            match self.remove(digest) {
+                Ok(false) if since.elapsed() < self.patience => tokio::time::sleep(AGAIN).await,
+                ended => return ended,
+            }
         }
     }
 
@@ -293,6 +312,7 @@ mod tests {
         let cache = ModelCache::new(folder.path().to_owned(), None);
         let copy = folder.path().join(digests[0].to_string());
         let weights = copy.join("model.safetensors");
+        let cache = ModelCache { patience: Duration::from_millis(300), ..cache };
         let hold = || cache.hold(&bucket, digests[0], None);
         drop(hold().await.unwrap());
         let flipped = || std::fs::write(&weights, "abaa").unwrap();

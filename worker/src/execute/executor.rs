@@ -167,6 +167,7 @@ impl Executor {
         let (inputs, scores) = (self.scratch_file("inputs.json"), self.scratch_file(commit::SCORES));
         shard.unless_leaving(commit::fetch_inputs(shard.bucket, digest, &inputs)).await?;
         let (outcome, spent) = self.score(shard, digest, (&inputs, &scores)).await?;
+        self.copy_is_sound().await?;
         let record = CellRecord {
             format: RECORD_FORMAT,
             key,

@@ -4,7 +4,7 @@
 //! is damaged, which says nothing about the model: it is removed, and what failed is tried again.
 
 use super::ShardError;
-use super::cache;
+use super::cache::{self, Held};
 use super::executor::Executor;
 use super::shard::Shard;
 use espalier_proto::ids::ModelDigest;
@@ -62,16 +62,34 @@ impl Executor {
             | FailureCode::DigestMismatch
                 if !held.is_untouched() =>
             {
-                self.options.digest_cache.as_deref()
+                self.options.digest_cache.clone()
             }
             _ => return None,
         };
+        let with = format!("; with it: {}", error.chain());
+        self.let_go_if_damaged(digests.as_deref(), &with).await
+    }
+
+    /// What was computed is as good as the copy that it was computed from: it is looked at before anything is committed.
+    pub(super) async fn copy_is_sound(&mut self) -> Result<(), ShardError> {
+        if self.held.as_ref().is_none_or(Held::is_untouched) {
+            return Ok(());
+        }
+        let digests = self.options.digest_cache.clone();
+        let damaged =
+            self.let_go_if_damaged(digests.as_deref(), ", and nothing that came of it counts").await;
+        damaged.map_or(Ok(()), Err)
+    }
+
+    async fn let_go_if_damaged(&mut self, digests: Option<&Path>, more: &str) -> Option<ShardError> {
+        let held = self.held.as_ref()?;
         let found = cache::damage(&held.folder, held.digest, digests).await;
         let gone = (!held.folder.is_dir()).then(|| "it is gone".to_owned());
-        let why = format!("{}; with it: {}", found.or(gone)?, error.chain());
+        let why = format!("{}{more}", found.or(gone)?);
         let (folder, digest) = (held.folder.display().to_string(), held.digest);
         // Others may hold it: whoever is the last to let it go removes it.
         self.held = None;
+        self.warm = None;
         if let Err(error) = self.options.cache.remove(digest) {
             tracing::warn!(folder, %error, "a damaged copy of a model cannot be removed");
         }

@@ -46,6 +46,11 @@ impl Executor {
             return Ok(record.weights);
         }
         let (made, partials) = self.make_and_save(shard, &folder).await?;
+        if let Err(error) = self.copy_is_sound().await {
+            // Nobody is to go on from masks that came of it.
+            partials.remove(shard).await;
+            return Err(error);
+        }
         let Made { weights, linears, compact, resumed_blocks, spent } = made;
         shard.phase(Phase::Committing);
         let mut measured = shard.measured(spent);

@@ -50,6 +50,7 @@ fn submission() -> Submission {
         paused: false,
         cancelled: false,
         doomed: false,
+        again: false,
         limits: Limits::default(),
         variants: variants.collect(),
         variants_done: BTreeSet::new(),

@@ -136,6 +136,9 @@ impl Coordinator {
                     }
                 }
                 self.told.insert(s.sweep.clone(), told);
+                if s.again {
+                    self.forgive(&s.sweep, &[]);
+                }
             }
             Event::Cancel(name) => self.set(name, |t| t.cancelled = true),
             Event::Pause(name) => self.set(name, |t| t.paused = true),
@@ -170,14 +173,12 @@ impl Coordinator {
         };
         // Whoever asks for a variant or a cell of it asks for its canary too.
         let known = &self.schedule.variants;
-        let asked =
-            told.variants.iter().filter_map(|key| Some((key, known.get(key)?))).filter(|(key, variant)| {
-                keys.is_empty()
-                    || keys.contains(&key.0)
-                    || variant.cells.keys().any(|cell| keys.contains(&cell.0))
-            });
+        let asked = told.variants.iter().filter(|key| {
+            let by_cell = || known.get(key).is_some_and(|v| v.cells.keys().any(|c| keys.contains(&c.0)));
+            keys.is_empty() || keys.contains(&key.0) || by_cell()
+        });
         let canaries: BTreeSet<Digest> =
-            asked.filter_map(|(key, _)| told.after.get(key).map(|canary| canary.0)).collect();
+            asked.filter_map(|key| told.after.get(key).map(|canary| canary.0)).collect();
         for (key, count) in &mut self.counts {
             let of_sweep = told.cells.contains(&CellKey(*key)) || told.variants.contains(&VariantKey(*key));
             let asked = if keys.is_empty() { count.given_up } else { keys.contains(key) };

@@ -39,6 +39,7 @@ fn empty() -> Sweep {
             paused: false,
             cancelled: false,
             doomed: false,
+            again: false,
             limits: Limits::default(),
             variants: Vec::new(),
             variants_done: BTreeSet::new(),

@@ -4,7 +4,7 @@ use super::coordinator::Coordinator;
 use super::worker::Nature;
 use super::world::{Message, World};
 use crate::schedule::{Command, Event, Explanation, Order, WorkerId};
-use espalier_proto::ids::{CellKey, Digest, VariantKey};
+use espalier_proto::ids::{CellKey, VariantKey};
 use espalier_proto::methods;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -126,7 +126,7 @@ impl World {
             self.variants_there.remove(&key);
         }
         self.desired.get_mut(&name).unwrap().cancelled = false;
-        self.tell_submission(&name, 0);
+        self.tell_submission(&name, 0, false);
     }
 
     /// Variants that somebody is at, or that something on its way names; `None` where several coordinators may differ about it.

@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) dice: Dice,
     /// Dice of their own: worlds in which nothing is deleted are as they would be anyway.
     pub(super) deletions: Dice,
+    /// As well for what is tried again because it is submitted again.
+    pub(super) asks: Dice,
     /// As well for checkpoints that are dropped.
     pub(super) drops: Dice,
     pub(super) now: u64,
@@ -82,6 +84,7 @@ impl World {
         let mut world = Self {
             dice,
             deletions: Dice(seed.rotate_left(32)),
+            asks: Dice(seed.rotate_left(8)),
             drops: Dice(seed.rotate_left(48)),
             now: 0,
             timing: Timing { reconcile, ..TIMING },
@@ -160,6 +163,7 @@ impl World {
             paused: false,
             cancelled: false,
             doomed: false,
+            again: false,
             limits: Limits { attempts: 2 + self.dice.below(2) as u32, max_failed_cells },
             variants,
             variants_done: BTreeSet::new(),
@@ -169,14 +173,16 @@ impl World {
         };
         let before = self.desired.remove(&name);
         let paused = before.as_ref().is_some_and(|d| d.paused);
-        let given_up = before.map(|d| d.given_up).unwrap_or_default();
+        let again = self.asks.percent(50);
+        let given_up = before.map(|d| d.given_up).filter(|_| !again).unwrap_or_default();
         self.desired
             .insert(name.clone(), Desired { submission, paused, cancelled: false, given_up, doomed: false });
-        self.tell_submission(&name, self.coordinators.len() - 1);
+        self.tell_submission(&name, self.coordinators.len() - 1, again);
     }
 
-    pub(super) fn tell_submission(&mut self, name: &Name, to: usize) {
+    pub(super) fn tell_submission(&mut self, name: &Name, to: usize, again: bool) {
         let mut submission = self.desired[name].submission.clone();
+        submission.again = again;
         let keys: Vec<VariantKey> = submission.variants.iter().map(|plan| plan.key).collect();
         let believed = self.coordinators[to].schedule.believed(&keys).records;
         submission.gone.variants = believed.variants.difference(&self.variants_there).copied().collect();
@@ -206,7 +212,7 @@ impl World {
         let newest = self.coordinators.len() - 1;
         self.workers.values_mut().for_each(|w| w.heard = self.now);
         for name in self.desired.keys().cloned().collect::<Vec<_>>() {
-            self.tell_submission(&name, newest);
+            self.tell_submission(&name, newest, false);
         }
     }
 
