@@ -70,7 +70,7 @@ cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cud
 SEEDS ?= 20
 chaos: libtorch ## seven workers through SEEDS (default 20) storms of deaths, hosts through cut cables (root): the same bytes
 	$(BINS)
-	ESPALIER_SEEDS=$(SEEDS) $(TESTS) --test chaos --test partitions -- --ignored --nocapture
+	ESPALIER_SEEDS=$(SEEDS) $(TESTS) --test chaos --test orders --test partitions -- --ignored --nocapture
 
 bench: libtorch ## times of a block's forward and of mask selection, beside the reference's way, as ratios
 	$(TESTS) --release --test figures -- --ignored --nocapture --test-threads 1
