@@ -68,7 +68,7 @@ cuda-suite: libtorch ## pack the golden tests for a bare GPU machine: target/cud
 	scripts/cuda-suite.sh
 
 SEEDS ?= 20
-chaos: libtorch ## seven workers through SEEDS (default 20) storms of deaths, hosts through cut cables (root): the same bytes
+chaos: libtorch ## seven workers through SEEDS (default 20) storms of deaths, sweeps that share through a third as many of random orders, hosts through cut cables (root): the same bytes
 	$(BINS)
 	ESPALIER_SEEDS=$(SEEDS) $(TESTS) --test chaos --test orders --test partitions -- --ignored --nocapture
 
