@@ -243,7 +243,8 @@ async fn call(session: &Session, calls: Calls, mut prober: Prober) -> Result<(),
     let mut client: Client = WorkerApiClient::with_interceptor(channel, credential);
     let mut news = session.shared.news();
     let (mut epoch_seen, mut back_off, mut told_to_end) = (0, BACK_OFF.0, false);
-    let (mut farewell, mut said, mut bucketless) = (None, false, false);
+    // A newcomer takes nothing before it has seen that it reaches the bucket, of which the first answer tells.
+    let (mut farewell, mut said, mut bucketless) = (None, false, true);
     loop {
         let mut silent = false;
         news.borrow_and_update();
