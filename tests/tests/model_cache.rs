@@ -109,3 +109,28 @@ fn what_fails_since_its_copy_of_the_model_is_damaged_meanwhile_is_the_nodes_fail
         assert!(message.contains("copy of a model") && message.contains("is damaged: "), "{message}");
     }
 }
+
+#[test]
+fn what_came_of_a_copy_that_was_exchanged_for_other_weights_meanwhile_does_not_count() {
+    let place = Place::new("phi-nobos");
+    let only = ["--only", "method=wanda"];
+    place.ends(&[&["run", "s.yaml", "--bucket", "alone"][..], &only].concat(), 0, &["2 of 2 cells done"]);
+    let cluster = Cluster::start(&place, &[]);
+    cluster.ends(&[&["submit", "s.yaml"][..], &only].concat(), 0, &[]);
+    let mut weights = std::fs::read(place.safetensors()).unwrap();
+    hide(&place, "model");
+    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=1500"), ("ESPALIER_SAVE_EVERY", "0")];
+    let _worker = cluster.worker_with("w", &slow);
+    until("the first of two blocks is pruned", || cluster.log("w").contains("masks saved"));
+    // Every number is another one and still finite: a bit of its mantissa is turned, where the file is open.
+    let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    weights[header..].chunks_exact_mut(4).for_each(|number| number[2] ^= 0x40);
+    let copy = files(&place.at("w/.cache/espalier/models"), "safetensors").remove(0);
+    let mut open = std::fs::File::options().write(true).open(&copy).unwrap();
+    std::io::Write::write_all(&mut open, &weights).unwrap();
+    cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
+    let failures = failures(&place);
+    assert!(failures.iter().any(|(_, why)| why.contains("nothing that came of it counts")), "{failures:?}");
+    let alone = std::fs::read_to_string(place.at("alone/sweeps/s/report/results.csv")).unwrap();
+    assert_eq!(place.results("s"), alone);
+}

@@ -143,10 +143,12 @@ async fn an_edited_model_is_refused_by_its_digest() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_does_not_share_the_bucket_refuses_to_work() {
+async fn a_worker_that_does_not_share_the_bucket_refuses_to_work_and_asks_for_none_before_it_has_looked() {
     let world = World::with_nonce("another").await;
     let status = world.worker().ended().await;
     assert_eq!(status.code(), Some(7));
+    let last = world.state.lock().unwrap().last.clone().unwrap();
+    assert!(last.draining, "{last:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
