@@ -154,7 +154,8 @@ impl Schedule {
 
     /// Workers that have not left.
     fn present(&self) -> impl Iterator<Item = (&WorkerId, &Worker)> {
-        self.workers.iter().filter(|(_, worker)| !self.has_left(worker))
+        let left = |w: &Worker| w.draining && w.attempts.is_empty() && !self.answers(w);
+        self.workers.iter().filter(move |(_, worker)| !left(worker))
     }
 
     /// What of it is tried again later, the soonest.
