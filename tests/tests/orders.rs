@@ -88,10 +88,11 @@ fn order(cluster: &Cluster<'_>, dice: &mut Rng) -> String {
     format!("{} {}", args.join(" "), code.unwrap_or_default())
 }
 
-/// How the sweeps stand, by name. What a killed worker had measured and not told is found at the restart, where what it held was paused meanwhile.
+/// How the sweeps stand, by name. What a killed worker had measured and not told is found at the restart, where what it held was paused meanwhile;
+/// of a cancelled sweep more may be given up then, if others have tried its canary again.
 fn standing(cluster: &Cluster<'_>) -> BTreeMap<String, Vec<Value>> {
     let list = cluster.json(&["list"]);
-    let keys = ["cells", "grid", "failed", "stopped_by_failures", "priority"];
+    let keys = ["cells", "grid", "stopped_by_failures", "priority"];
     let one = |sweep: &Value| {
         let name = sweep["name"].as_str().unwrap().to_owned();
         (name, keys.map(|key| sweep[key].clone()).into())
