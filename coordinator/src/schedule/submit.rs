@@ -66,11 +66,8 @@ impl Schedule {
     /// or wants the record for itself, has.
     fn is_others_to_say(&self, key: VariantKey, no: No) -> bool {
         let Some(variant) = self.variants.get(&key) else { return false };
-        let lacks = |by: &dyn Fn(No) -> bool| {
-            variant.cells.values().any(|cell| !cell.done && cell.wants.iter().any(|no| by(*no)))
-        };
         let others = variant.wants_alone.iter().any(|other| *other != no)
-            || lacks(&|other| other != no) && !lacks(&|ours| ours == no);
+            || variant.is_lacked(|other| other != no) && !variant.is_lacked(|ours| ours == no);
         others && !planted!(self, DroppedBelieved)
     }
 
@@ -162,7 +159,7 @@ impl Schedule {
     fn lacks(&self, name: &Name, home: VariantKey) -> bool {
         let (sweep, variant) = (&self.sweeps[name], &self.variants[&home]);
         let alone = variant.wants_alone.contains(&sweep.no) && !variant.done;
-        alone || variant.cells.values().any(|cell| !cell.done && cell.wants.contains(&sweep.no))
+        alone || variant.is_lacked(|no| no == sweep.no)
     }
 
     fn forgive_all_but(
@@ -255,6 +252,13 @@ impl Schedule {
         self.going.remove(&sweep.no);
         self.unsettled = true;
         Some(sweep)
+    }
+}
+
+impl Variant {
+    /// One of these sweeps wants a cell of it that is not done.
+    fn is_lacked(&self, by: impl Fn(No) -> bool) -> bool {
+        self.cells.values().any(|cell| !cell.done && cell.wants.iter().any(|no| by(*no)))
     }
 }
 
