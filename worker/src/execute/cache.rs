@@ -305,6 +305,7 @@ mod tests {
         drop(cache.hold(&bucket, digests[1], None).await.unwrap());
         assert!(!there(digests[0]) && there(digests[1]) && there(digests[2]));
     }
+
     #[tokio::test]
     async fn a_damaged_copy_is_fetched_anew_unless_another_worker_uses_it() {
         let (_store, bucket, digests) = mirrored(&["aaaa"]).await;
@@ -335,6 +336,7 @@ mod tests {
         drop(held);
         assert!(hold().await.unwrap().is_untouched());
     }
+
     #[tokio::test]
     async fn what_a_killed_worker_left_of_a_fetch_goes_and_what_is_being_fetched_stays_and_counts() {
         let (_store, bucket, digests) = mirrored(&["aaaa", "bbbb", "cccc"]).await;

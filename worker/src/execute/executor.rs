@@ -121,10 +121,7 @@ impl Executor {
     async fn failed(&mut self, shard: &Shard<'_>, key: Digest, error: &ShardError) {
         let damaged = self.damaged_copy(error).await;
         let error = damaged.as_ref().unwrap_or(error);
-        if matches!(
-            error,
-            ShardError::Compute(_) | ShardError::OutOfTurn { .. } | ShardError::DamagedCopy { .. }
-        ) {
+        if matches!(error, ShardError::Compute(_) | ShardError::OutOfTurn { .. }) {
             self.warm = None;
         }
         if matches!(error, ShardError::Compute(ComputeError::Interrupted)) {

@@ -46,11 +46,6 @@ impl Executor {
             return Ok(record.weights);
         }
         let (made, partials) = self.make_and_save(shard, &folder).await?;
-        if let Err(error) = self.copy_is_sound().await {
-            // Nobody is to go on from masks that came of it.
-            partials.remove(shard).await;
-            return Err(error);
-        }
         let Made { weights, linears, compact, resumed_blocks, spent } = made;
         shard.phase(Phase::Committing);
         let mut measured = shard.measured(spent);
@@ -109,7 +104,13 @@ impl Executor {
         let mut partials = Partials::of(shard).await?;
         let made = self.make(shard, folder, &mut partials).await;
         partials.finish(made.is_ok()).await;
-        Ok((made?, partials))
+        let made = made?;
+        if let Err(error) = self.copy_is_sound().await {
+            // Nobody is to go on from masks that came of it.
+            partials.remove(shard).await;
+            return Err(error);
+        }
+        Ok((made, partials))
     }
 
     /// Prunes, from the blocks on that an earlier attempt has saved.
