@@ -279,6 +279,8 @@ mod tests {
     #[tokio::test]
     async fn a_fetch_that_nobody_waits_for_any_more_leaves_nothing() {
         let (store, model, cache) = (tempfile::tempdir().unwrap(), model(), tempfile::tempdir().unwrap());
+        // Read in 8 KiB pieces, and a task is made to wait after 128 of them: so the fetch is seen before its end, however slow this machine is.
+        std::fs::write(model.path().join("model.safetensors"), vec![0; 4 << 20]).unwrap();
         let bucket = Bucket::open(store.path().to_str().unwrap()).unwrap();
         let digest = folder_digest(model.path(), None).unwrap();
         put(&bucket, model.path(), digest, None).await.unwrap();
