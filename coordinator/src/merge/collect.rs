@@ -4,6 +4,8 @@
 
 use crate::plan::cells::all_chosen;
 use crate::records::{self, RecordsError};
+use crate::serve::fold::Fold;
+use crate::serve::log;
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
@@ -75,12 +77,8 @@ impl Found {
 
 /// Reads what `bucket` holds of the sweep called `name`.
 pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError> {
-    let log = read_log(bucket, name).await?;
-    let submitted = log.iter().rev().find_map(|entry| match entry.event {
-        LogEvent::Submit { spec, .. } => Some(spec),
-        _ => None,
-    });
-    let Some(digest) = submitted else {
+    let log = Log::read(bucket, name).await?;
+    let Some(digest) = log.fold.spec else {
         return Err(unknown(bucket, name).await?);
     };
     let path = layout::spec(name, digest);
@@ -89,15 +87,15 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
         why: "it is absent, but the sweep's log names it".to_owned(),
     })?;
     let mut found = collect_of(bucket, sweep).await?;
-    fold(&log, &mut found);
+    log.tell(&mut found);
     Ok(found)
 }
 
 /// Reads what `bucket` holds of this grid, whether or not it was ever submitted; its name's log says what is given up.
 pub async fn collect_grid(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
-    let log = read_log(bucket, &sweep.name).await?;
+    let log = Log::read(bucket, &sweep.name).await?;
     let mut found = collect_of(bucket, sweep).await?;
-    fold(&log, &mut found);
+    log.tell(&mut found);
     Ok(found)
 }
 
@@ -133,75 +131,48 @@ async fn unknown(bucket: &Bucket, name: &Name) -> Result<CollectError, BucketErr
     })
 }
 
-async fn read_log(bucket: &Bucket, name: &Name) -> Result<Vec<LogEntry>, CollectError> {
-    let paths = bucket.list(&layout::log_folder(name)).await?;
-    let last = paths.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
-    let mut log = Vec::new();
-    for n in 1..=last {
-        let path = layout::log_entry(name, n);
-        // Without it what follows says something else.
-        let gone = || BucketError::Corrupt {
-            path: path.to_string(),
-            why: format!("it is absent, but entry {last} is listed"),
-        };
-        log.push(bucket.read_object::<LogEntry>(&path).await?.ok_or_else(gone)?);
-    }
-    // Whoever lost the name, and did not know it yet, said nothing that counts.
-    let mut owner: Option<Name> = None;
-    log.retain(|entry| {
-        let owner = owner.get_or_insert_with(|| entry.instance.clone());
-        if matches!(entry.event, LogEvent::Submit { take_over: true, .. }) {
-            *owner = entry.instance.clone();
-        }
-        *owner == entry.instance
-    });
-    Ok(log)
-}
-
 /// The cells of a part of the grid, as `--only` says it; of none that cannot be read.
 fn cells(sweep: &ResolvedSweep, only: Option<&str>) -> BTreeSet<CellKey> {
     only.unwrap_or_default().parse().map(|only| all_chosen(sweep, &only)).unwrap_or_default()
 }
 
-/// What the log says about giving up: quarantines since a key's last retry, none from an epoch that was over by then.
-fn fold(log: &[LogEntry], found: &mut Found) {
-    let mut epochs: BTreeMap<&Name, u64> = BTreeMap::new();
-    let mut fell: BTreeMap<Digest, Vec<Digest>> = BTreeMap::new();
-    for entry in log {
-        let epoch = epochs.entry(&entry.instance).or_default();
-        *epoch = entry.epoch.max(*epoch);
-        match &entry.event {
-            LogEvent::Submit { only, .. } => {
-                // Whoever submits asks for all that was given up.
-                found.given_up.clear();
+/// A sweep's log: what it comes to, and the entries that count.
+struct Log {
+    fold: Fold,
+    entries: Vec<LogEntry>,
+}
+
+impl Log {
+    async fn read(bucket: &Bucket, name: &Name) -> Result<Self, BucketError> {
+        let mut fold = Fold::default();
+        let mut entries = log::entries(bucket, name).await?;
+        let mut seq = 0;
+        entries.retain(|entry| {
+            seq += 1;
+            fold.apply(seq, entry)
+        });
+        Ok(Self { fold, entries })
+    }
+
+    /// Adds what it says is given up, and of which cells its latest word is a cancel.
+    fn tell(&self, found: &mut Found) {
+        found.given_up.clone_from(&self.fold.given_up);
+        for entry in &self.entries {
+            match &entry.event {
                 // Of nearly every sweep nothing was cancelled: the keys of a million cells are not put together for nothing.
-                if !found.cancelled.is_empty() {
+                LogEvent::Submit { only, .. } if !found.cancelled.is_empty() => {
                     let again = cells(&found.sweep, only.as_deref());
                     found.cancelled.retain(|cell| !again.contains(cell));
                 }
-            }
-            LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
-            LogEvent::Pause | LogEvent::Resume | LogEvent::Priority { .. } | LogEvent::Stop => {}
-            LogEvent::Quarantine { .. } if entry.epoch < *epoch => {}
-            LogEvent::Quarantine { key, code } => drop(found.given_up.insert(*key, *code)),
-            LogEvent::Canary { .. } if entry.epoch < *epoch => {}
-            LogEvent::Canary { code: None, .. } => {}
-            LogEvent::Canary { key, model, code: Some(code) } => {
-                let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
-                let lost = of_model.filter(|v| !found.variants.contains_key(&v.key)).map(|v| v.key.0);
-                let lost: Vec<Digest> = lost.collect();
-                found.given_up.extend(lost.iter().map(|variant| (*variant, *code)));
-                fell.insert(*key, lost);
-            }
-            LogEvent::Retry { keys } if keys.is_empty() => found.given_up.clear(),
-            LogEvent::Retry { keys } => {
-                for key in keys {
-                    found.given_up.remove(key);
-                    // Whoever tries a canary again tries what fell with it.
-                    for variant in fell.remove(key).into_iter().flatten() {
-                        found.given_up.remove(&variant);
-                    }
+                LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
+                // With a canary fell what its model has not made yet. Whoever tries it again tries that.
+                LogEvent::Canary { key, model, code: Some(_) } => {
+                    let Some(code) = found.given_up.remove(key) else { continue };
+                    let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
+                    let lost = of_model.filter(|v| !found.variants.contains_key(&v.key));
+                    found.given_up.extend(lost.map(|variant| (variant.key.0, code)));
                 }
+                _ => {}
             }
         }
     }

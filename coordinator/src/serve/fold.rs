@@ -23,6 +23,8 @@ pub struct Fold {
     pub last: u64,
     /// The instance that owns the sweep's name.
     pub owner: Option<Name>,
+    /// Its latest epoch that wrote an entry.
+    pub epoch: u64,
     /// The spec submitted last.
     pub spec: Option<Digest>,
     /// How often it was submitted.
@@ -46,15 +48,21 @@ pub struct Fold {
 }
 
 impl Fold {
-    /// Takes in the entry with number `seq`.
-    pub fn apply(&mut self, seq: u64, entry: &LogEntry) {
+    /// Takes in the entry with number `seq`; `false` if it says nothing that counts.
+    pub fn apply(&mut self, seq: u64, entry: &LogEntry) -> bool {
         self.last = seq;
         let owner = self.owner.get_or_insert_with(|| entry.instance.clone());
         let mine = *owner == entry.instance;
+        let over = mine && entry.epoch < self.epoch;
+        if mine && !over {
+            self.epoch = entry.epoch;
+        }
         match &entry.event {
             LogEvent::Submit { spec, take_over, only } if mine || *take_over => {
                 self.parts = self.submitted(&entry.instance, only.as_deref());
-                self.owner = Some(entry.instance.clone());
+                if !mine {
+                    (self.owner, self.epoch) = (Some(entry.instance.clone()), entry.epoch);
+                }
                 self.spec = Some(*spec);
                 self.submissions += 1;
                 self.cancelled = false;
@@ -62,8 +70,12 @@ impl Fold {
                 self.given_up.clear();
             }
             // Whoever lost the name meanwhile steers nothing any more.
-            _ if !mine => {}
+            _ if !mine => return false,
             LogEvent::Submit { .. } => {}
+            // A coordinator that does not know yet that another has its place has lost its workers to that one, and judges by that.
+            LogEvent::Quarantine { .. } | LogEvent::Canary { code: Some(_), .. } | LogEvent::Stop if over => {
+                return false;
+            }
             LogEvent::Cancel { only: None } => {
                 self.cancelled = true;
                 self.doomed = false;
@@ -92,6 +104,7 @@ impl Fold {
                 }
             }
         }
+        true
     }
 
     /// The same is wanted of the sweep, whatever came of it since.
@@ -145,17 +158,50 @@ fn and(mut parts: Vec<Part>, part: Part) -> Vec<Part> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use espalier_proto::ids::ModelDigest;
+
+    fn said(instance: &str, epoch: u64, event: LogEvent) -> LogEntry {
+        LogEntry {
+            format: espalier_proto::sweep::LOG_FORMAT,
+            written_by: String::new(),
+            instance: instance.parse().unwrap(),
+            epoch,
+            at: String::new(),
+            event,
+        }
+    }
+
+    #[test]
+    fn what_an_epoch_that_was_over_gave_up_is_not_and_what_its_user_said_is() {
+        let key = Digest::of(b"key");
+        let submit = |take_over| LogEvent::Submit { spec: key, take_over, only: None };
+        let quarantine = || LogEvent::Quarantine { key, code: FailureCode::Internal };
+        let canary = |code| LogEvent::Canary { key, model: ModelDigest(key), code };
+        let log = [
+            (said("main", 1, submit(false)), true),
+            (said("main", 2, LogEvent::Resume), true),
+            (said("main", 1, quarantine()), false),
+            (said("main", 1, canary(Some(FailureCode::Internal))), false),
+            (said("main", 1, LogEvent::Stop), false),
+            (said("main", 1, canary(None)), true),
+            (said("main", 1, LogEvent::Pause), true),
+            (said("other", 1, quarantine()), false),
+            (said("other", 1, submit(true)), true),
+            (said("main", 3, quarantine()), false),
+        ];
+        let mut fold = Fold::default();
+        for (n, (entry, counts)) in log.iter().enumerate() {
+            assert_eq!(fold.apply(n as u64 + 1, entry), *counts, "{entry:?}");
+            assert!(fold.given_up.is_empty() && !fold.doomed, "{entry:?}");
+        }
+        assert!(fold.paused && fold.canaries.contains(&VariantKey(key)));
+        assert!(fold.apply(11, &said("other", 1, quarantine())), "epochs are each instance's own");
+        assert_eq!(fold.given_up.len(), 1);
+    }
 
     #[test]
     fn what_its_failures_stopped_stays_so_until_something_is_asked_for() {
-        let entry = |event| LogEntry {
-            format: espalier_proto::sweep::LOG_FORMAT,
-            written_by: String::new(),
-            instance: "main".parse().unwrap(),
-            epoch: 1,
-            at: String::new(),
-            event,
-        };
+        let entry = |event| said("main", 1, event);
         let spec = Digest::of(b"spec");
         let submit = || LogEvent::Submit { spec, take_over: false, only: None };
         let asks = [

@@ -61,21 +61,37 @@ pub async fn read(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
     Ok(fold)
 }
 
-/// The same, held against the list of entries: where a store says of one that it is absent, all that follows would be unknown.
+/// The same, of a log that is whole.
 pub async fn read_whole(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError> {
-    let mut fold = read(bucket, sweep).await?;
-    let entries = bucket.list(&layout::log_folder(sweep)).await?;
-    let listed = entries.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
-    if fold.last < listed {
-        // Another one may just have been written.
-        catch_up(bucket, sweep, &mut fold).await?;
-    }
-    if fold.last < listed {
-        let why = format!("it is absent, but entry {listed} is listed");
-        let path = layout::log_entry(sweep, fold.last + 1).to_string();
-        return Err(BucketError::Corrupt { path, why }.into());
+    let mut fold = Fold::default();
+    for (seq, entry) in (1..).zip(entries(bucket, sweep).await?) {
+        fold.apply(seq, &entry);
     }
     Ok(fold)
+}
+
+/// Every entry of a sweep's log, in order, held against the list of entries: where a store says of one that it is absent, all that follows
+/// would be unknown.
+pub async fn entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, BucketError> {
+    let mut all = Vec::new();
+    let mut listed = 0;
+    loop {
+        let path = layout::log_entry(sweep, all.len() as u64 + 1);
+        if let Some(entry) = bucket.read_object(&path).await? {
+            all.push(entry);
+        } else if listed > all.len() as u64 {
+            let why = format!("it is absent, but entry {listed} is listed");
+            return Err(BucketError::Corrupt { path: path.to_string(), why });
+        } else {
+            let paths = bucket.list(&layout::log_folder(sweep)).await?;
+            let last = paths.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
+            if last <= all.len() as u64 {
+                return Ok(all);
+            }
+            // Another one may just have been written: it is looked for once more.
+            listed = last;
+        }
+    }
 }
 
 /// What the sweep was resolved to when it was submitted last. `update`: what of it moves is to be resolved anew.
@@ -91,15 +107,6 @@ pub async fn before(bucket: &Bucket, sweep: &Name, update: bool) -> Result<Befor
         },
     };
     Ok(Before::new(spec, update))
-}
-
-/// Every entry of a sweep's log, in order.
-pub async fn entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, LogError> {
-    let mut all = Vec::new();
-    while let Some(entry) = bucket.read_object(&layout::log_entry(sweep, all.len() as u64 + 1)).await? {
-        all.push(entry);
-    }
-    Ok(all)
 }
 
 /// Applies the entries that came after `fold`.

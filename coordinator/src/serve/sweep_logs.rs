@@ -4,7 +4,7 @@ use super::log;
 use super::refuse::Refusal;
 use super::sweeps::SweepsError;
 use crate::records::list::failures;
-use espalier_proto::bucket::Bucket;
+use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::ids::{AttemptId, Digest, Name};
 use espalier_proto::layout;
 use espalier_proto::messages as m;
@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The lines of a sweep.
 pub async fn lines(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Vec<m::LogLine>, Refusal> {
-    let entries =
-        log::entries(bucket, &sweep.name).await.map_err(|e| Refusal::sweeps(SweepsError::Log(e)))?;
+    let refused = |error: BucketError| Refusal::sweeps(SweepsError::Log(error.into()));
+    let entries = log::entries(bucket, &sweep.name).await.map_err(refused)?;
     let mut lines: Vec<(What, m::LogLine)> = entries
         .iter()
         .map(|e| {
