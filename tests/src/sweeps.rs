@@ -204,6 +204,24 @@ impl Place {
         records.iter().filter(|p| p.file_name() == Some("record.json".as_ref())).count()
     }
 
+    /// Every record of this kind in the bucket.
+    ///
+    /// # Panics
+    /// If one cannot be read.
+    pub fn records(&self, kind: &str) -> Vec<Value> {
+        let paths = files(&self.at("out").join(kind), "json").into_iter();
+        paths.filter(|p| p.ends_with("record.json")).map(|p| read_json(&p)).collect()
+    }
+
+    /// Failures in the bucket, as words of the closed list.
+    ///
+    /// # Panics
+    /// If one cannot be read.
+    pub fn failures(&self) -> Vec<String> {
+        let paths = files(&self.at("out/failures"), "json").into_iter();
+        paths.map(|p| read_json(&p)["code"].as_str().expect("a failure has a code").to_owned()).collect()
+    }
+
     /// The results of a sweep, as CSV.
     ///
     /// # Panics
@@ -228,6 +246,10 @@ impl Place {
     pub fn names(&self, folder: &str) -> Vec<String> {
         names(&self.at(folder))
     }
+}
+
+fn read_json(path: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(path).expect("it is there")).expect("it is JSON")
 }
 
 /// Names in a folder, sorted; hidden ones too.

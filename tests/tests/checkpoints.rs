@@ -68,6 +68,8 @@ fn a_dropped_checkpoint_is_pruned_again_for_a_new_task_and_must_come_out_as_it_w
     let mut other = place.command(&["run", "s.yaml"]);
     let other = other.env("ESPALIER_TEST_FAULTS", "kind=other").output().unwrap();
     ended(&["run"], &other, 4, &["5 of 6 cells done", "digest_mismatch", "pruned again"]);
+    let holes = place.results("s");
+    assert!(holes.contains(",failed,digest_mismatch,") && !holes.contains("not_run"), "{holes}");
     assert_eq!(compact(&place), Vec::<PathBuf>::new());
     // Kept from now on: what is restored has the bytes that it had.
     place.replace("s.yaml", "checkpoints: none", "checkpoints: compact");
@@ -77,6 +79,26 @@ fn a_dropped_checkpoint_is_pruned_again_for_a_new_task_and_must_come_out_as_it_w
     let after = place.results("s");
     assert!(results.lines().all(|line| after.contains(line)), "{after}");
     place.ends(&to, 0, &[]);
+}
+
+#[test]
+fn what_one_kind_of_device_cannot_make_as_it_was_is_made_by_another_as_soon_as_there_is_one() {
+    let place = place("none");
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1000}\n");
+    let cluster = Cluster::start(&place, &[]);
+    let first = cluster.worker("first");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    assert!(compact(&place).is_empty(), "who watches waits for that too");
+    first.signal(libc::SIGTERM);
+    until("it has left", || cluster.json(&["status"])["workers"][0]["state"] == "left");
+    let _other = cluster.worker_with("other", &[("ESPALIER_TEST_FAULTS", "kind=other")]);
+    place.replace("s.yaml", "limit: 4}", "limit: 4}\n  - {task: wikitext2, data: ./rows.txt, seqlen: 16}");
+    cluster.ends(&["submit", "s.yaml"], 0, &["6 cells"]);
+    until("it was tried there more than once", || place.failures().len() > 1);
+    let _alike = cluster.worker("alike");
+    cluster.ends(&["watch", "s"], 0, &["6 of 6 cells done"]);
+    assert!(place.failures().iter().all(|code| code == "digest_mismatch"));
 }
 
 #[test]
@@ -115,7 +137,11 @@ fn folders_that_are_asked_for_after_the_checkpoints_were_dropped_are_made_again(
     worker.kill();
     assert!(compact(&place).is_empty(), "who watches waits for that too");
     place.replace("s.yaml", "checkpoints: none", "checkpoints: dense");
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(
+        &["submit", "s.yaml"],
+        0,
+        &["0 of them to do", "pruned again is what `checkpoints:` asks for"],
+    );
     cluster.ends(&["submit", "other.yaml"], 0, &[]);
     let state = |cluster: &Cluster<'_>| [0, 1].map(|at| cluster.json(&["list"])[at]["state"].clone());
     assert_eq!(state(&cluster), ["whole", "waiting"], "other, s");

@@ -1,11 +1,9 @@
 //! What befalls workers and their compute processes, tried with real ones: who is blamed, what is tried again and where, and that the
 //! results are those of an undisturbed run.
 
-use espalier_tests::binaries::{ended, text};
+use espalier_tests::binaries::ended;
 use espalier_tests::cluster::{Cluster, Process, until};
-use espalier_tests::files;
 use espalier_tests::sweeps::Place;
-use serde_json::Value;
 use std::time::{Duration, Instant};
 
 const FAULTS: &str = "ESPALIER_TEST_FAULTS";
@@ -19,20 +17,6 @@ fn place() -> Place {
 fn undisturbed(place: &Place) -> String {
     place.ends(&["run", "s.yaml", "--bucket", "alone", "--devices", "cpu:1"], 0, &["4 of 4 cells done"]);
     std::fs::read_to_string(place.at("alone/sweeps/s/report/results.csv")).unwrap()
-}
-
-/// Every record of this kind in the bucket.
-fn records(place: &Place, kind: &str) -> Vec<Value> {
-    let paths = files(&place.at("out").join(kind), "json").into_iter();
-    let records = paths.filter(|p| p.ends_with("record.json"));
-    records.map(|p| serde_json::from_slice(&std::fs::read(p).unwrap()).unwrap()).collect()
-}
-
-/// Failures in the bucket, as words of the closed list.
-fn failures(place: &Place) -> Vec<String> {
-    let read = |p| serde_json::from_slice::<Value>(&std::fs::read(p).unwrap()).unwrap();
-    let paths = files(&place.at("out/failures"), "json");
-    paths.iter().map(|p| read(p)["code"].as_str().unwrap().to_owned()).collect()
 }
 
 /// A worker holds a shard that is at this.
@@ -65,7 +49,7 @@ fn a_preempted_worker_gives_its_shard_back_at_once_and_nobody_is_blamed() {
     assert!(cluster.log("first").contains("the cell that has begun is finished"));
     assert!(cluster.log("first").contains("cell committed"), "{}", cluster.log("first"));
     assert!(cluster.log("second").contains("cell committed"), "{}", cluster.log("second"));
-    assert!(failures(&place).iter().all(|code| code == "preempted"), "{:?}", failures(&place));
+    assert!(place.failures().iter().all(|code| code == "preempted"), "{:?}", place.failures());
 }
 
 #[test]
@@ -84,9 +68,9 @@ fn a_stalled_compute_process_is_killed_and_its_shard_tried_again_and_a_slow_one_
     assert_eq!(signal(stalled, libc::SIGSTOP), 0);
     cluster.ends(&["watch", "s"], 0, &["1 of 1 cells done"]);
     assert_ne!(signal(stalled, 0), 0, "it is gone");
-    assert_eq!(failures(&place), ["compute_lost"], "once, by the one that was stopped");
+    assert_eq!(place.failures(), ["compute_lost"], "once, by the one that was stopped");
     assert!(cluster.log("w").contains("said nothing for 3 s"), "{}", cluster.log("w"));
-    let cell = &records(&place, "cells")[0];
+    let cell = &place.records("cells")[0];
     let seconds = cell["measured"]["seconds"]["evaluate"].as_f64().unwrap();
     assert!(seconds > 3.0, "slow, and not taken for hung: {seconds} s");
 }
@@ -99,7 +83,7 @@ fn a_shard_that_kills_its_compute_process_is_given_up_and_the_rest_finishes() {
     place.add_environment(vec![(FAULTS.to_owned(), "die=magnitude".to_owned())]);
     let needles = ["4 of 6 cells done", "failed: model magnitude-0.5: compute_lost", "signal: 9"];
     place.ends(&["run", "s.yaml", "--devices", "cpu:2"], 4, &needles);
-    assert_eq!(failures(&place), ["compute_lost"; 2], "as often as limits.attempts says");
+    assert_eq!(place.failures(), ["compute_lost"; 2], "as often as limits.attempts says");
     let results = place.results("s");
     for line in results.lines().skip(1) {
         let hole = line.contains(",failed,compute_lost,");
@@ -128,187 +112,6 @@ fn why_something_was_given_up_is_told_also_by_a_coordinator_that_was_started_aga
 }
 
 #[test]
-fn a_model_whose_canary_falls_is_not_run_and_the_others_are() {
-    let place = guarded();
-    let args = ["run", "s.yaml", "--devices", "cpu:2"];
-    let fallen = place.command(&args).env(FAULTS, "die=wanda").output().unwrap();
-    let said = ended(
-        &args,
-        &fallen,
-        4,
-        &["2 of 18 cells done", "failed: a, 8 variants: its canary: compute_lost: "],
-    );
-    assert!(!said.contains("max_failed_cells"), "one canary fell, not sixteen cells: {said}");
-    assert_eq!(records(&place, "variants").len(), 1, "of the other model; of this one nothing was begun");
-    assert_eq!(failures(&place), ["compute_lost"]);
-    let lost = place.results("s").lines().filter(|l| l.contains(",failed,compute_lost,")).count();
-    let measured = place.results("s").lines().filter(|l| l.starts_with("s,b,")).count();
-    assert!(lost > 0 && measured > 0);
-    let verdicts = || -> Vec<Value> {
-        let read = |p| serde_json::from_slice::<Value>(&std::fs::read(p).unwrap()).unwrap();
-        let entries = files(&place.at("out/sweeps/s/log"), "json").into_iter().map(read);
-        entries.map(|e| e["event"].clone()).filter(|e| e["event"] == "canary").collect()
-    };
-    assert_eq!(verdicts().iter().map(|v| v["code"].clone()).collect::<Vec<_>>(), ["compute_lost"]);
-    // Asked for again it is tried again, and passes; everything follows.
-    place.ends(&args, 0, &["18 of 18 cells done"]);
-    assert_eq!(verdicts().len(), 2);
-    assert!(verdicts()[1]["code"].is_null());
-}
-
-#[test]
-fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_was_started_again() {
-    let place = guarded();
-    let mut cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    let told = "failed: a, 8 variants: its canary: compute_lost: ";
-    cluster.ends(&["watch", "s"], 4, &["2 of 18 cells done", told]);
-    cluster.ends(&["status", "s"], 0, &[told, "100 %"]);
-    let (list, status) = (cluster.json(&["list"]), cluster.json(&["status", "s"]));
-    assert!(list[0].get("failures").is_none() && list[0]["failed"] == 16, "{list}");
-    assert_eq!(status["sweeps"][0]["failures"].as_array().unwrap().len(), 8, "{status}");
-    let why = "it was not tried: its model's canary, one variant that is tried before all others, failed (compute_lost: ";
-    let only = ["explain", "s", "--only", "model=a,sparsity=0.1"];
-    let first = cluster.ends(&only, 0, &[why]);
-    cluster.restart();
-    assert_eq!(cluster.ends(&only, 0, &[why]), first);
-    until("it is told as before", || cluster.json(&["status", "s"])["sweeps"] == status["sweeps"]);
-    // Also where too few are left for a canary of their own.
-    cluster.ends(&["cancel", "s", "--only", "model=a,sparsity=0.1,sparsity=0.2"], 0, &[]);
-    cluster.ends(&["explain", "s", "--only", "model=a,sparsity=0.1"], 0, &["does not ask for it now"]);
-    let only = ["explain", "s", "--only", "model=a,sparsity=0.3"];
-    let left = cluster.ends(&only, 0, &[why]);
-    cluster.restart();
-    assert_eq!(cluster.ends(&only, 0, &[why]), left);
-}
-
-#[test]
-fn what_two_sweeps_share_is_tried_again_for_both_when_one_asks_also_after_a_restart() {
-    let place = guarded();
-    let s = std::fs::read_to_string(place.at("s.yaml")).unwrap();
-    place.write("t.yaml", &s.replace("name: s\n", "name: t\n"));
-    place.write("n.yaml", &s.replace("name: s\n", "name: n\n").replace("wanda", "magnitude"));
-    let mut cluster = Cluster::start(&place, &[]);
-    let mut dies = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    cluster.ends(&["watch", "s"], 4, &["2 of 18 cells done"]);
-    cluster.ends(&["submit", "t.yaml"], 0, &[]);
-    cluster.ends(&["watch", "t"], 4, &["2 of 18 cells done", "its canary: compute_lost"]);
-    cluster.ends(&["submit", "n.yaml"], 0, &[]);
-    cluster.ends(&["watch", "n"], 0, &["18 of 18 cells done"]);
-    dies.kill();
-    let state = |cluster: &Cluster<'_>, at: usize| cluster.json(&["list"])[at]["state"].clone();
-    cluster.ends(&["retry", "t", "--only", "sparsity=0.1"], 0, &["waiting"]);
-    cluster.ends(&["cancel", "s", "--only", "sparsity=0.8"], 0, &["waiting"]);
-    until("the other log says so", || {
-        text(&cluster.espalier(&["logs", "s"])).contains("tried again: 1 keys")
-    });
-    place.espalier(&["report", "s", "--to", "between"]);
-    let between = std::fs::read_to_string(place.at("between/results.csv")).unwrap();
-    assert!(between.contains("missing,not_run") && !between.contains("failed,"), "{between}");
-    cluster.restart();
-    assert_eq!([1, 2].map(|at| state(&cluster, at)), ["waiting", "waiting"]);
-    let _worker = cluster.worker("sound");
-    cluster.ends(&["watch", "s"], 0, &["16 of 16 cells done"]);
-    cluster.ends(&["watch", "t"], 0, &["18 of 18 cells done"]);
-}
-
-#[test]
-fn a_stopped_sweep_stays_so_whatever_others_try_again_and_its_report_has_what_they_measure() {
-    let place = place();
-    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
-    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 99}\n");
-    let s = std::fs::read_to_string(place.at("s.yaml")).unwrap();
-    place.write(
-        "doomed.yaml",
-        &s.replace("name: s\n", "name: doomed\n")
-            .replace("cells: 99", "cells: 1")
-            .replace("0.6]", "0.6, 0.7]"),
-    );
-    place.write("small.yaml", &s.replace("name: s\n", "name: small\n").replace("[0.3, 0.6]", "[0.3]"));
-    let mut cluster = Cluster::start(&place, &[]);
-    let mut dies = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
-    cluster.ends(&["submit", "doomed.yaml", "--only", "method=magnitude"], 0, &[]);
-    cluster.ends(&["watch", "doomed"], 4, &["limits.max_failed_cells"]);
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    cluster.ends(&["watch", "s"], 4, &["4 of 8 cells done"]);
-    // It is over, and some of it failed: to stop it is to be remembered.
-    cluster.ends(&["cancel", "s"], 0, &["stopped"]);
-    dies.kill();
-    let _worker = cluster.worker("sound");
-    cluster.ends(&["submit", "small.yaml"], 0, &[]);
-    cluster.ends(&["watch", "small"], 0, &["6 of 6 cells done"]);
-    let states = |cluster: &Cluster<'_>| {
-        let list = cluster.json(&["list"]);
-        [0, 1, 2].map(|at| (list[at]["state"].clone(), list[at]["done"].clone()))
-    };
-    let expected = [("stopped", 2), ("stopped", 6), ("whole", 6)];
-    let expected = expected.map(|(state, done)| (Value::from(state), Value::from(done)));
-    // In the order of names: doomed, s, small.
-    assert_eq!(states(&cluster), expected);
-    let measured = |l: &&str| l.contains("magnitude,0.3") && !l.contains("missing") && !l.contains("failed");
-    until("the report of the stopped one has them", || {
-        place.results("s").lines().filter(measured).count() == 3
-    });
-    cluster.restart();
-    assert_eq!(states(&cluster), expected);
-}
-
-#[test]
-fn a_sweep_that_is_over_and_of_which_a_part_is_cancelled_then_gets_a_report_that_says_so() {
-    let place = place();
-    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
-    let cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
-    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
-    cluster.ends(&["submit", "s.yaml"], 0, &["8 cells, 4 of them to do"]);
-    cluster.ends(&["watch", "s"], 4, &["limits.max_failed_cells"]);
-    let reasons =
-        || (place.results("s").contains("not_run"), place.results("s").contains("missing,cancelled"));
-    assert_eq!(reasons(), (true, false), "the second one was not tried: {}", place.results("s"));
-    cluster.ends(&["cancel", "s", "--only", "method=magnitude"], 0, &["part"]);
-    until("its report is written anew", || reasons() == (false, true));
-}
-
-#[test]
-fn where_failed_cells_stopped_a_sweep_cancelling_the_part_that_fails_lets_the_rest_go_on() {
-    let place = place();
-    place.replace("s.yaml", "recipes:\n", "recipes:\n  - {method: magnitude, sparsity: [0.3, 0.6]}\n");
-    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
-    let mut cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker_with("w", &[(FAULTS, "die=magnitude")]);
-    cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    cluster.ends(&["watch", "s"], 4, &["limits.max_failed_cells"]);
-    cluster.ends(&["cancel", "s", "--only", "method=magnitude"], 0, &[]);
-    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done; 4 more of its grid are not asked for"]);
-    cluster.restart();
-    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
-}
-
-/// A model `a` with variants enough for a canary, and a model `b` with its dense one; one failure is enough.
-fn guarded() -> Place {
-    let place = place();
-    copy_model(&place, "llama-bos", "other");
-    place.replace("s.yaml", "models: [./model]", "models: [a=./model, b=./other]");
-    let many = "recipes:\n  - {method: wanda, sparsity: [0.1, 0.2, 0.3, 0.4, 0.6, 0.7, 0.8], models: [a]}\n";
-    place.replace("s.yaml", "recipes:\n  - {method: wanda, sparsity: [0.5]}\n", many);
-    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1, max_failed_cells: 1}\n");
-    place
-}
-
-/// A golden model as a folder of the place.
-fn copy_model(place: &Place, golden: &str, name: &str) {
-    let from = espalier_tests::root().join("tests/goldens/scoring").join(golden);
-    std::fs::create_dir(place.at(name)).unwrap();
-    for file in std::fs::read_dir(from).unwrap().flatten() {
-        std::fs::copy(file.path(), place.at(name).join(file.file_name())).unwrap();
-    }
-}
-
-#[test]
 fn what_does_not_fit_memory_is_tried_with_smaller_waves_and_then_elsewhere_to_the_same_bytes() {
     let place = place();
     let results = undisturbed(&place);
@@ -332,7 +135,7 @@ fn what_does_not_fit_memory_is_tried_with_smaller_waves_and_then_elsewhere_to_th
     cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
     assert!(!cluster.log("small").contains("cell committed"));
     assert!(cluster.log("small").contains("out_of_memory"), "{}", cluster.log("small"));
-    assert!(failures(&place).iter().all(|code| code == "out_of_memory"));
+    assert!(place.failures().iter().all(|code| code == "out_of_memory"));
     let report = place.at("out/sweeps/s/report/results.csv");
     until("the report is written", || report.exists());
     assert_eq!(read("out/sweeps/s/report/results.csv"), results);
@@ -362,16 +165,16 @@ fn two_kinds_of_device_at_one_variant_leave_one_checkpoint_and_every_cell_is_mea
     let logs = [clusters[0].log("w0"), clusters[1].log("w1")];
     let lost: Vec<bool> = logs.iter().map(|l| l.contains("another attempt's weights are measured")).collect();
     assert!(lost[0] != lost[1], "one of them lost the race to other weights: {logs:?}");
-    let variants = records(&place, "variants");
+    let variants = place.records("variants");
     assert_eq!(variants.len(), 1, "{variants:?}");
     let winner = variants[0]["measured"]["fingerprint"].as_str().unwrap();
     assert_eq!(winner.ends_with("-other"), lost[0], "{winner}");
-    let cells = records(&place, "cells");
+    let cells = place.records("cells");
     assert_eq!(cells.len(), 2);
     for cell in &cells {
         assert_eq!(cell["weights"], variants[0]["weights"], "{cell}");
     }
-    assert_eq!(failures(&place), Vec::<String>::new());
+    assert_eq!(place.failures(), Vec::<String>::new());
 }
 
 #[test]

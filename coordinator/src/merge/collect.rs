@@ -165,12 +165,11 @@ impl Log {
                     found.cancelled.retain(|cell| !again.contains(cell));
                 }
                 LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
-                // With a canary fell what its model has not made yet. Whoever tries it again tries that.
+                // With a canary fell what of its model was not measured yet. Whoever tries it again tries that.
                 LogEvent::Canary { key, model, code: Some(_) } => {
                     let Some(code) = found.given_up.remove(key) else { continue };
                     let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
-                    let lost = of_model.filter(|v| !found.variants.contains_key(&v.key));
-                    found.given_up.extend(lost.map(|variant| (variant.key.0, code)));
+                    found.given_up.extend(of_model.map(|variant| (variant.key.0, code)));
                 }
                 _ => {}
             }

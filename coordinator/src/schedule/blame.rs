@@ -8,10 +8,11 @@
 //! | worker lost | if it came no further than the last lost attempt, on another node, or three times in a row on a sound one | at once |
 //! | compute process lost, a bug | yes | at once, at another worker if any fits |
 //! | out of memory | yes | on more memory if any worker has it, else at another worker |
-//! | bad model, bad inputs, non-finite numbers, another digest | yes | never: it fails wherever it runs |
+//! | another digest than the variant's before | yes | at once, on another kind of device if any fits |
+//! | bad model, bad inputs, non-finite numbers | yes | never: it fails wherever it runs |
 
 use super::command::Command;
-use super::event::{Fault, FaultKind, Millis, Report, WorkerId};
+use super::event::{Fault, FaultKind, Millis, Report, WorkerFacts, WorkerId};
 use super::state::{Attempt, Loss, Schedule, Trouble, Weight};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -30,13 +31,10 @@ fn weight(kind: FaultKind, code: FailureCode) -> Weight {
         FaultKind::NodeFault | FaultKind::StoreError => Weight::Excused,
         FaultKind::ComputeLost | FaultKind::OutOfMemory => Weight::Blamed,
         FaultKind::CellError => match code {
-            C::NonFiniteWeights
-            | C::NonFiniteScores
-            | C::BadCheckpoint
-            | C::ModelChanged
-            | C::BadInputs
-            | C::DigestMismatch => Weight::Final,
-            C::OutOfMemory | C::ComputeLost | C::Internal => Weight::Blamed,
+            C::NonFiniteWeights | C::NonFiniteScores | C::BadCheckpoint | C::ModelChanged | C::BadInputs => {
+                Weight::Final
+            }
+            C::OutOfMemory | C::ComputeLost | C::Internal | C::DigestMismatch => Weight::Blamed,
             C::NodeFault | C::StoreError => Weight::Excused,
             C::Preempted => Weight::Nothing,
         },
@@ -54,7 +52,13 @@ impl Schedule {
     ) {
         let key = fault.key;
         let is_variant = key == variant.0;
-        let memory = self.workers[worker].facts.memory;
+        let facts = &self.workers[worker].facts;
+        let memory = facts.memory;
+        // Where the last bits are alike another digest is too.
+        let alike: Vec<WorkerId> = match fault.code {
+            FailureCode::DigestMismatch => self.with_bits_of(facts),
+            _ => Vec::new(),
+        };
         let planted = planted!(self, FailureTwice);
         let Some(trouble) = self.trouble(variant, key) else {
             return;
@@ -73,6 +77,7 @@ impl Schedule {
         }
         if weight == Weight::Blamed || fault.kind == FaultKind::NodeFault {
             trouble.failed_at.insert(worker.clone());
+            trouble.failed_at.extend(alike);
         }
         commands.push(Command::KeepFailure {
             worker: worker.clone(),
@@ -93,6 +98,12 @@ impl Schedule {
             self.end_if_finished(id);
         }
         self.count(now, variant, key, (weight, fault.code), commands);
+    }
+
+    /// Workers that compute the same last bits.
+    fn with_bits_of(&self, facts: &WorkerFacts) -> Vec<WorkerId> {
+        let alike = self.workers.iter().filter(|(_, worker)| worker.facts.same_bits(facts));
+        alike.map(|(id, _)| id.clone()).collect()
     }
 
     /// A lost worker says something about its shard only if the attempt came no further than the one lost before it, and then
@@ -228,6 +239,7 @@ impl Schedule {
 
 #[cfg(test)]
 mod tests {
+    use crate::schedule::event::WorkerFacts;
     use crate::schedule::story::*;
     use crate::schedule::{Event, FaultKind, WorkerId};
     use espalier_proto::records::FailureCode;
@@ -252,6 +264,20 @@ mod tests {
             let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.to_string()).collect();
             assert_eq!(holders, ["w1"], "{kind:?}");
         }
+    }
+
+    #[test]
+    fn another_digest_than_before_is_tried_on_another_kind_of_device_while_there_is_one() {
+        let mut story = Story::of(grid(&[1]));
+        let order = story.given(1);
+        story.facts.insert(3, WorkerFacts { fingerprint: "another".to_owned(), ..facts() });
+        story.sync(2, vec![]);
+        story.sync(3, vec![]);
+        let (kind, code) = (FaultKind::CellError, FailureCode::DigestMismatch);
+        let failed = failing(pruning(&order), order.variant.0, kind, code);
+        story.sync(1, vec![failed]);
+        let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.to_string()).collect();
+        assert_eq!(holders, ["w3"], "w2 is of the kind at which it failed");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum Misfit {
     Stage { stage: String, found: Option<u32>, wanted: u32 },
     #[error("its node failed {faults} times in a row")]
     Faulty { faults: u32 },
-    #[error("it takes nothing new: it leaves, or does not reach its bucket")]
+    #[error("it takes nothing new: it leaves, has only just joined, or does not reach its bucket")]
     Leaves,
     #[error("it was not heard of for {seconds} s")]
     Silent { seconds: u64 },
@@ -40,11 +40,14 @@ fn memory(found: u64, wanted: u64) -> String {
 impl WorkerFacts {
     /// They fit the same shards.
     pub(super) fn same_kind(&self, other: &Self) -> bool {
+        self.same_bits(other) && self.memory == other.memory && self.stages == other.stages
+    }
+
+    /// They compute the same last bits.
+    pub(super) fn same_bits(&self, other: &Self) -> bool {
         self.backend == other.backend
-            && self.memory == other.memory
             && self.threads == other.threads
             && self.fingerprint == other.fingerprint
-            && self.stages == other.stages
     }
 }
 

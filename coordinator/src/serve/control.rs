@@ -61,11 +61,8 @@ pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Res
     if let Some(goes_on) = goes_on {
         return Err(Refusal::bad_text(format!("sweep {name} was stopped; {goes_on} goes on with it")));
     }
-    // Nothing of it is to be stopped, and nothing to be remembered.
-    let stands = view
-        .is_some_and(|view| view.over && !view.halted && view.failed.is_empty() && view.done == view.cells);
     match action {
-        m::Action::Cancel if stands => {}
+        // Also where nothing is to be stopped: what is damaged, or another task, is not measured then.
         m::Action::Cancel if part => sweeps.cancel_part(&name, &only).await.map_err(Refusal::sweeps)?,
         _ => sweeps.steer(&name, entry, event).await.map_err(Refusal::sweeps)?,
     }

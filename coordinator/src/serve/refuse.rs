@@ -53,7 +53,9 @@ impl Refusal {
     /// A sweep.
     pub fn sweeps(error: SweepsError) -> Self {
         match &error {
-            SweepsError::Log(LogError::Owned { .. }) | SweepsError::TakenOver { .. } => {
+            SweepsError::Log(LogError::Owned { .. })
+            | SweepsError::TakenOver { .. }
+            | SweepsError::Superseded { .. } => {
                 Self { code: Code::FailedPrecondition, exit: 5, message: chain(&error) }
             }
             SweepsError::Unknown { .. }

@@ -287,7 +287,15 @@ async fn last_update(sweeps: &Sweeps, sweep: &ResolvedSweep, part: bool) -> m::S
     let all = (part && sweeps.wanted_all(&sweep.name)).then(|| {
         "all of the sweep was asked for before, so --only adds only what was cancelled since; after `espalier cancel` it stands alone".to_owned()
     });
-    m::SubmitUpdate { doing: String::new(), state, notes: notes.into_iter().chain(all).collect() }
+    // Of one that asks for checkpoints that were dropped.
+    let again = state.as_ref().is_some_and(|s| s.done == s.cells && !s.over);
+    let again =
+        again.then(|| "its cells are all there; pruned again is what `checkpoints:` asks for".to_owned());
+    m::SubmitUpdate {
+        doing: String::new(),
+        state,
+        notes: notes.into_iter().chain(all).chain(again).collect(),
+    }
 }
 
 /// A sweep under this status; `None` if it is not here.

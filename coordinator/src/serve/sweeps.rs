@@ -52,15 +52,23 @@ pub enum SweepsError {
     },
     /// It could not be taken up at the start.
     #[error(
-        "sweep {sweep} could not be taken up: {why}; `espalier repair {sweep}` makes what is damaged missing again, and submitting it \
-         again writes its grid and its inputs anew; where its log is what is damaged, `espalier rm {sweep} --force` removes the sweep \
-         alone, and submitting it again finds what it has measured"
+        "sweep {sweep} could not be taken up: {why}; submitting it again writes its grid and its inputs anew, `espalier repair {sweep}` makes \
+         what is damaged missing again of all else, and `espalier rm {sweep} --force` removes a sweep alone whose log is damaged: submitting it \
+         again finds what it has measured"
     )]
     Unreadable {
         /// The sweep.
         sweep: Name,
         /// Why.
         why: String,
+    },
+    /// Another coordinator of this instance is at work, which may have read the log before this was said.
+    #[error(
+        "another coordinator of instance {instance} has taken this one's place, and may not know of this: ask that one again"
+    )]
+    Superseded {
+        /// This instance.
+        instance: Name,
     },
     /// Another instance has it now.
     #[error(
@@ -215,6 +223,7 @@ impl Sweeps {
         let turn = self.turn(&name);
         let _turn = turn.lock().await;
         let sweep = Arc::new(sweep);
+        self.in_place().await?;
         let drops = generation::drops(&self.bucket).await?;
         let mut read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let _log = self.driver.turn_at_log(&name).await;
@@ -228,6 +237,7 @@ impl Sweeps {
                 return Err(SweepsError::of_log(&sweep.name, error));
             }
         };
+        self.in_place().await?;
         // What is dropped from now on nobody needs. What was dropped since it was read did not know that this sweep may.
         if generation::drops(&self.bucket).await? != drops {
             read = self.read(&sweep).await?;
@@ -274,8 +284,7 @@ impl Sweeps {
         let sweep = self.sweep(name.as_str())?;
         let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
         let event = LogEvent::Cancel { only: Some(only.to_string()) };
-        let _log = self.driver.turn_at_log(name).await;
-        let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
+        let fold = self.say(name, event).await?;
         self.take_up(sweep, read, fold, false).await
     }
 
@@ -284,8 +293,7 @@ impl Sweeps {
         let turn = self.turn(name);
         let _turn = turn.lock().await;
         self.sweep(name.as_str())?;
-        let _log = self.driver.turn_at_log(name).await;
-        let fold = log::write(&self.bucket, &self.epoch, name, entry).await?;
+        let fold = self.say(name, entry).await?;
         if let Some(live) = self.live().get_mut(name) {
             live.fold = fold;
         }
@@ -293,6 +301,23 @@ impl Sweeps {
         self.driver.settled().await;
         self.count_asked(name);
         Ok(())
+    }
+
+    /// Writes what its user asks of a sweep.
+    async fn say(&self, name: &Name, event: LogEvent) -> Result<Fold, SweepsError> {
+        self.in_place().await?;
+        let _log = self.driver.turn_at_log(name).await;
+        let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
+        self.in_place().await?;
+        Ok(fold)
+    }
+
+    /// No other coordinator has this one's place. Asked after something was written too: who takes it later reads that.
+    async fn in_place(&self) -> Result<(), SweepsError> {
+        match self.epoch.superseded(&self.bucket).await? {
+            true => Err(SweepsError::Superseded { instance: self.epoch.instance.clone() }),
+            false => Ok(()),
+        }
     }
 
     /// Something was asked of the sweep, and the status shows it.

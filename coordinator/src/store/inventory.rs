@@ -47,8 +47,8 @@ pub enum StoreError {
     },
     /// What says what a sweep needs is damaged.
     #[error(
-        "sweep {sweep} cannot be read, so what it needs is not known: {why}; put that object back as it was, or remove the sweep alone with \
-         `espalier rm {sweep} --force` and submit it again, which finds what it has measured"
+        "sweep {sweep} cannot be read, so what it needs is not known: {why}; put that object back as it was, submit the sweep again if it is its \
+         latest grid, or remove the sweep alone with `espalier rm {sweep} --force` and submit it again, which finds what it has measured"
     )]
     Unreadable {
         /// The sweep.

@@ -129,7 +129,7 @@ async fn current(bucket: &Bucket, name: &Name, spec: Option<Digest>) -> Result<R
     let bytes =
         bytes.ok_or_else(|| corrupt(format!("it is absent, but the sweep's log names it; {again}")))?;
     if Digest::of(&bytes) != spec {
-        return Err(corrupt(format!("its sha256 is {}; delete it and {again}", Digest::of(&bytes))).into());
+        return Err(corrupt(format!("its sha256 is {}; {again}", Digest::of(&bytes))).into());
     }
     Ok(serde_json::from_slice(&bytes).map_err(|e| corrupt(e.to_string()))?)
 }
