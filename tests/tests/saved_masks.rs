@@ -1,9 +1,7 @@
 //! Pruning that ends badly after masks of finished blocks were saved: its worker lives on, or leaves in order.
 
 use espalier_tests::cluster::{Cluster, Process, until};
-use espalier_tests::files;
 use espalier_tests::sweeps::Place;
-use serde_json::Value;
 
 /// Every block takes so long that there is time after the first one's masks are saved.
 const SLOW: [(&str, &str); 2] = [("ESPALIER_TEST_FAULTS", "slow-prune=2000"), ("ESPALIER_SAVE_EVERY", "0")];
@@ -14,11 +12,6 @@ fn half_pruned(cluster: &Cluster<'_>) -> Process {
     cluster.ends(&["submit", "s.yaml", "--only", "method=wanda"], 0, &[]);
     until("masks are saved", || cluster.log("w").contains("masks saved"));
     worker
-}
-
-fn failures(place: &Place) -> Vec<Value> {
-    let read = |p| serde_json::from_slice::<Value>(&std::fs::read(p).unwrap()).unwrap();
-    files(&place.at("out/failures"), "json").into_iter().map(|p| read(p)["code"].clone()).collect()
 }
 
 #[test]
@@ -32,7 +25,7 @@ fn a_worker_that_leaves_after_masks_were_saved_gives_its_shard_back() {
     let _next = cluster.worker("next");
     cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
     assert!(cluster.log("next").contains("pruning goes on from saved masks"), "{}", cluster.log("next"));
-    assert!(failures(&place).iter().all(|code| code == "preempted"), "{:?}", failures(&place));
+    assert!(place.failures().iter().all(|code| code == "preempted"), "{:?}", place.failures());
 }
 
 #[test]
@@ -45,10 +38,10 @@ fn a_compute_process_that_dies_after_masks_were_saved_is_a_failed_attempt_and_it
     assert_eq!(unsafe { libc::kill(child, libc::SIGKILL) }, 0);
     // Were the worker gone, nobody would ever finish the sweep.
     until("the failure is recorded", || {
-        !failures(&place).is_empty() || worker.0.try_wait().unwrap().is_some()
+        !place.failures().is_empty() || worker.0.try_wait().unwrap().is_some()
     });
     assert!(worker.0.try_wait().unwrap().is_none(), "{}", cluster.log("w"));
     cluster.ends(&["watch", "s"], 0, &["2 of 2 cells done"]);
     assert!(cluster.log("w").contains("pruning goes on from saved masks"), "{}", cluster.log("w"));
-    assert_eq!(failures(&place), ["compute_lost"]);
+    assert_eq!(place.failures(), ["compute_lost"]);
 }
