@@ -71,6 +71,37 @@ fn a_fallen_canary_is_told_in_a_line_and_explained_also_by_a_coordinator_that_wa
     let table = std::fs::read_to_string(place.at("report/results.csv")).unwrap();
     let dense = |line: &&str| line.starts_with("s,a,dense,") && line.contains(",failed,compute_lost,");
     assert!(table.lines().any(|line| dense(&line)) && !table.contains("not_run"), "{table}");
+    // What the canary tried is not asked for any more: the rest goes on, and nothing fell.
+    cluster.ends(&["cancel", "s", "--only", "method=wanda"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    place.espalier(&["report", "s", "--to", "report"]);
+    let table = std::fs::read_to_string(place.at("report/results.csv")).unwrap();
+    assert!(table.contains("missing,cancelled") && !table.contains("failed,"), "{table}");
+}
+
+#[test]
+fn what_was_given_up_and_is_made_by_another_instance_is_not_run_yet_and_no_failure() {
+    let place = Place::new("phi-nobos");
+    place.replace("s.yaml", "name: s\n", "name: s\nlimits: {attempts: 1}\n");
+    let mut cluster = Cluster::start(&place, &[]);
+    let mut dies = cluster.worker_with("w", &[(FAULTS, "die=wanda")]);
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 4, &["2 of 4 cells done", "compute_lost"]);
+    dies.kill();
+    let failed = || {
+        place.espalier(&["report", "s", "--to", "report"]);
+        let table = std::fs::read_to_string(place.at("report/results.csv")).unwrap();
+        table.contains(",failed,compute_lost,")
+    };
+    assert!(failed());
+    let one = ["run", "s.yaml", "--set", "name=t", "--only", "method=wanda,task=wikitext2"];
+    place.ends(&one, 0, &["1 of 1 cell done"]);
+    cluster.restart();
+    let list = cluster.json(&["list"]);
+    assert!(list[0]["failed"] == 0 && list[0]["done"] == 3, "{list}");
+    assert!(!failed());
+    let _worker = cluster.worker("next");
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
 }
 
 #[test]

@@ -40,6 +40,7 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
             "blobs": repaired.blobs,
             "bytes": repaired.bytes,
             "damaged": repaired.damaged,
+            "cancelled": repaired.cancelled,
         })),
         Output::Text => print::text(&text(command, &repaired)),
     }
@@ -47,7 +48,7 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
 }
 
 fn text(command: &Repair, repaired: &Repaired) -> String {
-    let Repaired { cells, variants, objects, blobs, bytes, damaged, owner } = repaired;
+    let Repaired { cells, variants, objects, blobs, bytes, damaged, owner, cancelled } = repaired;
     let read = format!(
         "{} of {} cells, {} of {} variants have a record; {objects} records, inputs and models, {blobs} blobs, {} read",
         cells.recorded,
@@ -70,6 +71,7 @@ fn text(command: &Repair, repaired: &Repaired) -> String {
             "submit the sweep again from where its models' files are, which puts them there anew"
         }
         () if of("inputs") => "submit the sweep again, which writes its inputs anew",
+        () if *cancelled => "it was cancelled, so submit the sweep again",
         () => "its coordinator does them anew; where none is at work, submit the sweep again",
     };
     let count = damaged.len();

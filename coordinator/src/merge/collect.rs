@@ -5,7 +5,7 @@
 use crate::plan::cells::all_chosen;
 use crate::records::{self, RecordsError};
 use crate::serve::fold::Fold;
-use crate::serve::log;
+use crate::serve::{canary, log};
 use espalier_proto::bucket::{Bucket, BucketError, Formatted};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::layout;
@@ -87,7 +87,7 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
         why: "it is absent, but the sweep's log names it".to_owned(),
     })?;
     let mut found = collect_of(bucket, sweep).await?;
-    log.tell(&mut found);
+    log.tell(bucket, &mut found).await?;
     Ok(found)
 }
 
@@ -95,7 +95,7 @@ pub async fn collect(bucket: &Bucket, name: &Name) -> Result<Found, CollectError
 pub async fn collect_grid(bucket: &Bucket, sweep: ResolvedSweep) -> Result<Found, CollectError> {
     let log = Log::read(bucket, &sweep.name).await?;
     let mut found = collect_of(bucket, sweep).await?;
-    log.tell(&mut found);
+    log.tell(bucket, &mut found).await?;
     Ok(found)
 }
 
@@ -155,8 +155,7 @@ impl Log {
     }
 
     /// Adds what it says is given up, and of which cells its latest word is a cancel.
-    fn tell(&self, found: &mut Found) {
-        found.given_up.clone_from(&self.fold.given_up);
+    async fn tell(&self, bucket: &Bucket, found: &mut Found) -> Result<(), BucketError> {
         for entry in &self.entries {
             match &entry.event {
                 // Of nearly every sweep nothing was cancelled: the keys of a million cells are not put together for nothing.
@@ -165,15 +164,25 @@ impl Log {
                     found.cancelled.retain(|cell| !again.contains(cell));
                 }
                 LogEvent::Cancel { only } => found.cancelled.extend(cells(&found.sweep, only.as_deref())),
-                // With a canary fell what of its model was not measured yet. Whoever tries it again tries that.
-                LogEvent::Canary { key, model, code: Some(_) } => {
-                    let Some(code) = found.given_up.remove(key) else { continue };
-                    let of_model = found.sweep.variants.iter().filter(|v| v.spec.model == *model);
-                    found.given_up.extend(of_model.map(|variant| (variant.key.0, code)));
-                }
                 _ => {}
             }
         }
+        let given_up = &self.fold.given_up;
+        if given_up.is_empty() {
+            return Ok(());
+        }
+        found.given_up.clone_from(given_up);
+        for key in given_up.keys().map(|key| VariantKey(*key)) {
+            // Made meanwhile, by whomever, it is given up only where it is to be made again.
+            if found.variants.contains_key(&key) && !bucket.exists(&layout::variant_dropped(key)).await? {
+                found.given_up.remove(&key.0);
+            }
+        }
+        // What cannot be read limits nothing.
+        let wanted = self.fold.wanted(&found.sweep).unwrap_or_default();
+        let fallen = canary::fallen(&found.sweep, given_up, wanted.as_ref());
+        found.given_up.extend(fallen.into_iter().map(|(cell, code)| (cell.0, code)));
+        Ok(())
     }
 }
 

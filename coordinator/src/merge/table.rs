@@ -259,7 +259,6 @@ fn outcome<'a>(cell: &CellEntry, found: &'a Found) -> Result<&'a CellRecord, (St
     {
         return Ok(record);
     }
-    // A variant's failure counts where it has a record too: it could not be pruned again, or its model's canary fell.
     let given_up = found.given_up.get(&cell.key.0).or_else(|| found.given_up.get(&cell.variant.0));
     Err(match given_up {
         Some(&code) => (Status::Failed, Reason::Failed(code)),

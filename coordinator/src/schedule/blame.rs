@@ -12,7 +12,7 @@
 //! | bad model, bad inputs, non-finite numbers | yes | never: it fails wherever it runs |
 
 use super::command::Command;
-use super::event::{Fault, FaultKind, Millis, Report, WorkerFacts, WorkerId};
+use super::event::{Fault, FaultKind, Millis, Report, WorkerId};
 use super::state::{Attempt, Loss, Schedule, Trouble, Weight};
 use espalier_proto::ids::{AttemptId, CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
@@ -55,10 +55,7 @@ impl Schedule {
         let facts = &self.workers[worker].facts;
         let memory = facts.memory;
         // Where the last bits are alike another digest is too.
-        let alike: Vec<WorkerId> = match fault.code {
-            FailureCode::DigestMismatch => self.with_bits_of(facts),
-            _ => Vec::new(),
-        };
+        let unlike = (fault.code == FailureCode::DigestMismatch).then(|| facts.fingerprint.clone());
         let planted = planted!(self, FailureTwice);
         let Some(trouble) = self.trouble(variant, key) else {
             return;
@@ -77,7 +74,7 @@ impl Schedule {
         }
         if weight == Weight::Blamed || fault.kind == FaultKind::NodeFault {
             trouble.failed_at.insert(worker.clone());
-            trouble.failed_at.extend(alike);
+            trouble.unlike.extend(unlike);
         }
         commands.push(Command::KeepFailure {
             worker: worker.clone(),
@@ -98,12 +95,6 @@ impl Schedule {
             self.end_if_finished(id);
         }
         self.count(now, variant, key, (weight, fault.code), commands);
-    }
-
-    /// Workers that compute the same last bits.
-    fn with_bits_of(&self, facts: &WorkerFacts) -> Vec<WorkerId> {
-        let alike = self.workers.iter().filter(|(_, worker)| worker.facts.same_bits(facts));
-        alike.map(|(id, _)| id.clone()).collect()
     }
 
     /// A lost worker says something about its shard only if the attempt came no further than the one lost before it, and then
@@ -268,16 +259,19 @@ mod tests {
 
     #[test]
     fn another_digest_than_before_is_tried_on_another_kind_of_device_while_there_is_one() {
-        let mut story = Story::of(grid(&[1]));
+        let mut story = Story::of(grid(&[1, 1]));
         let order = story.given(1);
         story.facts.insert(3, WorkerFacts { fingerprint: "another".to_owned(), ..facts() });
-        story.sync(2, vec![]);
         story.sync(3, vec![]);
         let (kind, code) = (FaultKind::CellError, FailureCode::DigestMismatch);
         let failed = failing(pruning(&order), order.variant.0, kind, code);
+        let other = story.given(3);
         story.sync(1, vec![failed]);
+        // Whoever joins is of the kind at which it failed.
+        assert_eq!((story.sync(2, vec![]), story.schedule.attempts.each().count()), (None, 1));
+        story.sync(3, vec![evaluating(&other, &other.cells, &[])]);
         let holders: Vec<_> = story.schedule.attempts.each().map(|a| a.worker.0.to_string()).collect();
-        assert_eq!(holders, ["w3"], "w2 is of the kind at which it failed");
+        assert_eq!(holders, ["w3"]);
     }
 
     #[test]

@@ -40,14 +40,11 @@ fn memory(found: u64, wanted: u64) -> String {
 impl WorkerFacts {
     /// They fit the same shards.
     pub(super) fn same_kind(&self, other: &Self) -> bool {
-        self.same_bits(other) && self.memory == other.memory && self.stages == other.stages
-    }
-
-    /// They compute the same last bits.
-    pub(super) fn same_bits(&self, other: &Self) -> bool {
         self.backend == other.backend
+            && self.memory == other.memory
             && self.threads == other.threads
             && self.fingerprint == other.fingerprint
+            && self.stages == other.stages
     }
 }
 

@@ -268,17 +268,20 @@ impl Schedule {
         (alone || !cells.is_empty()).then_some(cells)
     }
 
-    /// What did not fit once goes to more memory, while any worker has more; what failed at a worker goes to another one that it did
-    /// not fail at, while there is one.
+    /// What did not fit once goes to more memory, while any worker has more; what failed at a worker, or on a kind of device, goes to another
+    /// one that it did not fail at, while there is one.
     pub(super) fn may_try(&self, id: &WorkerId, key: VariantKey, trouble: &Trouble) -> bool {
         let more = |w: &Worker| w.facts.memory > trouble.too_small;
         let anyone = |is: &dyn Fn(&WorkerId, &Worker) -> bool| {
             self.connected().any(|(id, w)| is(id, w) && self.unfit(w, key).is_none())
         };
         let larger = trouble.too_small > 0 && !planted!(self, TooLargeAgain) && anyone(&|_, w| more(w));
-        let failed = trouble.failed_at.contains(id) && !planted!(self, SameWorker);
-        let other = |id: &WorkerId, w: &Worker| !trouble.failed_at.contains(id) && (!larger || more(w));
-        (!larger || more(&self.workers[id])) && !(failed && anyone(&other))
+        let failed = |id: &WorkerId, w: &Worker| {
+            trouble.failed_at.contains(id) || trouble.unlike.contains(&w.facts.fingerprint)
+        };
+        let failed_here = failed(id, &self.workers[id]) && !planted!(self, SameWorker);
+        let other = |id: &WorkerId, w: &Worker| !failed(id, w) && (!larger || more(w));
+        (!larger || more(&self.workers[id])) && !(failed_here && anyone(&other))
     }
 }
 

@@ -205,6 +205,8 @@ pub(super) struct Trouble {
     pub(super) too_small: u64,
     /// Workers at which it failed, of itself or by their node's fault.
     pub(super) failed_at: BTreeSet<WorkerId>,
+    /// Fingerprints of devices on which it came out otherwise than before.
+    pub(super) unlike: BTreeSet<String>,
     /// Not to be tried before.
     pub(super) not_before: Millis,
     /// It failed as often as the limits allow.
@@ -214,7 +216,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Not every worker that fits may try it again.
     pub(super) fn is_picky(&self) -> bool {
-        self.too_small > 0 || !self.failed_at.is_empty()
+        self.too_small > 0 || !self.failed_at.is_empty() || !self.unlike.is_empty()
     }
 }
 

@@ -5,13 +5,13 @@
 
 use crate::records::Present;
 use crate::schedule::{Needs, Order, VariantPlan};
-use espalier_proto::ids::{Digest, InputsDigest, VariantKey};
+use espalier_proto::ids::{CellKey, Digest, InputsDigest, VariantKey};
 use espalier_proto::keys::{canary_key, variant_key};
 use espalier_proto::messages as m;
 use espalier_proto::methods::{CANARY_VERSION, DENSE};
 use espalier_proto::recipe::VariantSpec;
 use espalier_proto::records::FailureCode;
-use espalier_proto::sweep::{ResolvedSweep, VariantEntry};
+use espalier_proto::sweep::{CellEntry, ResolvedSweep, VariantEntry};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many variants of a model are to be done where a canary pays.
@@ -106,23 +106,45 @@ fn is_proven(sweep: &ResolvedSweep, there: &Present, canary: &Canary) -> bool {
 }
 
 /// What the canary tries is asked for: its method, and every task.
-fn is_asked(sweep: &ResolvedSweep, plans: &[VariantPlan], canary: &Canary) -> bool {
-    let plans: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
+fn is_asked(
+    sweep: &ResolvedSweep,
+    canary: &Canary,
+    variants: &BTreeSet<VariantKey>,
+    asked: impl Fn(&CellEntry) -> bool,
+) -> bool {
     let mut unasked = canary.inputs.clone();
     for cell in &sweep.cells {
         if unasked.is_empty() {
             break;
         }
-        let asked = |plan: &&VariantPlan| plan.cells.iter().any(|c| c.key == cell.key);
-        if unasked.contains(&cell.inputs) && plans.get(&cell.variant).is_some_and(asked) {
+        if unasked.contains(&cell.inputs) && asked(cell) {
             unasked.remove(&cell.inputs);
         }
     }
     let same = |spec: &VariantSpec| {
         spec.method == canary.spec.method && spec.calibration.is_some() == canary.spec.calibration.is_some()
     };
-    let of_canary = |v: &&VariantEntry| canary.variants.contains(&v.key) && plans.contains_key(&v.key);
+    let of_canary = |v: &&VariantEntry| canary.variants.contains(&v.key) && variants.contains(&v.key);
     unasked.is_empty() && sweep.variants.iter().filter(of_canary).any(|v| same(&v.spec))
+}
+
+/// The cells that are not run since their model's canary was given up, with why. `wanted`: those that are asked for; `None`: all.
+pub fn fallen(
+    sweep: &ResolvedSweep,
+    given_up: &BTreeMap<Digest, FailureCode>,
+    wanted: Option<&BTreeSet<CellKey>>,
+) -> BTreeMap<CellKey, FailureCode> {
+    let asked = |cell: &CellEntry| wanted.is_none_or(|wanted| wanted.contains(&cell.key));
+    let variants = sweep.cells.iter().filter(|c| asked(c)).map(|c| c.variant).collect();
+    let mut fallen = BTreeMap::new();
+    for (key, canary) in canaries(sweep) {
+        let Some(code) = given_up.get(&key.0) else { continue };
+        if is_asked(sweep, &canary, &variants, asked) {
+            let with_it = |c: &&CellEntry| asked(c) && canary.variants.contains(&c.variant);
+            fallen.extend(sweep.cells.iter().filter(with_it).map(|c| (c.key, *code)));
+        }
+    }
+    fallen
 }
 
 /// Adds canaries to the plans of a sweep: those of models that are worth one,
@@ -143,7 +165,11 @@ pub fn guard(
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
         let worth_it = waiting.len() >= LEAST_VARIANTS && !is_proven(sweep, there, &canary);
-        if !(fallen || worth_it) || !is_asked(sweep, plans, &canary) {
+        let planned: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
+        let asked = |cell: &CellEntry| {
+            planned.get(&cell.variant).is_some_and(|plan| plan.cells.iter().any(|c| c.key == cell.key))
+        };
+        if !(fallen || worth_it) || !is_asked(sweep, &canary, &planned.keys().copied().collect(), asked) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);
