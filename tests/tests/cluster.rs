@@ -261,7 +261,10 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
         4,
         &["1 are damaged; `espalier repair s` makes them missing"],
     );
-    assert!(dry.contains("its coordinator does them anew") && !dry.contains("run the sweep"), "{dry}");
+    assert!(
+        dry.contains("its coordinator does anew what is asked for") && !dry.contains("run the sweep"),
+        "{dry}"
+    );
     place.ends(&["repair", "s"], 4, &["1 were damaged", "submit the sweep again"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 1 of them to do"]);
     worker.signal(libc::SIGCONT);

@@ -302,7 +302,7 @@ fn a_sweep_that_cannot_be_taken_up_is_tried_again_and_told_how_to_mend_it() {
     cluster.ends(&["submit", "s.yaml"], 5, &["record.json", "espalier repair s"]);
     assert_eq!(entries(), before);
     place.replace("s.yaml", "sparsity: [0.5, 0.7]", "sparsity: [0.5]");
-    place.ends(&["repair", "s"], 4, &["1 were damaged", "its coordinator does them anew"]);
+    place.ends(&["repair", "s"], 4, &["1 were damaged", "its coordinator does anew what is asked for"]);
     until("it is taken up by itself", || listed(&cluster, "s")["state"] == "waiting");
     // Nor is one of which an entry of the log is not there for a while, as by a store's mistake.
     cluster.ends(&["pause", "s"], 0, &[]);

@@ -40,7 +40,7 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
             "blobs": repaired.blobs,
             "bytes": repaired.bytes,
             "damaged": repaired.damaged,
-            "cancelled": repaired.cancelled,
+            "stopped": repaired.stopped,
         })),
         Output::Text => print::text(&text(command, &repaired)),
     }
@@ -48,7 +48,7 @@ pub async fn run(command: &Repair, output: Output) -> Result<Exit, Failure> {
 }
 
 fn text(command: &Repair, repaired: &Repaired) -> String {
-    let Repaired { cells, variants, objects, blobs, bytes, damaged, owner, cancelled } = repaired;
+    let Repaired { cells, variants, objects, blobs, bytes, damaged, owner, stopped } = repaired;
     let read = format!(
         "{} of {} cells, {} of {} variants have a record; {objects} records, inputs and models, {blobs} blobs, {} read",
         cells.recorded,
@@ -71,8 +71,8 @@ fn text(command: &Repair, repaired: &Repaired) -> String {
             "submit the sweep again from where its models' files are, which puts them there anew"
         }
         () if of("inputs") => "submit the sweep again, which writes its inputs anew",
-        () if *cancelled => "it was cancelled, so submit the sweep again",
-        () => "its coordinator does them anew; where none is at work, submit the sweep again",
+        () if *stopped => "it was stopped, so submit the sweep again",
+        () => "its coordinator does anew what is asked for; where none is at work, submit the sweep again",
     };
     let count = damaged.len();
     let now = if command.dry_run {

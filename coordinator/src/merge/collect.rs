@@ -55,6 +55,8 @@ pub struct Found {
     pub cells: BTreeMap<CellKey, CellRecord>,
     /// Variants and cells given up, by the sweep's log.
     pub given_up: BTreeMap<Digest, FailureCode>,
+    /// Cells that are not run since their model's canary was given up.
+    pub fallen: BTreeMap<CellKey, FailureCode>,
     /// Cells of which the latest word of the log is a cancel.
     pub cancelled: BTreeSet<CellKey>,
     /// Failed attempts of variants and cells of the grid; shown in costs only.
@@ -69,6 +71,7 @@ impl Found {
             variants: BTreeMap::new(),
             cells: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            fallen: BTreeMap::new(),
             cancelled: BTreeSet::new(),
             failures: Vec::new(),
         }
@@ -155,7 +158,7 @@ impl Log {
     }
 
     /// Adds what it says is given up, and of which cells its latest word is a cancel.
-    async fn tell(&self, bucket: &Bucket, found: &mut Found) -> Result<(), BucketError> {
+    async fn tell(&self, bucket: &Bucket, found: &mut Found) -> Result<(), CollectError> {
         for entry in &self.entries {
             match &entry.event {
                 // Of nearly every sweep nothing was cancelled: the keys of a million cells are not put together for nothing.
@@ -172,16 +175,16 @@ impl Log {
             return Ok(());
         }
         found.given_up.clone_from(given_up);
-        for key in given_up.keys().map(|key| VariantKey(*key)) {
-            // Made meanwhile, by whomever, it is given up only where it is to be made again.
-            if found.variants.contains_key(&key) && !bucket.exists(&layout::variant_dropped(key)).await? {
-                found.given_up.remove(&key.0);
-            }
+        // Made meanwhile, by whomever, a variant is given up only where it is to be made again.
+        let made = given_up.keys().map(|key| VariantKey(*key)).filter(|key| found.variants.contains_key(key));
+        for key in records::list::usable(bucket, made).await? {
+            found.given_up.remove(&key.0);
         }
         // What cannot be read limits nothing.
         let wanted = self.fold.wanted(&found.sweep).unwrap_or_default();
         let fallen = canary::fallen(&found.sweep, given_up, wanted.as_ref());
-        found.given_up.extend(fallen.into_iter().map(|(cell, code)| (cell.0, code)));
+        let fallen: Vec<_> = fallen.into_iter().map(|(cell, code)| (cell.key, code)).collect();
+        found.fallen.extend(fallen);
         Ok(())
     }
 }

@@ -259,7 +259,8 @@ fn outcome<'a>(cell: &CellEntry, found: &'a Found) -> Result<&'a CellRecord, (St
     {
         return Ok(record);
     }
-    let given_up = found.given_up.get(&cell.key.0).or_else(|| found.given_up.get(&cell.variant.0));
+    let own = found.given_up.get(&cell.key.0).or_else(|| found.given_up.get(&cell.variant.0));
+    let given_up = own.or_else(|| found.fallen.get(&cell.key));
     Err(match given_up {
         Some(&code) => (Status::Failed, Reason::Failed(code)),
         None if record.is_some() => (Status::Missing, Reason::OtherWeights),

@@ -177,7 +177,12 @@ impl Schedule {
             let cells = self.takes(self.now, id, variant);
             cells.is_some_and(|cells| cell.is_none_or(|cell| cells.contains(&cell)))
         };
-        self.connected().filter(|(id, worker)| free(worker) && !takes(id)).map(|(id, _)| id.clone()).collect()
+        let barred = self.connected().filter(|(id, worker)| free(worker) && !takes(id));
+        let barred: Vec<WorkerId> = barred.map(|(id, _)| id.clone()).collect();
+        // Others are barred for being like those, in their memory or their bits.
+        let failed: Vec<WorkerId> =
+            barred.iter().filter(|id| self.has_failed_at(id, variant)).cloned().collect();
+        if failed.is_empty() { barred } else { failed }
     }
 
     fn wait(&self, sweep: &Sweep, home: VariantKey, cell: CellKey) -> Wait {

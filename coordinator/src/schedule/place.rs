@@ -147,10 +147,14 @@ impl Schedule {
 
     /// Something that waits, or could be split off, failed at this worker.
     fn has_failed_at_any(&self, id: &WorkerId) -> bool {
-        self.index.picky.iter().map(|key| &self.variants[key]).any(|variant| {
-            let cells = variant.cells.values().map(|cell| &cell.trouble);
-            cells.chain([&variant.trouble]).any(|trouble| trouble.failed_at.contains(id))
-        })
+        self.index.picky.iter().any(|variant| self.has_failed_at(id, *variant))
+    }
+
+    /// The variant, or a cell of it, failed at this worker.
+    pub(super) fn has_failed_at(&self, id: &WorkerId, variant: VariantKey) -> bool {
+        let variant = &self.variants[&variant];
+        let cells = variant.cells.values().map(|cell| &cell.trouble);
+        cells.chain([&variant.trouble]).any(|trouble| trouble.failed_at.contains(id))
     }
 
     fn idle_after(&self, kind: No, after: Bound<&WorkerId>) -> Option<WorkerId> {
@@ -276,12 +280,12 @@ impl Schedule {
             self.connected().any(|(id, w)| is(id, w) && self.unfit(w, key).is_none())
         };
         let larger = trouble.too_small > 0 && !planted!(self, TooLargeAgain) && anyone(&|_, w| more(w));
-        let failed = |id: &WorkerId, w: &Worker| {
-            trouble.failed_at.contains(id) || trouble.unlike.contains(&w.facts.fingerprint)
-        };
-        let failed_here = failed(id, &self.workers[id]) && !planted!(self, SameWorker);
-        let other = |id: &WorkerId, w: &Worker| !failed(id, w) && (!larger || more(w));
-        (!larger || more(&self.workers[id])) && !(failed_here && anyone(&other))
+        let failed = trouble.failed_at.contains(id) && !planted!(self, SameWorker);
+        let other = |id: &WorkerId, w: &Worker| !trouble.failed_at.contains(id) && (!larger || more(w));
+        let unlike = |w: &Worker| trouble.unlike.contains(&w.facts.fingerprint) && !planted!(self, SameKind);
+        let like = |id: &WorkerId, w: &Worker| other(id, w) && !unlike(w);
+        let here = &self.workers[id];
+        (!larger || more(here)) && !(failed && anyone(&other)) && !(unlike(here) && anyone(&like))
     }
 }
 

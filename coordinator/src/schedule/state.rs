@@ -216,7 +216,7 @@ pub(super) struct Trouble {
 impl Trouble {
     /// Not every worker that fits may try it again.
     pub(super) fn is_picky(&self) -> bool {
-        self.too_small > 0 || !self.failed_at.is_empty() || !self.unlike.is_empty()
+        self.too_small > 0 || !self.failed_at.is_empty()
     }
 }
 

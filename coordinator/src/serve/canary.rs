@@ -129,19 +129,23 @@ fn is_asked(
 }
 
 /// The cells that are not run since their model's canary was given up, with why. `wanted`: those that are asked for; `None`: all.
-pub fn fallen(
-    sweep: &ResolvedSweep,
+pub fn fallen<'a>(
+    sweep: &'a ResolvedSweep,
     given_up: &BTreeMap<Digest, FailureCode>,
     wanted: Option<&BTreeSet<CellKey>>,
-) -> BTreeMap<CellKey, FailureCode> {
+) -> Vec<(&'a CellEntry, FailureCode)> {
+    // Of nearly every sweep nothing was given up, and there may be a million cells.
+    if given_up.is_empty() {
+        return Vec::new();
+    }
     let asked = |cell: &CellEntry| wanted.is_none_or(|wanted| wanted.contains(&cell.key));
     let variants = sweep.cells.iter().filter(|c| asked(c)).map(|c| c.variant).collect();
-    let mut fallen = BTreeMap::new();
+    let mut fallen = Vec::new();
     for (key, canary) in canaries(sweep) {
         let Some(code) = given_up.get(&key.0) else { continue };
         if is_asked(sweep, &canary, &variants, asked) {
             let with_it = |c: &&CellEntry| asked(c) && canary.variants.contains(&c.variant);
-            fallen.extend(sweep.cells.iter().filter(with_it).map(|c| (c.key, *code)));
+            fallen.extend(sweep.cells.iter().filter(with_it).map(|c| (c, *code)));
         }
     }
     fallen
@@ -157,19 +161,21 @@ pub fn guard(
 ) {
     for (key, canary) in canaries(sweep) {
         let fallen = given_up.contains_key(&key.0);
+        // What fell with it is not run either where another sweep has pruned it.
         let left = |plan: &VariantPlan| {
             canary.variants.contains(&plan.key)
-                // What fell with it is not run either where another sweep has pruned it.
-                && (fallen || !there.variants.contains(&plan.key))
                 && (plan.wanted_alone || plan.cells.iter().any(|c| !there.cells.contains(&c.key)))
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
-        let worth_it = waiting.len() >= LEAST_VARIANTS && !is_proven(sweep, there, &canary);
+        let unmade = waiting.difference(&there.variants).count();
+        if !(fallen || unmade >= LEAST_VARIANTS && !is_proven(sweep, there, &canary)) {
+            continue;
+        }
         let planned: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
         let asked = |cell: &CellEntry| {
             planned.get(&cell.variant).is_some_and(|plan| plan.cells.iter().any(|c| c.key == cell.key))
         };
-        if !(fallen || worth_it) || !is_asked(sweep, &canary, &planned.keys().copied().collect(), asked) {
+        if !is_asked(sweep, &canary, &planned.keys().copied().collect(), asked) {
             continue;
         }
         let of_spec = variant_key(&canary.spec);

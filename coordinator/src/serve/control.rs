@@ -1,5 +1,5 @@
-//! What users tell a coordinator about a sweep that it has: cancel, pause, resume, retry; and that its workers are to end. What would change
-//! nothing is refused or passed over, the rest is written to the sweep's log and told to the schedule.
+//! What users tell a coordinator about a sweep that it has: cancel, pause, resume, retry; and that its workers are to end. What a stopped
+//! sweep cannot do is refused, the rest is written to the sweep's log and told to the schedule.
 
 use super::canary::{Canary, canaries};
 use super::daemon;
@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 pub(super) async fn control(sweeps: &Sweeps, request: &m::ControlRequest) -> Result<Option<Name>, Refusal> {
     let action = request.action();
     if action == m::Action::Drain {
+        sweeps.in_place().await.map_err(Refusal::sweeps)?;
         daemon::drain(sweeps);
         return Ok(None);
     }

@@ -90,8 +90,15 @@ impl Fold {
             LogEvent::Resume => self.paused = false,
             LogEvent::Priority { priority } => self.priority = *priority,
             LogEvent::Quarantine { key, code } => drop(self.given_up.insert(*key, *code)),
-            LogEvent::Canary { key, code: None, .. } => drop(self.canaries.insert(VariantKey(*key))),
-            LogEvent::Canary { key, code: Some(code), .. } => drop(self.given_up.insert(*key, *code)),
+            // Another sweep that shares it may have it tried again.
+            LogEvent::Canary { key, code: None, .. } => {
+                self.canaries.insert(VariantKey(*key));
+                self.given_up.remove(key);
+            }
+            LogEvent::Canary { key, code: Some(code), .. } => {
+                self.canaries.remove(&VariantKey(*key));
+                self.given_up.insert(*key, *code);
+            }
             LogEvent::Stop => self.doomed = true,
             LogEvent::Retry { keys } => {
                 self.retries += 1;
@@ -197,6 +204,18 @@ mod tests {
         assert!(fold.paused && fold.canaries.contains(&VariantKey(key)));
         assert!(fold.apply(11, &said("other", 1, quarantine())), "epochs are each instance's own");
         assert_eq!(fold.given_up.len(), 1);
+    }
+
+    #[test]
+    fn of_a_canary_that_another_sweep_had_tried_again_the_last_verdict_counts() {
+        let key = Digest::of(b"key");
+        let canary = |code| said("main", 1, LogEvent::Canary { key, model: ModelDigest(key), code });
+        let mut fold = Fold::default();
+        for (seq, code) in [(1, Some(FailureCode::Internal)), (2, None), (3, Some(FailureCode::Internal))] {
+            fold.apply(seq, &canary(code));
+            let passed = fold.canaries.contains(&VariantKey(key));
+            assert_eq!((fold.given_up.contains_key(&key), passed), (code.is_some(), code.is_none()), "{seq}");
+        }
     }
 
     #[test]

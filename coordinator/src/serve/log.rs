@@ -73,25 +73,30 @@ pub async fn read_whole(bucket: &Bucket, sweep: &Name) -> Result<Fold, LogError>
 /// Every entry of a sweep's log, in order, held against the list of entries: where a store says of one that it is absent, all that follows
 /// would be unknown.
 pub async fn entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, BucketError> {
-    let mut all = Vec::new();
-    let mut listed = 0;
-    loop {
-        let path = layout::log_entry(sweep, all.len() as u64 + 1);
-        if let Some(entry) = bucket.read_object(&path).await? {
-            all.push(entry);
-        } else if listed > all.len() as u64 {
-            let why = format!("it is absent, but entry {listed} is listed");
-            return Err(BucketError::Corrupt { path: path.to_string(), why });
-        } else {
-            let paths = bucket.list(&layout::log_folder(sweep)).await?;
-            let last = paths.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
-            if last <= all.len() as u64 {
-                return Ok(all);
-            }
-            // Another one may just have been written: it is looked for once more.
-            listed = last;
-        }
+    let mut all = first_entries(bucket, sweep).await?;
+    let paths = bucket.list(&layout::log_folder(sweep)).await?;
+    let listed = paths.iter().filter_map(layout::parse_log_entry).max().unwrap_or(0);
+    if (all.len() as u64) < listed {
+        // Another one may just have been written.
+        all = first_entries(bucket, sweep).await?;
     }
+    if (all.len() as u64) < listed {
+        let path = layout::log_entry(sweep, all.len() as u64 + 1).to_string();
+        return Err(BucketError::Corrupt {
+            path,
+            why: format!("it is absent, but entry {listed} is listed"),
+        });
+    }
+    Ok(all)
+}
+
+/// The entries of a sweep's log up to the first that is absent.
+pub async fn first_entries(bucket: &Bucket, sweep: &Name) -> Result<Vec<LogEntry>, BucketError> {
+    let mut all = Vec::new();
+    while let Some(entry) = bucket.read_object(&layout::log_entry(sweep, all.len() as u64 + 1)).await? {
+        all.push(entry);
+    }
+    Ok(all)
 }
 
 /// What the sweep was resolved to when it was submitted last. `update`: what of it moves is to be resolved anew.

@@ -38,6 +38,7 @@ pub mod refuse;
 mod restore;
 pub mod shard_logs;
 pub mod status;
+mod steer;
 pub mod submit;
 pub mod sweep_api;
 pub mod sweep_logs;

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The lines of a sweep.
 pub async fn lines(bucket: &Bucket, sweep: &ResolvedSweep) -> Result<Vec<m::LogLine>, Refusal> {
     let refused = |error: BucketError| Refusal::sweeps(SweepsError::Log(error.into()));
-    let entries = log::entries(bucket, &sweep.name).await.map_err(refused)?;
+    let entries = log::first_entries(bucket, &sweep.name).await.map_err(refused)?;
     let mut lines: Vec<(What, m::LogLine)> = entries
         .iter()
         .map(|e| {

@@ -7,18 +7,18 @@ use super::driver::Handle;
 use super::ending::Ending;
 use super::epoch::Epoch;
 use super::fold::{Fold, Part};
-use super::log::{self, LogError};
+use super::log::LogError;
 use super::outcome::{Failed, given_up};
 use super::progress::{Estimator, Progress};
 use super::status::Status;
 use crate::clock::Stopwatch;
-use crate::records::{RecordsError, generation};
-use crate::schedule::{AttemptView, Event};
+use crate::records::RecordsError;
+use crate::schedule::AttemptView;
 use crate::spec::only::{Only, OnlyError};
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
-use espalier_proto::sweep::{LogEvent, ResolvedSweep};
+use espalier_proto::sweep::ResolvedSweep;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -215,109 +215,6 @@ impl Sweeps {
     /// The driver of this coordinator.
     pub fn driver(&self) -> &Handle {
         &self.driver
-    }
-
-    /// Submits a resolved sweep whose inputs and models are in the bucket. What cannot be read is told before the log says anything.
-    pub async fn submit(&self, sweep: ResolvedSweep, asked: &Asked) -> Result<(), SweepsError> {
-        let name = sweep.name.clone();
-        let turn = self.turn(&name);
-        let _turn = turn.lock().await;
-        let sweep = Arc::new(sweep);
-        self.in_place().await?;
-        let drops = generation::drops(&self.bucket).await?;
-        let mut read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
-        let _log = self.driver.turn_at_log(&name).await;
-        let fold = match self.log_submission(&sweep, asked).await {
-            Ok(fold) => fold,
-            Err(error) => {
-                // It may have been written all the same: of what is known here the next look tells, the rest is looked at as what could not be read.
-                if matches!(error, LogError::Bucket(_)) && !self.live().contains_key(&name) {
-                    self.unreadable().insert(name, chain(&error));
-                }
-                return Err(SweepsError::of_log(&sweep.name, error));
-            }
-        };
-        self.in_place().await?;
-        // What is dropped from now on nobody needs. What was dropped since it was read did not know that this sweep may.
-        if generation::drops(&self.bucket).await? != drops {
-            read = self.read(&sweep).await?;
-        }
-        // Submitted again means tried again, as the log says too.
-        self.take_up(sweep, read, fold, true).await?;
-        self.unreadable().remove(&name);
-        Ok(())
-    }
-
-    /// Whoever may have it mended is told how: of a sweep that is not in the bucket yet by one that shares its variants.
-    fn damaged(&self, sweep: &ResolvedSweep, error: SweepsError) -> SweepsError {
-        let SweepsError::Records(RecordsError::Bucket(error @ BucketError::Corrupt { .. })) = error else {
-            return error;
-        };
-        let live = self.live();
-        let shares = |live: &Live| sweep.variants.iter().any(|variant| live.estimator.knows(variant.key));
-        let other = live.iter().find(|(_, other)| shares(other)).map(|(name, _)| name);
-        let known = live.contains_key(&sweep.name) || self.unreadable().contains_key(&sweep.name);
-        let of = match other {
-            _ if known => format!("`espalier repair {}`", sweep.name),
-            Some(other) => format!("`espalier repair {other}`"),
-            None => "`espalier repair` of the sweep of the bucket that has it (`espalier du` names all)"
-                .to_owned(),
-        };
-        SweepsError::Damaged { of, why: chain(&error) }
-    }
-
-    async fn log_submission(&self, sweep: &ResolvedSweep, asked: &Asked) -> Result<Fold, LogError> {
-        let only = (!asked.only.is_all()).then(|| asked.only.to_string());
-        let fold = log::submit(&self.bucket, &self.epoch, sweep, only.as_deref(), asked.take_over).await?;
-        match asked.priority.filter(|priority| *priority != fold.priority) {
-            Some(priority) => {
-                log::write(&self.bucket, &self.epoch, &sweep.name, LogEvent::Priority { priority }).await
-            }
-            None => Ok(fold),
-        }
-    }
-
-    /// A part of a sweep's grid is not wanted any more: what of it has begun is finished, nothing else of it is run.
-    pub async fn cancel_part(&self, name: &Name, only: &Only) -> Result<(), SweepsError> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        let sweep = self.sweep(name.as_str())?;
-        let read = self.read(&sweep).await.map_err(|error| self.damaged(&sweep, error))?;
-        let event = LogEvent::Cancel { only: Some(only.to_string()) };
-        let fold = self.say(name, event).await?;
-        self.take_up(sweep, read, fold, false).await
-    }
-
-    /// Writes what was asked of a sweep to its log, then tells the schedule.
-    pub async fn steer(&self, name: &Name, entry: LogEvent, event: Event) -> Result<(), SweepsError> {
-        let turn = self.turn(name);
-        let _turn = turn.lock().await;
-        self.sweep(name.as_str())?;
-        let fold = self.say(name, entry).await?;
-        if let Some(live) = self.live().get_mut(name) {
-            live.fold = fold;
-        }
-        self.driver.tell(event);
-        self.driver.settled().await;
-        self.count_asked(name);
-        Ok(())
-    }
-
-    /// Writes what its user asks of a sweep.
-    async fn say(&self, name: &Name, event: LogEvent) -> Result<Fold, SweepsError> {
-        self.in_place().await?;
-        let _log = self.driver.turn_at_log(name).await;
-        let fold = log::write(&self.bucket, &self.epoch, name, event).await?;
-        self.in_place().await?;
-        Ok(fold)
-    }
-
-    /// No other coordinator has this one's place. Asked after something was written too: who takes it later reads that.
-    async fn in_place(&self) -> Result<(), SweepsError> {
-        match self.epoch.superseded(&self.bucket).await? {
-            true => Err(SweepsError::Superseded { instance: self.epoch.instance.clone() }),
-            false => Ok(()),
-        }
     }
 
     /// Something was asked of the sweep, and the status shows it.

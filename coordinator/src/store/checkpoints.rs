@@ -9,7 +9,7 @@ use super::dropping::drop_all;
 use super::folder::{self, Base, FolderError};
 use crate::records::RecordsError;
 use crate::records::list::look_for;
-use crate::serve::canary::canaries;
+use crate::serve::canary::fallen;
 use espalier_proto::bucket::{Bucket, BucketError};
 use espalier_proto::causes::chain;
 use espalier_proto::formatted;
@@ -72,11 +72,9 @@ pub fn asked(
         None => sweep.variants.iter().map(|v| v.key).collect(),
         Some(cells) => sweep.cells.iter().filter(|c| cells.contains(&c.key)).map(|c| c.variant).collect(),
     };
-    if !given_up.is_empty() {
-        let fallen = canaries(sweep).into_iter().filter(|(key, _)| given_up.contains_key(&key.0));
-        let fallen: BTreeSet<VariantKey> = fallen.flat_map(|(_, canary)| canary.variants).collect();
-        asked.retain(|key| !given_up.contains_key(&key.0) && !fallen.contains(key));
-    }
+    let fallen = fallen(sweep, given_up, cells).into_iter();
+    let fallen: BTreeSet<VariantKey> = fallen.map(|(cell, _)| cell.variant).collect();
+    asked.retain(|key| !given_up.contains_key(&key.0) && !fallen.contains(key));
     asked
 }
 

@@ -56,8 +56,8 @@ pub struct Repaired {
     pub damaged: Vec<Damage>,
     /// Whose sweep it is.
     pub owner: Option<Name>,
-    /// Its user cancelled it: nothing of it is done anew before it is submitted again.
-    pub cancelled: bool,
+    /// It was stopped, by its user or its failures: nothing of it is done anew before it is submitted again.
+    pub stopped: bool,
 }
 
 /// Looks at everything; deletes the records of what is damaged unless only `looking`.
@@ -80,7 +80,7 @@ pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repai
         // Also where nothing is damaged: what segments say of records that somebody deleted is no longer believed.
         generation::deleting(bucket, mend(bucket, seen, false)).await
     };
-    Ok(Repaired { owner: fold.owner, cancelled: fold.cancelled, ..repaired? })
+    Ok(Repaired { owner: fold.owner, stopped: fold.cancelled || fold.doomed, ..repaired? })
 }
 
 async fn mend(

@@ -85,6 +85,8 @@ impl Executor {
         tracing::info!(attempt = %shard.order.attempt, "the checkpoint was dropped, and is pruned again");
         let (made, partials) = self.make_and_save(shard, folder).await?;
         if made.weights != record.weights {
+            // Nobody is to go on from masks that gave others.
+            partials.remove(shard).await;
             return Err(ShardError::OtherWeights { found: made.weights, expected: record.weights });
         }
         shard.phase(Phase::Committing);

@@ -1,7 +1,7 @@
 //! Who is given what, held against what the world itself knows: W13, W15, W20 and W22, and what a canary holds up.
 
 use super::coordinator::{Coordinator, Told};
-use crate::schedule::state::Variant;
+use crate::schedule::state::{Variant, Worker};
 use crate::schedule::{Order, WorkerId};
 use espalier_proto::ids::{CellKey, Digest, VariantKey};
 
@@ -32,20 +32,25 @@ impl Coordinator {
         self.elsewhere(now, worker, order);
     }
 
-    /// W22: what failed at a worker goes to another that could try it and has not failed at it.
+    /// What failed at a worker goes to another that could try it and has not failed at it (W22), what came out otherwise than before to one of
+    /// another kind (W26).
     fn elsewhere(&self, now: u64, worker: &WorkerId, order: &Order) {
-        let Some(count) = self.counts.get(&order.variant.0).filter(|c| c.failed_at.contains(worker)) else {
-            return;
-        };
-        let other = self.schedule.workers.iter().find(|(id, w)| {
-            !count.failed_at.contains(*id)
+        let Some(count) = self.counts.get(&order.variant.0) else { return };
+        let could = |id: &WorkerId, w: &Worker| {
+            !count.failed_at.contains(id)
                 && !w.draining
                 && w.heard + self.timing.lease > self.time(now)
                 && w.facts.memory > count.too_small
                 && self.schedule.unfit(w, order.variant).is_none()
-        });
-        let again = !self.schedule.variants[&order.variant].done && other.is_some();
-        assert!(!again, "W22 what failed at a worker is tried by another: {}", order.attempt);
+        };
+        let unlike = |w: &Worker| count.unlike.contains(&w.facts.fingerprint);
+        let any =
+            |is: &dyn Fn(&Worker) -> bool| self.schedule.workers.iter().any(|(id, w)| could(id, w) && is(w));
+        let again = !self.schedule.variants[&order.variant].done;
+        let failed = again && count.failed_at.contains(worker) && any(&|_| true);
+        assert!(!failed, "W22 what failed at a worker is tried by another: {}", order.attempt);
+        let same = again && unlike(&self.schedule.workers[worker]) && any(&|w| !unlike(w));
+        assert!(!same, "W26 what came out otherwise is tried on another kind of device: {}", order.attempt);
     }
 
     /// W20: what somebody else is at is given out only if he has been at it for a lease, and nothing else could be given.

@@ -41,6 +41,8 @@ pub(super) struct Count {
     pub(super) losses: BTreeMap<AttemptId, FaultKind>,
     pub(super) too_small: u64,
     pub(super) failed_at: BTreeSet<WorkerId>,
+    /// Kinds of device on which it came out otherwise.
+    pub(super) unlike: BTreeSet<String>,
 }
 
 pub(super) struct Coordinator {

@@ -1,4 +1,4 @@
-//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W25.
+//! What must be right of every command, by what the world itself knows. Each check has a name, W1 to W26.
 
 use super::coordinator::Coordinator;
 use super::worker::Nature;
@@ -245,16 +245,21 @@ impl Coordinator {
         let holder = self.heard.values().find(|s| s.shards.iter().any(|r| r.attempt == *attempt));
         let size = holder.map_or(0, |s| memory[&s.worker]);
         let at = holder.map(|s| s.worker.clone());
+        let kind = holder.map(|s| s.facts.fingerprint.clone());
         let count = self.counts.entry(key).or_default();
-        if matches!(fault.kind, K::NodeFault | K::OutOfMemory | K::ComputeLost)
+        use espalier_proto::records::FailureCode as C;
+        let unlike = fault.code == C::DigestMismatch;
+        if (unlike || matches!(fault.kind, K::NodeFault | K::OutOfMemory | K::ComputeLost))
             && !fault.message.contains("lost")
         {
             count.failed_at.extend(at);
         }
+        if unlike {
+            count.unlike.extend(kind);
+        }
         if fault.message.contains("lost") {
             count.losses.insert(attempt.clone(), fault.kind);
         }
-        use espalier_proto::records::FailureCode as C;
         match (fault.kind, fault.code) {
             (K::Preempted, _) => {}
             (K::NodeFault | K::StoreError, _) => count.excused += 1,

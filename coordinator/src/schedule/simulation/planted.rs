@@ -43,6 +43,8 @@ bugs! {
     TooLargeAgain,
     /// What failed at a worker goes to it again at once.
     SameWorker,
+    /// What came out otherwise than before goes to that kind of device again.
+    SameKind,
     /// A failure said again is counted again.
     FailureTwice,
     /// Every lost worker is blamed on its shard.

@@ -17,6 +17,7 @@ impl World {
             1 => Nature::Fails(FaultKind::ComputeLost, FailureCode::ComputeLost),
             2 => Nature::Kills,
             3 | 4 => Nature::Hungry(10 * (2 + self.dice.below(3))),
+            5 => Nature::Unlike,
             _ => Nature::Fine,
         };
         self.natures.insert(key.0, nature);

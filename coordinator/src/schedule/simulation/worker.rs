@@ -7,6 +7,8 @@ use espalier_proto::recipe::Backend;
 use espalier_proto::records::FailureCode;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Another kind of device than most.
+const OTHER_KIND: &str = "g";
 /// Blocks of a variant.
 const BLOCKS: u64 = 4;
 
@@ -51,6 +53,8 @@ pub(super) enum Nature {
     Kills,
     /// It needs more memory than was predicted.
     Hungry(u64),
+    /// It was pruned before, and comes out otherwise on the other kind of device.
+    Unlike,
 }
 
 /// What the world knows that a worker meets.
@@ -69,7 +73,7 @@ impl Hands {
             device: "d".into(),
             backend,
             memory,
-            fingerprint: "f".into(),
+            fingerprint: if host == 2 { OTHER_KIND } else { "f" }.into(),
             stages: BTreeMap::new(),
             threads: 2,
             models: BTreeSet::new(),
@@ -132,14 +136,14 @@ impl Hands {
 
     /// Gets a little further with everything that it holds. True if that killed it.
     pub(super) fn work(&mut self, ground: &mut Ground<'_>) -> bool {
-        let memory = self.facts.memory;
+        let facts = &self.facts;
         let several = self.does_several();
         let alone = self.held.len() == 1 || several;
         let mut busy = self.held.values_mut().filter(|h| h.has_work());
         if several {
-            return busy.next().is_some_and(|h| h.work(ground, memory, alone));
+            return busy.next().is_some_and(|h| h.work(ground, facts, alone));
         }
-        busy.any(|h| h.work(ground, memory, alone))
+        busy.any(|h| h.work(ground, facts, alone))
     }
 
     /// Something outside the shards goes wrong with one of them.
@@ -167,7 +171,7 @@ impl Held {
         }
     }
 
-    fn work(&mut self, ground: &mut Ground<'_>, memory: u64, alone: bool) -> bool {
+    fn work(&mut self, ground: &mut Ground<'_>, facts: &WorkerFacts, alone: bool) -> bool {
         if let Some(cell) = self.begun.pop_first() {
             match ground.natures[&cell.0] {
                 Nature::Fails(kind, code) => self.fail(cell.0, kind, code),
@@ -186,8 +190,11 @@ impl Held {
             self.blocks += 1;
             match ground.natures[&self.variant.0] {
                 Nature::Fails(kind, code) if self.blocks >= 2 => self.fail(self.variant.0, kind, code),
-                Nature::Hungry(needs) if memory < needs => {
+                Nature::Hungry(needs) if facts.memory < needs => {
                     self.fail(self.variant.0, FaultKind::OutOfMemory, FailureCode::OutOfMemory);
+                }
+                Nature::Unlike if self.blocks >= 2 && facts.fingerprint == OTHER_KIND => {
+                    self.fail(self.variant.0, FaultKind::CellError, FailureCode::DigestMismatch);
                 }
                 Nature::Kills if self.blocks >= 2 && alone => return true,
                 Nature::Kills if self.blocks >= 2 => {
