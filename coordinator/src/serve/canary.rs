@@ -168,7 +168,7 @@ pub fn guard(
         };
         let waiting: BTreeSet<VariantKey> = plans.iter().filter(|p| left(p)).map(|p| p.key).collect();
         let unmade = waiting.difference(&there.variants).count();
-        if !(fallen || unmade >= LEAST_VARIANTS && !is_proven(sweep, there, &canary)) {
+        if !fallen && (unmade < LEAST_VARIANTS || is_proven(sweep, there, &canary)) {
             continue;
         }
         let planned: BTreeMap<VariantKey, &VariantPlan> = plans.iter().map(|plan| (plan.key, plan)).collect();
