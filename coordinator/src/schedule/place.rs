@@ -285,7 +285,8 @@ impl Schedule {
         let unlike = |w: &Worker| trouble.unlike.contains(&w.facts.fingerprint) && !planted!(self, SameKind);
         let like = |id: &WorkerId, w: &Worker| other(id, w) && !unlike(w);
         let here = &self.workers[id];
-        (!larger || more(here)) && !(failed && anyone(&other)) && !(unlike(here) && anyone(&like))
+        let elsewhere = larger && !more(here) || failed && anyone(&other) || unlike(here) && anyone(&like);
+        !elsewhere
     }
 }
 
