@@ -102,6 +102,27 @@ fn what_one_kind_of_device_cannot_make_as_it_was_is_made_by_another_as_soon_as_t
 }
 
 #[test]
+fn of_a_sweep_that_its_failures_stopped_no_checkpoint_is_waited_for() {
+    let place = place("none");
+    let cluster = Cluster::start(&place, &[]);
+    let mut worker = cluster.worker("w");
+    cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    cluster.ends(&["watch", "s"], 0, &["4 of 4 cells done"]);
+    worker.kill();
+    let text = std::fs::read_to_string(place.at("s.yaml")).unwrap().replace("[0.5]", "[0.5, 0.6]");
+    let limits = "name: t\nlimits: {attempts: 1, max_failed_cells: 1}\n";
+    place.write(
+        "t.yaml",
+        &text.replace("name: s\n", limits).replace("checkpoints: none", "checkpoints: dense"),
+    );
+    let _dies = cluster.worker_with("dies", &[("ESPALIER_TEST_FAULTS", "die=wanda")]);
+    cluster.ends(&["submit", "t.yaml"], 0, &[]);
+    let said = cluster.ends(&["watch", "t"], 4, &["limits.max_failed_cells of its cells failed"]);
+    let state = cluster.json(&["status", "t"])["sweeps"][0].clone();
+    assert!(!said.contains("not done yet") && state["settled"] == true, "{said}{state}");
+}
+
+#[test]
 fn folders_that_are_asked_for_after_the_checkpoints_were_dropped_are_made_again() {
     let place = place("none");
     place.ends(&["run", "s.yaml"], 0, &["4 of 4 cells done", "checkpoints: 1 dropped"]);

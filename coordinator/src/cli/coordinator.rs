@@ -248,7 +248,8 @@ async fn settle(bucket: &Bucket, name: &Name) -> Result<(), CheckpointsError> {
     let Some(spec) = fold.spec else { return Ok(()) };
     let Some(sweep) = bucket.read_object(&layout::spec(name, spec)).await? else { return Ok(()) };
     // What cannot be understood of the log stops the sweep from being taken up.
-    let cells = if fold.cancelled { Some(BTreeSet::new()) } else { fold.wanted(&sweep).unwrap_or_default() };
+    let cells =
+        if fold.is_stopped() { Some(BTreeSet::new()) } else { fold.wanted(&sweep).unwrap_or_default() };
     let asked = checkpoints::asked(&sweep, cells.as_ref(), &fold.given_up);
     let Settled { exported, dropped } = checkpoints::settle(bucket, &sweep, &asked).await?;
     if exported + dropped > 0 {

@@ -114,6 +114,11 @@ impl Fold {
         true
     }
 
+    /// By its user or its failures: nothing of it is run before something is asked for again.
+    pub fn is_stopped(&self) -> bool {
+        self.cancelled || self.doomed
+    }
+
     /// The same is wanted of the sweep, whatever came of it since.
     pub fn wants_as(&self, other: &Self) -> bool {
         let said = |fold: &Self| (fold.submissions, fold.spec, fold.cancelled, fold.paused, fold.priority);

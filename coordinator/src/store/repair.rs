@@ -80,7 +80,7 @@ pub async fn repair(bucket: &Bucket, name: &Name, looking: bool) -> Result<Repai
         // Also where nothing is damaged: what segments say of records that somebody deleted is no longer believed.
         generation::deleting(bucket, mend(bucket, seen, false)).await
     };
-    Ok(Repaired { owner: fold.owner, stopped: fold.cancelled || fold.doomed, ..repaired? })
+    Ok(Repaired { stopped: fold.is_stopped(), owner: fold.owner, ..repaired? })
 }
 
 async fn mend(
