@@ -20,6 +20,15 @@ pub struct Place {
     programs: Mutex<Option<PathBuf>>,
 }
 
+impl Drop for Place {
+    /// Of a test that failed, what its processes logged last is printed: the folder goes.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            files(self.folder.path(), "log").iter().for_each(|log| print_end(log));
+        }
+    }
+}
+
 impl Place {
     /// A copy of `tests/goldens/scoring/<golden>` as `model`, `rows.txt`, `cs.jsonl`, and the sweep `s.yaml` over them.
     ///
@@ -246,6 +255,14 @@ impl Place {
     pub fn names(&self, folder: &str) -> Vec<String> {
         names(&self.at(folder))
     }
+}
+
+/// Prints a log's last lines.
+fn print_end(log: &Path) {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    println!("---- {}", log.display());
+    lines.iter().skip(lines.len().saturating_sub(40)).for_each(|line| println!("{line}"));
 }
 
 fn read_json(path: &Path) -> Value {
