@@ -127,7 +127,8 @@ impl Schedule {
     }
 
     fn tallies(&self, variant: &Variant) -> Vec<(No, Tally)> {
-        let mut tallies: Vec<(No, Tally)> = Vec::new();
+        // Of one sweep, as a rule.
+        let mut tallies: Vec<(No, Tally)> = Vec::with_capacity(1);
         let given_up = variant.trouble.quarantined.is_some();
         // It counts as one failure, the canary's, and not as one of every cell.
         let fell = |no: No| !given_up && self.why_given_up(variant, no).is_some();

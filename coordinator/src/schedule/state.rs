@@ -7,6 +7,7 @@ use super::table::{Lookup, Table};
 use espalier_proto::ids::{AttemptId, CellKey, Name, VariantKey};
 use espalier_proto::records::FailureCode;
 use espalier_proto::sweep::Limits;
+use litemap::LiteMap;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -131,8 +132,9 @@ pub(super) struct Variant {
     /// Its record is in the bucket.
     pub(super) done: bool,
     /// The canary of its model, of each sweep that wants it and has one.
-    pub(super) after: BTreeMap<No, VariantKey>,
-    pub(super) cells: BTreeMap<CellKey, Cell>,
+    pub(super) after: LiteMap<No, VariantKey>,
+    /// Flat: a hundred thousand variants of one cell would take 2 kB each with a tree's node.
+    pub(super) cells: LiteMap<CellKey, Cell>,
     /// Live attempts at it.
     pub(super) attempts: BTreeSet<AttemptId>,
     pub(super) trouble: Trouble,
@@ -186,6 +188,10 @@ pub(super) struct Cell {
 }
 
 impl Cell {
+    pub(super) fn new(cost: u64, order: usize) -> Self {
+        Self { cost, order, wants: Vec::new(), done: false, trouble: Trouble::default(), doubled: false }
+    }
+
     /// Cells of a variant are done in this order: the longest first, so that none is begun late.
     pub(super) fn rank(&self) -> (Reverse<u64>, usize) {
         (Reverse(self.cost), self.order)

@@ -6,6 +6,7 @@ use super::index::{Entry, No};
 use super::state::{Cell, Schedule, Sweep, Variant};
 use espalier_proto::ids::{CellKey, Digest, Name, VariantKey};
 use espalier_proto::records::FailureCode;
+use litemap::LiteMap;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Schedule {
@@ -82,8 +83,8 @@ impl Schedule {
             entry: Entry::default(),
             order,
             done: false,
-            after: BTreeMap::new(),
-            cells: Default::default(),
+            after: LiteMap::with_capacity(plan.after.iter().len()),
+            cells: LiteMap::with_capacity(plan.cells.len()),
             attempts: Default::default(),
             trouble: Default::default(),
             lost_at: None,
@@ -93,16 +94,13 @@ impl Schedule {
             variant.after.insert(sweep.no, canary);
             self.gated.entry(canary).or_default().insert(home);
         }
+        let known = variant.cells.len();
+        let new = plan.cells.iter().filter(|plan| !variant.cells.contains_key(&plan.key));
+        let new: Vec<_> =
+            new.enumerate().map(|(i, plan)| (plan.key, Cell::new(plan.cost, known + i))).collect();
+        variant.cells.extend(new);
         for plan in plan.cells {
-            let order = variant.cells.len();
-            let cell = variant.cells.entry(plan.key).or_insert_with(|| Cell {
-                cost: plan.cost,
-                order,
-                wants: Vec::new(),
-                done: false,
-                trouble: Default::default(),
-                doubled: false,
-            });
+            let cell = &mut variant.cells[&plan.key];
             if !cell.wants.contains(&sweep.no) {
                 cell.wants.push(sweep.no);
                 wanted.push(plan.key);
@@ -246,7 +244,7 @@ impl Schedule {
             let variant = self.variants.get_mut(&key).expect("a sweep wants known variants");
             variant.wants_alone.remove(&sweep.no);
             variant.after.remove(&sweep.no);
-            variant.cells.values_mut().for_each(|c| c.wants.retain(|no| *no != sweep.no));
+            variant.cells.iter_mut().for_each(|(_, c)| c.wants.retain(|no| *no != sweep.no));
             self.index.mark(key);
         }
         self.going.remove(&sweep.no);

@@ -99,10 +99,14 @@ pub(crate) fn spent(pid: u32) -> (Duration, f64) {
     let stat = read("stat");
     let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
     let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
-    let status = read("status");
-    let rss = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
-    let kib: f64 = rss.split_whitespace().nth(1).unwrap().parse().unwrap();
-    (Duration::from_millis(ticks * 10), kib / 1024.0)
+    (Duration::from_millis(ticks * 10), memory(pid, "VmRSS:"))
+}
+
+/// A process's memory by the kernel's account, MiB: now (`VmRSS:`), or the most so far (`VmHWM:`).
+fn memory(pid: u32, field: &str) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 /// What came of it.
@@ -122,8 +126,9 @@ struct Figures {
 /// The sweep waits, paused, until every worker is there; then it is resumed.
 fn measure(size: Size) -> Figures {
     // Records are many and small: where there is a file system in memory it takes them.
-    let memory = std::path::Path::new("/dev/shm");
-    let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+    let in_memory = std::path::Path::new("/dev/shm");
+    let folder =
+        if in_memory.is_dir() { tempfile::tempdir_in(in_memory) } else { tempfile::tempdir() }.unwrap();
     let bucket = Bucket::open(folder.path().to_str().unwrap()).unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let sweep = runtime.block_on(async {
@@ -160,18 +165,18 @@ fn measure(size: Size) -> Figures {
     let missing = format!("espalier_cells{{sweep=\"{}\",state=\"missing\"}}", sweep.name);
     let done = &ground.done;
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    let (mut most, mut scraped) = (0.0_f64, Instant::now());
+    let mut scraped = Instant::now();
     until("every cell is done", || {
         // A scrape counts every variant: one a second costs what several scrapers would.
         if scraped.elapsed() > Duration::from_secs(1) {
             coordinator.metrics();
             scraped = Instant::now();
         }
-        most = most.max(coordinator.spent().1);
         read(&done.won) == (size.variants * size.tasks) as u64
     });
     // What follows is the report's.
-    let ((after, rss), took) = (coordinator.spent(), since.elapsed());
+    let (after, took) = (coordinator.spent().0, since.elapsed());
+    let rss_mib = memory(coordinator.child.id(), "VmHWM:");
     until("the coordinator has heard of it", || coordinator.metrics()[&missing] == 0.0);
     let metrics = coordinator.metrics();
     let mut starts = std::mem::take(&mut *done.starts.lock().unwrap());
@@ -179,7 +184,7 @@ fn measure(size: Size) -> Figures {
     let figures = Figures {
         took,
         cpu: after - before,
-        rss_mib: most.max(rss),
+        rss_mib,
         rss_idle_mib,
         metrics,
         starts,
