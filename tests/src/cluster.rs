@@ -26,6 +26,16 @@ impl Process {
         std::fs::read_to_string(children).ok()?.split_whitespace().next()?.parse().ok()
     }
 
+    /// Stops what this worker computes until it is let go on; the worker itself goes on calling.
+    ///
+    /// # Panics
+    /// If it computes nothing.
+    pub fn hold(&self, held: bool) {
+        let child = self.compute().expect("a worker with a shard has a compute process");
+        // SAFETY: sends a signal to a process that a worker of this test started.
+        unsafe { libc::kill(child, if held { libc::SIGSTOP } else { libc::SIGCONT }) };
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: i32) {
         // SAFETY: sends a signal to a child that was not waited for yet.

@@ -1,6 +1,6 @@
 //! What of a sweep is lost or damaged in the bucket: nothing is deleted on the strength of what is left, and the user is told the way out.
 
-use espalier_tests::cluster::Cluster;
+use espalier_tests::cluster::{Cluster, until};
 use espalier_tests::files;
 use espalier_tests::sweeps::Place;
 use std::path::{Path, PathBuf};
@@ -173,4 +173,36 @@ fn a_coordinator_takes_a_sweep_up_again_that_was_removed_for_its_damaged_log() {
     place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
     cluster.ends(&["submit", "s.yaml"], 0, &["s: 4 cells, 0 of them to do"]);
     place.ends(&["gc"], 0, &[]);
+}
+
+#[test]
+fn what_is_repaired_while_a_worker_is_at_its_variant_is_done_again_once_nobody_is() {
+    for restarted in [false, true] {
+        let place = Place::new("phi-nobos");
+        // Two cells of seconds.
+        place.replace(
+            "s.yaml",
+            "{task: commonsense_qa, data: ./cs.jsonl, limit: 4}",
+            "{task: wikitext2, data: ./rows.txt, seqlen: 16}",
+        );
+        let mut cluster = Cluster::start(&place, &[]);
+        let submit = ["submit", "s.yaml", "--only", "method=wanda"];
+        cluster.ends(&submit, 0, &[]);
+        let worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=300")]);
+        until("one of two cells is done", || place.cells() > 0);
+        worker.hold(true);
+        let blob = files(&place.at("out/cells"), "parquet").remove(0);
+        std::fs::write(blob, "short").unwrap();
+        place.ends(&["repair", "s"], 4, &["1 were damaged"]);
+        if restarted {
+            // It reads what is left, and is told by the worker what that had done.
+            cluster.restart();
+            until("the worker goes on", || cluster.json(&["list"])[0]["done"] == 1);
+        } else {
+            cluster.ends(&submit, 0, &[]);
+        }
+        assert_eq!(place.cells(), 0, "the other one is not done yet");
+        worker.hold(false);
+        until("both are there", || place.cells() == 2);
+    }
 }

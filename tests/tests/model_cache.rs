@@ -95,7 +95,7 @@ fn what_fails_since_its_copy_of_the_model_is_damaged_meanwhile_is_the_nodes_fail
     let cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml", "--only", "method=wanda"], 0, &[]);
     hide(&place, "model");
-    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=1500"), ("ESPALIER_SAVE_EVERY", "0")];
+    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=4000"), ("ESPALIER_SAVE_EVERY", "0")];
     let _worker = cluster.worker_with("w", &slow);
     until("the first of two blocks is pruned", || cluster.log("w").contains("masks saved"));
     let copy = files(&place.at("w/.cache/espalier/models"), "safetensors").remove(0);
@@ -119,7 +119,7 @@ fn what_came_of_a_copy_that_was_exchanged_for_other_weights_meanwhile_does_not_c
     cluster.ends(&[&["submit", "s.yaml"][..], &only].concat(), 0, &[]);
     let mut weights = std::fs::read(place.safetensors()).unwrap();
     hide(&place, "model");
-    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=1500"), ("ESPALIER_SAVE_EVERY", "0")];
+    let slow = [("ESPALIER_TEST_FAULTS", "slow-prune=4000"), ("ESPALIER_SAVE_EVERY", "0")];
     let _worker = cluster.worker_with("w", &slow);
     until("the first of two blocks is pruned", || cluster.log("w").contains("masks saved"));
     // Every number is another one and still finite: a bit of its mantissa is turned, where the file is open.

@@ -134,14 +134,14 @@ fn a_report_and_exports_that_fail_are_told_and_tried_again_and_watch_waits_for_t
     place.replace("s.yaml", "[0.5]", "[0.4, 0.5]");
     let cluster = Cluster::start(&place, &[]);
     let report = server.files("team/a/sweeps/s/report/index.html");
-    server.faults().plan(FaultPlan {
-        refuse: vec![
-            Refusal { method: "PUT", part: "sweeps/s/report/", status: 403, code: "AccessDenied", times: 1 },
-            Refusal { method: "PUT", part: "/exports/", status: 403, code: "AccessDenied", times: 1 },
-        ],
-        ..FaultPlan::default()
-    });
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
+    let spec = files(&server.files("team/a/sweeps/s/specs"), "json").remove(0);
+    let spec: serde_json::Value = serde_json::from_slice(&std::fs::read(spec).unwrap()).unwrap();
+    let pruned = spec["variants"].as_array().unwrap().last().unwrap()["key"].as_str().unwrap();
+    let export: &str = format!("exports/{pruned}").leak();
+    let denied = |part| Refusal { method: "PUT", part, status: 403, code: "AccessDenied", times: u32::MAX };
+    let deny = |refuse| server.faults().plan(FaultPlan { refuse, ..FaultPlan::default() });
+    deny(vec![denied("sweeps/s/report/"), denied(export)]);
     let _worker = cluster.worker("w");
     let unfinished = || cluster.json(&["list"])[0]["unfinished"].as_str().unwrap_or_default().to_owned();
     until("the report has failed", || {
@@ -154,6 +154,7 @@ fn a_report_and_exports_that_fail_are_told_and_tried_again_and_watch_waits_for_t
         0,
         &["s: its report is not written yet", "AccessDenied", "it is tried again"],
     );
+    deny(vec![denied(export)]);
     cluster.ends(&["watch", "s"], 0, &["6 of 6 cells done"]);
     assert!(report.exists(), "watch ended before its report was there");
     // One of two exports failed, and kept the other from nothing.
@@ -164,6 +165,7 @@ fn a_report_and_exports_that_fail_are_told_and_tried_again_and_watch_waits_for_t
         files(&server.files("team/a/exports"), "json").iter().filter(|p| p.ends_with("espalier.json")).count()
     };
     assert_eq!(exports(), 1);
+    deny(Vec::new());
     until("all is done", || unfinished().is_empty());
     assert_eq!(exports(), 2);
     assert_eq!(cluster.json(&["list"])[0]["reported"], true);
@@ -188,7 +190,7 @@ fn a_prefix_is_the_key_as_it_is_written_for_who_writes_and_who_reads() {
 #[test]
 fn what_a_user_asks_for_is_written_after_what_was_decided_before_it_and_holds_over_a_restart() {
     let late = |server: &S3Server, part| {
-        let late = vec![Late { method: "PUT", part, times: 1, by: Duration::from_secs(4) }];
+        let late = vec![Late { method: "PUT", part, times: 1, by: Duration::from_secs(10) }];
         server.faults().plan(FaultPlan { late, ..FaultPlan::default() });
     };
     let failed = |cluster: &Cluster<'_>| cluster.json(&["list"])[0]["failed"].as_u64().unwrap();

@@ -4,7 +4,7 @@ use espalier_tests::cluster::{Cluster, Process, until};
 use espalier_tests::sweeps::Place;
 
 /// Every block takes so long that there is time after the first one's masks are saved.
-const SLOW: [(&str, &str); 2] = [("ESPALIER_TEST_FAULTS", "slow-prune=2000"), ("ESPALIER_SAVE_EVERY", "0")];
+const SLOW: [(&str, &str); 2] = [("ESPALIER_TEST_FAULTS", "slow-prune=4000"), ("ESPALIER_SAVE_EVERY", "0")];
 
 /// A worker that prunes and has saved the masks of its first block.
 fn half_pruned(cluster: &Cluster<'_>) -> Process {

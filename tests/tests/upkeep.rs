@@ -339,30 +339,6 @@ fn a_model_of_the_bucket_that_is_damaged_or_gone_is_found_and_put_there_anew_by_
 }
 
 #[test]
-fn what_is_repaired_while_a_worker_is_at_its_variant_is_done_again_once_nobody_is() {
-    for restarted in [false, true] {
-        let place = Place::new("phi-nobos");
-        let mut cluster = Cluster::start(&place, &[]);
-        let submit = ["submit", "s.yaml", "--only", "method=wanda"];
-        cluster.ends(&submit, 0, &[]);
-        let _worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=300")]);
-        until("one of two cells is done", || place.cells() == 1);
-        let blob = files(&place.at("out/cells"), "parquet").remove(0);
-        std::fs::write(blob, "short").unwrap();
-        place.ends(&["repair", "s"], 4, &["1 were damaged"]);
-        if restarted {
-            // It reads what is left, and is told by the worker what that had done.
-            cluster.restart();
-            until("the worker goes on", || cluster.json(&["list"])[0]["done"] == 1);
-        } else {
-            cluster.ends(&submit, 0, &[]);
-        }
-        assert_eq!(place.cells(), 0, "the other one is not done yet");
-        until("both are there", || place.cells() == 2);
-    }
-}
-
-#[test]
 fn a_bucket_that_is_not_there_is_told_and_not_made() {
     let place = Place::new("phi-nobos");
     let commands = ["du", "gc", "repair s", "rm s --yes", "export wanda-0.5-s0 --to x", "logs s"];

@@ -35,11 +35,12 @@ async fn a_worker_is_not_idle_while_work_is_held_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_whose_time_is_over_finishes_its_cell_and_says_that_work_is_left() {
     let (world, model) = (World::new().await, golden("families/llama"));
-    let long = world.put(&Inputs::Perplexity(windows(20_000, 24, VOCAB))).await;
+    let long = world.put(&Inputs::Perplexity(windows(300, 24, VOCAB))).await;
     let short = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     let cells = world.order("test-1-1", &dense(&model), &model, &[long, short]);
     // The time starts when the worker is ready, and the first cell takes longer than this.
-    let mut worker = world.worker_with(&[("ESPALIER_TIME_LIMIT", "1.5")], Stdio::inherit());
+    let slow = [("ESPALIER_TIME_LIMIT", "5"), ("ESPALIER_TEST_FAULTS", "slow=250")];
+    let mut worker = world.worker_with(&slow, Stdio::inherit());
     world.until("a cell begins", |r| r.shards.iter().any(|s| !s.cells_begun.is_empty())).await;
     assert_eq!(worker.ended().await.code(), Some(8));
     assert!(world.cell(cells[0]).await.is_some(), "the begun cell is in the bucket");

@@ -91,7 +91,8 @@ async fn a_silent_coordinator_stops_nothing() {
         inputs.push(world.put(&Inputs::Perplexity(windows(n, 16, VOCAB))).await);
     }
     let cells = world.order("test-1-1", &dense(&model), &model, &inputs);
-    let _worker = world.worker();
+    let slow = [("ESPALIER_TEST_FAULTS", "slow=200")];
+    let _worker = world.worker_with(&slow, std::process::Stdio::inherit());
     world.until("the shard is held", |r| r.shards.len() == 1).await;
     world.silence();
     let start = std::time::Instant::now();
@@ -172,11 +173,12 @@ async fn no_compute_child_outlives_a_killed_supervisor() {
 async fn sigterm_finishes_the_cell_that_has_begun_and_gives_the_rest_back() {
     let (world, model) = (World::new().await, golden("families/llama"));
     // Long enough to be caught in the middle.
-    let long = world.put(&Inputs::Perplexity(windows(1500, 24, VOCAB))).await;
+    let long = world.put(&Inputs::Perplexity(windows(300, 24, VOCAB))).await;
     let short = world.put(&Inputs::Perplexity(windows(2, 8, VOCAB))).await;
     let cells = world.order("test-1-1", &dense(&model), &model, &[long, short]);
     world.order("test-1-2", &dense(&golden("families/phi")), &golden("families/phi"), &[short]);
-    let mut worker = world.worker();
+    let mut worker =
+        world.worker_with(&[("ESPALIER_TEST_FAULTS", "slow=150")], std::process::Stdio::inherit());
     world.until("a cell begins", |r| r.shards.iter().any(|s| !s.cells_begun.is_empty())).await;
     worker.signal(libc::SIGTERM);
     assert_eq!(worker.ended().await.code(), Some(8), "left on a signal");

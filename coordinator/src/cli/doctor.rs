@@ -284,17 +284,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_worker_whose_look_hangs_is_ended_and_told_as_that() {
-        use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         let (binary, pid) = (folder.path().join("worker"), folder.path().join("pid"));
-        std::fs::write(&binary, format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display()))
-            .unwrap();
-        std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // Written by another process: what this one forks meanwhile would hold it open, and nobody could execute it.
+        let script = format!("#!/bin/sh\necho $$ > {}\nexec sleep 1000\n", pid.display());
+        let write = r#"printf %s "$2" > "$1" && chmod +x "$1""#;
+        let mut written = std::process::Command::new("sh");
+        written.args(["-c", write, "sh"]).arg(&binary).arg(script);
+        assert!(written.status().unwrap().success());
         let mut told = Told { output: Output::Json, findings: Vec::new() };
-        worker(Some(&binary), Duration::from_secs(2), &mut told).await;
+        worker(Some(&binary), Duration::from_secs(5), &mut told).await;
         let last = told.findings.last().unwrap();
         assert!(!last.ok && last.exit == Exit::BadNode, "{last:?}");
-        assert!(last.about.ends_with("worker doctor` said nothing in 2 s, and was ended"), "{last:?}");
+        assert!(last.about.ends_with("worker doctor` said nothing in 5 s, and was ended"), "{last:?}");
         let process = format!("/proc/{}/cmdline", std::fs::read_to_string(&pid).unwrap().trim());
         let runs = || std::fs::read(&process).is_ok_and(|line| !line.is_empty());
         while runs() {

@@ -183,8 +183,7 @@ impl Log {
         // What cannot be read limits nothing.
         let wanted = self.fold.wanted(&found.sweep).unwrap_or_default();
         let fallen = canary::fallen(&found.sweep, given_up, wanted.as_ref());
-        let fallen: Vec<_> = fallen.into_iter().map(|(cell, code)| (cell.key, code)).collect();
-        found.fallen.extend(fallen);
+        found.fallen.extend(fallen.into_iter().map(|(cell, code)| (cell.key, code)));
         Ok(())
     }
 }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const TIMING: Timing =
-    Timing { lease: Millis(600), busy: Millis(50), hold: Millis(25_000), reconcile: Millis(0) };
+    Timing { lease: Millis(4_000), busy: Millis(50), hold: Millis(25_000), reconcile: Millis(0) };
 
 /// A driver with its service, its sweep not submitted yet.
 async fn start(bucket: &Bucket, sweep: &ResolvedSweep) -> (Handle, String) {

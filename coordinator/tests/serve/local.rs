@@ -208,7 +208,7 @@ async fn a_sweep_of_another_instance_is_refused_and_taken_over_on_demand() {
 async fn a_killed_run_leaves_no_worker_and_the_next_goes_on_with_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let mut process = run_in_a_process(folder.path(), 300);
+    let mut process = run_in_a_process(folder.path(), 1500);
     until("two cells are there", || records(&bucket) >= 2).await;
     // While it runs, a second run stops and says who is at it.
     let sweep = sweep(&bucket, 3, 3).await;
@@ -230,7 +230,7 @@ async fn a_killed_run_leaves_no_worker_and_the_next_goes_on_with_what_is_finishe
 async fn a_run_that_is_taken_over_ends_and_the_newer_one_finishes_the_sweep() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let mut older = run_in_a_process(folder.path(), 1500);
+    let mut older = run_in_a_process(folder.path(), 3000);
     until("a cell is there", || records(&bucket) >= 1).await;
     let sweep = sweep(&bucket, 3, 3).await;
     let script = worker_script(folder.path(), "FAKE_SLOW=1500");
@@ -246,7 +246,7 @@ async fn a_run_that_is_taken_over_ends_and_the_newer_one_finishes_the_sweep() {
 async fn an_interrupted_run_ends_its_workers_in_order_and_keeps_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let bucket = Bucket::open(folder.path().join("bucket").to_str().unwrap()).unwrap();
-    let mut process = run_in_a_process(folder.path(), 300);
+    let mut process = run_in_a_process(folder.path(), 1500);
     until("a cell is there", || records(&bucket) >= 1).await;
     let interrupted = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
     assert!(interrupted.success());

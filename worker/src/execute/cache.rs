@@ -298,10 +298,15 @@ mod tests {
         let cache = ModelCache::new(folder.path().to_owned(), Some(13));
         let there = |d: ModelDigest| folder.path().join(d.to_string()).is_dir();
         let first = cache.hold(&bucket, digests[0], None).await.unwrap();
+        // Some kernels tell times by their tick, a hundredth of a second at most.
+        let tick = || tokio::time::sleep(Duration::from_millis(30));
+        tick().await;
         drop(cache.hold(&bucket, digests[1], None).await.unwrap());
+        tick().await;
         drop(cache.hold(&bucket, digests[2], None).await.unwrap());
         assert!(there(digests[0]) && !there(digests[1]) && there(digests[2]), "the held one stayed");
         drop(first);
+        tick().await;
         drop(cache.hold(&bucket, digests[1], None).await.unwrap());
         assert!(!there(digests[0]) && there(digests[1]) && there(digests[2]));
     }
@@ -327,6 +332,8 @@ mod tests {
             assert!(held.is_untouched());
         }
         let held = hold().await.unwrap();
+        // Some kernels tell times by their tick, a hundredth of a second at most.
+        tokio::time::sleep(Duration::from_millis(30)).await;
         flipped();
         assert!(!held.is_untouched());
         let error = hold().await.unwrap_err();
