@@ -183,6 +183,7 @@ fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room(
     let heard = place.at("heard");
     let said = || std::fs::read_to_string(&heard).unwrap();
     let mut command = place.command(&bucket);
+    command.env("ESPALIER_TEST_FAULTS", "slow=300");
     command.stdout(Stdio::null()).stderr(std::fs::File::create(&heard).unwrap());
     let mut run = command.spawn().unwrap();
     until("a worker is started", || {
@@ -201,7 +202,7 @@ fn a_bucket_on_a_full_disk_is_told_loses_nothing_and_goes_on_when_there_is_room(
 fn a_bucket_that_is_moved_away_is_waited_for_and_nothing_is_made_in_its_place() {
     let place = Place::new("phi-nobos");
     let cluster = Cluster::start(&place, &[]);
-    let _worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=300")]);
+    let _worker = cluster.worker_with("w", &[("ESPALIER_TEST_FAULTS", "slow=500")]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
     let status = || cluster.json(&["status"]);
     until("a cell has begun", || status()["workers"].to_string().contains("wikitext2"));

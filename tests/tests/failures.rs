@@ -28,7 +28,9 @@ fn doing(cluster: &Cluster<'_>, what: &str) -> bool {
 
 fn connected(cluster: &Cluster<'_>, workers: usize) {
     until("all workers have called", || {
-        cluster.json(&["status"])["workers"].as_array().unwrap().len() == workers
+        // One that has not found the bucket yet is given nothing.
+        let status = cluster.json(&["status"]);
+        status["workers"].as_array().unwrap().iter().filter(|w| w["state"] != "draining").count() == workers
     });
 }
 
@@ -37,7 +39,7 @@ fn a_preempted_worker_gives_its_shard_back_at_once_and_nobody_is_blamed() {
     let place = place();
     let cluster = Cluster::start(&place, &[]);
     cluster.ends(&["submit", "s.yaml"], 0, &[]);
-    let mut first = cluster.worker_with("first", &[(FAULTS, "slow=200")]);
+    let mut first = cluster.worker_with("first", &[(FAULTS, "slow=400")]);
     until("a cell has begun", || doing(&cluster, "wikitext2"));
     first.signal(libc::SIGTERM);
     let told = Instant::now();
@@ -56,8 +58,8 @@ fn a_preempted_worker_gives_its_shard_back_at_once_and_nobody_is_blamed() {
 fn a_stalled_compute_process_is_killed_and_its_shard_tried_again_and_a_slow_one_is_left_alone() {
     let place = place();
     let cluster = Cluster::start(&place, &[]);
-    // Four seconds of work and more for a cell, without ever being silent for three.
-    let worker = cluster.worker_with("w", &[(FAULTS, "slow=500"), ("ESPALIER_STALL", "3")]);
+    // Eight seconds of work and more for a cell, without ever being silent for six, in which a compute process starts too.
+    let worker = cluster.worker_with("w", &[(FAULTS, "slow=1000"), ("ESPALIER_STALL", "6")]);
     cluster.ends(&["submit", "s.yaml", "--only", "method=dense,task=wikitext2"], 0, &[]);
     until("a cell has begun", || doing(&cluster, "wikitext2"));
     let stalled = worker.compute().expect("a worker with a shard has a compute process");
@@ -69,10 +71,10 @@ fn a_stalled_compute_process_is_killed_and_its_shard_tried_again_and_a_slow_one_
     cluster.ends(&["watch", "s"], 0, &["1 of 1 cells done"]);
     assert_ne!(signal(stalled, 0), 0, "it is gone");
     assert_eq!(place.failures(), ["compute_lost"], "once, by the one that was stopped");
-    assert!(cluster.log("w").contains("said nothing for 3 s"), "{}", cluster.log("w"));
+    assert!(cluster.log("w").contains("said nothing for 6 s"), "{}", cluster.log("w"));
     let cell = &place.records("cells")[0];
     let seconds = cell["measured"]["seconds"]["evaluate"].as_f64().unwrap();
-    assert!(seconds > 3.0, "slow, and not taken for hung: {seconds} s");
+    assert!(seconds > 6.0, "slow, and not taken for hung: {seconds} s");
 }
 
 #[test]
@@ -145,7 +147,7 @@ fn what_does_not_fit_memory_is_tried_with_smaller_waves_and_then_elsewhere_to_th
 fn two_kinds_of_device_at_one_variant_leave_one_checkpoint_and_every_cell_is_measured_on_it() {
     let place = place();
     let clusters = [Cluster::start(&place, &[]), Cluster::start(&place, &["--instance", "other"])];
-    let kinds = ["slow-prune=1000", "slow-prune=1000,kind=other"];
+    let kinds = ["slow-prune=4000", "slow-prune=4000,kind=other"];
     let names = ["w0", "w1"];
     let mut workers: Vec<Process> = Vec::new();
     for (n, cluster) in clusters.iter().enumerate() {
@@ -153,12 +155,14 @@ fn two_kinds_of_device_at_one_variant_leave_one_checkpoint_and_every_cell_is_mea
         connected(cluster, 1);
     }
     // Two instances know nothing of each other: both prune.
-    for (cluster, name) in clusters.iter().zip(["s", "t"]) {
+    for ((cluster, name), worker) in clusters.iter().zip(["s", "t"]).zip(&workers) {
         place.sweep(name, "0.5", "{task: wikitext2, data: ./rows.txt, seqlen: 32}");
         let file = format!("{name}.yaml");
         cluster.ends(&["submit", &file, "--only", "method=wanda"], 0, &[]);
+        until("it is pruning", || doing(cluster, "pruning"));
+        worker.hold(true);
     }
-    until("both are pruning", || clusters.iter().all(|cluster| doing(cluster, "pruning")));
+    workers.iter().for_each(|worker| worker.hold(false));
     for (cluster, name) in clusters.iter().zip(["s", "t"]) {
         cluster.ends(&["watch", name], 0, &["2 of 2 cells done"]);
     }

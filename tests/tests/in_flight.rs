@@ -28,7 +28,7 @@ const REPEATS: usize = 2;
 const NSAMPLES: usize = 300;
 
 /// Who is half done stays so for seconds, however fast the machine is: time enough to be seen and held.
-const SLOW: [(&str, &str); 1] = [("ESPALIER_TEST_FAULTS", "slow=120,slow-prune=4000")];
+const SLOW: [(&str, &str); 1] = [("ESPALIER_TEST_FAULTS", "slow=200,slow-prune=4000")];
 
 fn signal(pid: i32, signal: i32) {
     // SAFETY: sends a signal to a process that a worker of this test started.

@@ -31,8 +31,15 @@ fn run(folder: &Path) -> Output {
     command(folder, "small").output().unwrap()
 }
 
+/// A run that is met in the middle.
 fn start(folder: &Path) -> Child {
-    command(folder, "small").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    let mut command = command(folder, "small");
+    command
+        .env("ESPALIER_TEST_FAULTS", "slow=1000")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 fn cells(folder: &Path) -> usize {
@@ -123,7 +130,7 @@ fn a_main_process_killed_with_9_leaves_no_worker_and_no_compute_process_and_the_
 fn an_interrupted_run_ends_with_130_leaves_nothing_running_and_keeps_what_is_finished() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = command(folder.path(), "small");
-    command.env("ESPALIER_TEST_FAULTS", "slow=100");
+    command.env("ESPALIER_TEST_FAULTS", "slow=500");
     let main = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     until("a cell is in the bucket", || cells(folder.path()) >= 1);
     let processes = below(main.id());

@@ -108,10 +108,13 @@ impl Fleet {
         if interrupted {
             processes.iter_mut().for_each(WorkerProcess::terminate);
         }
+        // One for all turns: what comes between two would be nobody's.
+        let again = tokio::signal::ctrl_c();
+        tokio::pin!(again);
         while processes.iter_mut().any(|p| p.ended().is_none()) && waited.elapsed() < PATIENCE {
             tokio::select! {
                 () = clock::sleep(Duration::from_millis(20)) => {}
-                _ = tokio::signal::ctrl_c() => break,
+                _ = &mut again => break,
             }
         }
         // Dropping a process kills it.

@@ -26,6 +26,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 pub use super::outcome::{Failed, Outcome};
 
@@ -223,8 +224,9 @@ impl<'a> Running<'a> {
 
     async fn until_over(&mut self, show: &mut impl FnMut(&Progress)) -> Result<End, LocalError> {
         let mut status = self.driver.status();
-        let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-            .map_err(|source| LocalError::Machine { what: "SIGTERM cannot be listened for", source })?;
+        // Once, and not at every turn: what comes while this is busy would be nobody's.
+        let (mut interrupted, mut terminated) =
+            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
         let mut starved: Option<Stopwatch> = None;
         loop {
             let now: Arc<Status> = status.borrow_and_update().clone();
@@ -255,7 +257,7 @@ impl<'a> Running<'a> {
             tokio::select! {
                 () = clock::sleep(LOOK) => {}
                 _ = status.changed() => {}
-                _ = tokio::signal::ctrl_c() => return Ok(End::Interrupted),
+                _ = interrupted.recv() => return Ok(End::Interrupted),
                 _ = terminated.recv() => return Ok(End::Interrupted),
             }
         }
@@ -267,6 +269,10 @@ impl Drop for Running<'_> {
         self.server.abort();
         restore_interrupt();
     }
+}
+
+fn listen(kind: SignalKind) -> Result<Signal, LocalError> {
+    signal(kind).map_err(|source| LocalError::Machine { what: "signals cannot be listened for", source })
 }
 
 /// It is not only for now that the worker runs nothing.
