@@ -33,7 +33,8 @@ impl Process {
     pub fn hold(&self, held: bool) {
         let child = self.compute().expect("a worker with a shard has a compute process");
         // SAFETY: sends a signal to a process that a worker of this test started.
-        unsafe { libc::kill(child, if held { libc::SIGSTOP } else { libc::SIGCONT }) };
+        let sent = unsafe { libc::kill(child, if held { libc::SIGSTOP } else { libc::SIGCONT }) };
+        assert_eq!(sent, 0, "it is there");
     }
 
     /// Sends a signal.

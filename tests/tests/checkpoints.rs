@@ -270,7 +270,8 @@ fn an_export_that_finds_a_checkpoint_dropped_is_told_as_not_done_and_the_variant
     until("all is done", || cluster.json(&["list"])[0]["settled"] == true);
     // Who watches is told it as long as it is so, which may be for a moment.
     let log = cluster.log("coordinator");
-    let told = |line: &&str| line.contains("that it asks for its checkpoints is done yet");
-    assert!(log.lines().find(told).is_some_and(|line| line.contains("was dropped")), "{log}");
+    let told = log.lines().find(|line| line.contains("that it asks for its checkpoints is done yet"));
+    let told = told.unwrap_or_else(|| panic!("{log}"));
+    assert!(told.contains("was dropped") && told.contains("it is tried again"), "{told}");
     assert_eq!(left(&server)[0], 3);
 }

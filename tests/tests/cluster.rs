@@ -231,7 +231,11 @@ fn drained_workers_end_and_leave_nothing_half_done() {
     until("a worker has called", || workers() == 1);
     leaving.signal(libc::SIGTERM);
     assert_eq!(leaving.0.wait().unwrap().code(), Some(8), "{}", cluster.log("l"));
-    until("it said goodbye", || cluster.json(&["status"])["workers"][0]["state"] != "idle");
+    // What says goodbye leaves, and has left eight seconds later.
+    until("it said goodbye", || {
+        let state = &cluster.json(&["status"])["workers"][0]["state"];
+        state == "draining" || state == "left"
+    });
     let mut worker = cluster.worker("w");
     until("the other worker has called", || workers() == 2);
     until("it is told as gone, and not as silent", || {
@@ -309,7 +313,10 @@ fn what_was_repaired_under_a_living_coordinator_is_done_again_by_itself_or_when_
     place.ends(&["rm", "s", "--yes", "--force"], 0, &["removed"]);
     for unknown in ["s", "none"] {
         let args = ["report", unknown, "--coordinator", &cluster.url, "--to", "gone"];
-        cluster.ends(&args, 3, &["sweep"]);
+        let said = cluster.ends(&args, 3, &[]);
+        // In a while it is known of the one that it was removed.
+        let removed = unknown == "s" && said.contains("sweep s was removed");
+        assert!(said.contains("no sweep") || removed, "{said}");
     }
 }
 

@@ -30,11 +30,6 @@ const NSAMPLES: usize = 300;
 /// Who is half done stays so for seconds, however fast the machine is: time enough to be seen and held.
 const SLOW: [(&str, &str); 1] = [("ESPALIER_TEST_FAULTS", "slow=200,slow-prune=4000")];
 
-fn signal(pid: i32, signal: i32) {
-    // SAFETY: sends a signal to a process that a worker of this test started.
-    unsafe { libc::kill(pid, signal) };
-}
-
 /// What the worker with this process id is doing: whether it prunes, and how much of it is done.
 fn doing(status: &Value, pid: u32) -> Option<(bool, f64)> {
     let workers = status["workers"].as_array()?;
@@ -60,7 +55,7 @@ fn a_killed_coordinators_successor_credits_every_shard_that_was_running() {
             let half = doing(&status, worker.0.id()).is_some_and(|(_, share)| share >= 0.5);
             if half && !held.contains_key(&worker.0.id()) {
                 let child = worker.compute().expect("a worker with a shard has a child");
-                signal(child, libc::SIGSTOP);
+                worker.hold(true);
                 held.insert(worker.0.id(), child);
             }
         }
@@ -75,7 +70,7 @@ fn a_killed_coordinators_successor_credits_every_shard_that_was_running() {
     cluster.restart();
     until("four shards are taken up, two of them pruning", || running(&cluster) == (4, 2));
     assert_eq!(cluster.json(&["status"])["epoch"], 2);
-    held.values().for_each(|child| signal(*child, libc::SIGCONT));
+    workers.iter().for_each(|worker| worker.hold(false));
     for worker in &workers {
         assert_eq!(worker.compute(), Some(held[&worker.0.id()]), "the same process goes on");
     }

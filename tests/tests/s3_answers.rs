@@ -155,7 +155,8 @@ fn a_report_and_exports_that_fail_are_told_and_tried_again_and_watch_waits_for_t
         &["s: its report is not written yet", "AccessDenied", "it is tried again"],
     );
     deny(vec![denied(export)]);
-    cluster.ends(&["watch", "s"], 0, &["6 of 6 cells done"]);
+    let waits = ["6 of 6 cells done", "that it asks for its checkpoints is done yet", "it is tried again"];
+    cluster.ends(&["watch", "s"], 0, &waits);
     assert!(report.exists(), "watch ended before its report was there");
     // One of two exports failed, and kept the other from nothing.
     until("an export has failed", || {

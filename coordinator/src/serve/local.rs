@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::signal::unix::{SignalKind, signal};
 
 pub use super::outcome::{Failed, Outcome};
 
@@ -188,7 +188,6 @@ impl<'a> Running<'a> {
         if devices.is_empty() {
             return Err(LocalError::NoGpu);
         }
-        let machine = |what| move |source| LocalError::Machine { what, source };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
             .await
             .map_err(machine("no port of this machine could be opened for workers"))?;
@@ -225,8 +224,10 @@ impl<'a> Running<'a> {
     async fn until_over(&mut self, show: &mut impl FnMut(&Progress)) -> Result<End, LocalError> {
         let mut status = self.driver.status();
         // Once, and not at every turn: what comes while this is busy would be nobody's.
-        let (mut interrupted, mut terminated) =
-            (listen(SignalKind::interrupt())?, listen(SignalKind::terminate())?);
+        let mut interrupted =
+            signal(SignalKind::interrupt()).map_err(machine("Ctrl-C cannot be listened for"))?;
+        let mut terminated =
+            signal(SignalKind::terminate()).map_err(machine("SIGTERM cannot be listened for"))?;
         let mut starved: Option<Stopwatch> = None;
         loop {
             let now: Arc<Status> = status.borrow_and_update().clone();
@@ -271,8 +272,8 @@ impl Drop for Running<'_> {
     }
 }
 
-fn listen(kind: SignalKind) -> Result<Signal, LocalError> {
-    signal(kind).map_err(|source| LocalError::Machine { what: "signals cannot be listened for", source })
+fn machine(what: &'static str) -> impl FnOnce(std::io::Error) -> LocalError {
+    move |source| LocalError::Machine { what, source }
 }
 
 /// It is not only for now that the worker runs nothing.
